@@ -1,1 +1,33 @@
-//! Placeholder.
+//! Everything that nllb decides, without a clock, a socket or a thread.
+//!
+//! The driver of `nllb-agent` tells the [`Machine`] what happened (`handle_*`, always with the time
+//! as a parameter), asks when to come back (`poll_timeout`), and carries out its commands
+//! (`next_command`). So every decision can be replayed by a test to the nanosecond.
+//!
+//! The path of a probe result: [`pool`] takes it in, [`health`] turns outcomes into a state,
+//! [`schedule`] says when to look again, [`eligible`] holds the certificate against each frontend,
+//! [`table`] says what the kernel maps should hold, and [`diff`] which writes lead there.
+
+pub mod backend;
+pub mod diff;
+pub mod eligible;
+pub mod health;
+pub mod pool;
+pub mod report;
+pub mod schedule;
+pub mod settings;
+pub mod table;
+pub mod view;
+
+pub use backend::BackendId;
+pub use diff::{Change, diff};
+pub use eligible::{Eligibility, Reason};
+pub use health::{Direction, Run};
+pub use pool::{Command, Machine};
+pub use report::{CertificateFacts, EvidenceFact, Outcome, ProbeReport, SubjectName};
+pub use settings::{
+    Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings, ScopeSetting,
+    Settings,
+};
+pub use table::{Table, TableError};
+pub use view::{BackendView, FrontendBackend, FrontendView, PoolView, ProbeSummary, View};

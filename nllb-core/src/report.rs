@@ -1,0 +1,145 @@
+//! What the outside reports: the result of a probe, and a hint from the kernel.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nllb_common::EventKind;
+
+/// The result of one probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Round-trip time of the TCP handshake, when there was one.
+    pub rtt: Option<Duration>,
+    /// Time the whole probe took.
+    pub latency: Duration,
+    /// The certificate the backend showed, when the TLS handshake got that far.
+    pub certificate: Option<Arc<CertificateFacts>>,
+    /// When the probe ended, in unix seconds of the wall clock: certificates are dated in those.
+    pub unix_time: i64,
+}
+
+/// What came of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered that it is ready.
+    Ready,
+    /// Answered with a status that is neither success nor 401.
+    NotReady {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// Answered 401: alive, but it does not tell us more.
+    Unauthorized,
+    /// The connect was refused.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// No route, or an ICMP error.
+    Unreachable,
+    /// The connect timed out.
+    Silent,
+    /// The TLS handshake failed.
+    TlsFailed {
+        /// Why, as the TLS library puts it.
+        reason: String,
+    },
+    /// TLS was done, but no HTTP answer came in time.
+    Slow,
+    /// The connect was accepted, but the TLS handshake did not end in time.
+    Hung,
+    /// The connection was closed before the answer was complete.
+    Closed,
+    /// The probe could not be made for a reason on this host; says nothing about the backend.
+    Local {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::NotReady { .. } => "not_ready",
+            Self::Unauthorized => "unauthorized",
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::TlsFailed { .. } => "tls_failed",
+            Self::Slow => "slow",
+            Self::Hung => "hung",
+            Self::Closed => "closed",
+            Self::Local { .. } => "local",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("ready"),
+            Self::NotReady { status } => write!(f, "not ready, HTTP status {status}"),
+            Self::Unauthorized => f.write_str("alive, HTTP status 401"),
+            Self::Refused => f.write_str("connect refused"),
+            Self::Reset => f.write_str("connection reset"),
+            Self::Unreachable => f.write_str("unreachable"),
+            Self::Silent => f.write_str("no answer to the connect"),
+            Self::TlsFailed { reason } => write!(f, "TLS failed: {reason}"),
+            Self::Slow => f.write_str("no HTTP answer in time"),
+            Self::Hung => f.write_str("connect accepted, but no TLS answer in time"),
+            Self::Closed => f.write_str("closed before the answer was complete"),
+            Self::Local { reason } => write!(f, "no probe possible on this host: {reason}"),
+        }
+    }
+}
+
+/// What matters of a backend's certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateFacts {
+    /// The subject alternative names.
+    pub names: Vec<SubjectName>,
+    /// First second of its validity, unix time.
+    pub not_before: i64,
+    /// Last second of its validity, unix time.
+    pub not_after: i64,
+    /// Who issued it.
+    pub issuer: String,
+    /// Whom it names as its subject; shown only, never compared.
+    pub subject: String,
+}
+
+/// A subject alternative name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SubjectName {
+    /// A DNS name, perhaps with a wildcard as its first label.
+    Dns(String),
+    /// An IP address.
+    Ip(IpAddr),
+}
+
+impl fmt::Display for SubjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(ip) => ip.fmt(f),
+        }
+    }
+}
+
+/// A hint from the kernel that connections to a backend go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvidenceFact {
+    /// Id of the backend.
+    pub backend: u32,
+    /// Epoch of that id when the connection was translated.
+    pub epoch: u32,
+    /// What was seen.
+    pub kind: EventKind,
+}
