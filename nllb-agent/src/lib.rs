@@ -1,1 +1,10 @@
-//! Placeholder.
+//! The nllb agent: probes the API servers and keeps the BPF maps true.
+//!
+//! Adapters (config, discovery, probe, admin, metrics) do the I/O and never import each other; the
+//! driver joins them to the core, which decides.
+
+pub mod config;
+pub mod discovery;
+pub mod health_check;
+mod load;
+mod yaml;

@@ -1,0 +1,195 @@
+//! The configuration file: raw YAML types become checked ones, or one line says why not.
+//!
+//! Every section is checked in its own file; what needs several sections is in `crossref`. Nothing
+//! is applied here, so a refused file changes nothing.
+
+mod address;
+mod crossref;
+mod datapath;
+mod duration;
+mod error;
+mod frontend;
+mod listen;
+mod place;
+mod pool;
+mod probe;
+mod settings;
+
+pub use crossref::Frontend;
+pub use datapath::{Cgroup, Datapath, LogLevel};
+pub use error::{ConfigError, Problem};
+pub use listen::{Admin, DEFAULT_SOCKET, Http};
+pub use place::Place;
+pub use pool::Pool;
+
+use crate::health_check::Credentials;
+use crate::yaml::{self, YamlError};
+use duration::Limits;
+use error::Fault;
+use place::At;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Version of the configuration format.
+pub const API_VERSION: &str = "nllb.dev/v1alpha1";
+/// Kind of the document.
+pub const KIND: &str = "AgentConfiguration";
+
+/// Three missed renewals of a busy agent, yet short enough that a dead one is soon ignored.
+const LEASE: Limits = Limits {
+    default: Duration::from_secs(3),
+    min: Duration::from_millis(100),
+    max: Duration::from_secs(3600),
+};
+const SELF_TEST_INTERVAL: Limits = Limits {
+    default: Duration::from_secs(5),
+    min: Duration::from_millis(100),
+    max: Duration::from_secs(3600),
+};
+
+/// What a kubeconfig brings into a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovered {
+    /// The server of every cluster.
+    pub endpoints: Vec<SocketAddr>,
+    /// Whom to trust and who to be.
+    pub credentials: Credentials,
+}
+
+/// Reads a kubeconfig; the error is one line naming file, key and what to do.
+pub type Discover<'a> = &'a dyn Fn(&Path) -> Result<Discovered, String>;
+
+/// The checked configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Addresses that clients dial.
+    pub frontends: Vec<Frontend>,
+    /// Who serves them.
+    pub pools: Vec<Pool>,
+    /// Pins and attachment.
+    pub datapath: Datapath,
+    /// The root-only socket.
+    pub admin: Admin,
+    /// Metrics and health.
+    pub http: Http,
+    /// How long verdicts hold without the agent.
+    pub lease: Duration,
+    /// Time between two proofs of attachment.
+    pub self_test_interval: Duration,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct RawConfig {
+    api_version: Option<Spanned<String>>,
+    kind: Option<Spanned<String>>,
+    frontends: Option<Spanned<Vec<Spanned<frontend::RawFrontend>>>>,
+    pools: Option<Spanned<Vec<Spanned<pool::RawPool>>>>,
+    datapath: Option<Spanned<datapath::RawDatapath>>,
+    admin: Option<Spanned<listen::RawAdmin>>,
+    http: Option<Spanned<listen::RawHttp>>,
+    lease: Option<Spanned<String>>,
+    self_test_interval: Option<Spanned<String>>,
+}
+
+impl Config {
+    /// Checks the text of `file`.
+    pub fn parse(file: &Path, text: &str, discover: Discover<'_>) -> Result<Self, ConfigError> {
+        let located = |Fault { place, problem }| ConfigError {
+            file: file.into(),
+            place,
+            problem,
+        };
+        let raw: RawConfig = yaml::parse(text).map_err(|error| {
+            let YamlError {
+                line,
+                column,
+                key,
+                problem,
+            } = error;
+            located(Place { line, column, key }.fault(problem.into()))
+        })?;
+        Self::check(raw, discover).map_err(located)
+    }
+
+    fn check(raw: RawConfig, discover: Discover<'_>) -> Result<Self, Fault> {
+        let RawConfig {
+            api_version,
+            kind,
+            frontends,
+            pools,
+            datapath,
+            admin,
+            http,
+            lease,
+            self_test_interval,
+        } = raw;
+        let document = Place::default();
+        supported(
+            document.required("apiVersion", API_VERSION, api_version)?,
+            API_VERSION,
+        )?;
+        supported(document.required("kind", KIND, kind)?, KIND)?;
+
+        let pools = filled(
+            document.required("pools", "a list with one pool", pools)?,
+            "pool",
+        )?;
+        let checked: Vec<(At<String>, Pool)> = pools
+            .into_iter()
+            .map(|raw| pool::check(raw, discover))
+            .collect::<Result<_, _>>()?;
+        crossref::unique_names(checked.iter().map(|(name, _)| name))?;
+        let pools: Vec<Pool> = checked.into_iter().map(|(_, pool)| pool).collect();
+
+        let frontends = filled(
+            document.required("frontends", "a list with one frontend", frontends)?,
+            "frontend",
+        )?;
+        let drafts: Vec<frontend::Draft> = frontends
+            .into_iter()
+            .map(frontend::Draft::try_from)
+            .collect::<Result<_, _>>()?;
+        crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;
+        let frontends = crossref::frontends(drafts, &pools)?;
+
+        Ok(Self {
+            frontends,
+            pools,
+            datapath: Datapath::check(&document, document.optional("datapath", datapath))?,
+            admin: Admin::check(&document, document.optional("admin", admin))?,
+            http: Http::check(&document, document.optional("http", http))?,
+            lease: LEASE.apply(document.optional("lease", lease))?,
+            self_test_interval: SELF_TEST_INTERVAL
+                .apply(document.optional("selfTestInterval", self_test_interval))?,
+        })
+    }
+
+    /// The files whose change asks for a reload, besides the configuration file itself.
+    pub fn sources(&self) -> impl Iterator<Item = &PathBuf> {
+        self.pools
+            .iter()
+            .filter_map(|pool| pool.kubeconfig.as_ref())
+    }
+}
+
+fn supported(raw: At<String>, wanted: &'static str) -> Result<(), Fault> {
+    if raw.value == wanted {
+        return Ok(());
+    }
+    let found = raw.value.clone();
+    Err(raw.fault(Problem::Unsupported { found, wanted }))
+}
+
+fn filled<T>(raw: At<Vec<Spanned<T>>>, what: &'static str) -> Result<Vec<At<T>>, Fault> {
+    if raw.value.is_empty() {
+        return Err(raw.fault(Problem::Empty { what }));
+    }
+    Ok(raw.items())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Addresses, paths and names: the words that more than one section uses.
+
+use super::error::{Fault, Problem};
+use super::place::At;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// The address of one host, with a port. A v4-mapped address becomes the IPv4 one that it is.
+pub(super) fn socket_address(found: String) -> Result<SocketAddr, Problem> {
+    let Ok(address) = found.parse::<SocketAddr>() else {
+        return Err(match found.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) => Problem::NoPort {
+                example: SocketAddr::new(ip, 443).to_string(),
+                found,
+            },
+            Err(_) => Problem::Address { found },
+        });
+    };
+    if address.port() == 0 {
+        return Err(Problem::PortZero { found });
+    }
+    let ip = address.ip().to_canonical();
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(Problem::NotUnicast { found });
+    }
+    Ok(SocketAddr::new(ip, address.port()))
+}
+
+/// A name that fits a metric label and a log line: a DNS label.
+pub(super) fn name(found: String) -> Result<String, Problem> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=63).contains(&found.len()) && found.chars().all(fits) {
+        Ok(found)
+    } else {
+        Err(Problem::Name { found })
+    }
+}
+
+/// A path from the root, since the agent's working directory is nobody's business.
+pub(super) fn absolute(example: &'static str) -> impl Fn(String) -> Result<PathBuf, Problem> {
+    move |text| {
+        let found = PathBuf::from(text);
+        if found.is_absolute() {
+            Ok(found)
+        } else {
+            Err(Problem::Relative { found, example })
+        }
+    }
+}
+
+/// A DNS name or an IP address that a certificate can carry.
+pub(super) fn server_name(found: String) -> Result<String, Problem> {
+    match rustls_pki_types::ServerName::try_from(found.as_str()) {
+        Ok(_) => Ok(found),
+        Err(_) => Err(Problem::ServerName { found }),
+    }
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(
+    raw: At<String>,
+    words: &'static [&'static str],
+    values: &[T],
+) -> Result<T, Fault> {
+    let checked = raw.check(|found| {
+        let place = words.iter().position(|word| *word == found);
+        match place.and_then(|index| values.get(index)) {
+            Some(value) => Ok(*value),
+            None => Err(Problem::UnknownValue {
+                found,
+                known: words,
+            }),
+        }
+    })?;
+    Ok(checked.value)
+}

@@ -1,0 +1,156 @@
+//! What can only be checked when frontends and pools are known together.
+
+use super::error::{Fault, Problem};
+use super::frontend::Draft;
+use super::place::{At, Place};
+use super::pool::Pool;
+use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Addresses that clients dial and the pool that serves them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    /// Name, for status and metrics.
+    pub name: String,
+    /// What sort of address it is.
+    pub kind: FrontendKind,
+    /// What clients dial.
+    pub addresses: Vec<SocketAddr>,
+    /// Name of the pool.
+    pub pool: String,
+    /// From which network namespaces it is served.
+    pub scope: ScopeSetting,
+    /// What happens when no backend is there at all.
+    pub on_empty: OnEmpty,
+    /// What a backend's certificate must cover.
+    pub coverage: Coverage,
+}
+
+/// Refuses a second use of a name.
+pub(super) fn unique_names<'a>(names: impl Iterator<Item = &'a At<String>>) -> Result<(), Fault> {
+    let mut seen: BTreeMap<&str, &Place> = BTreeMap::new();
+    for At { place, value } in names {
+        if let Some(first) = seen.insert(value, place) {
+            let problem = Problem::DuplicateName {
+                name: value.clone(),
+                line: first.line,
+            };
+            return Err(place.clone().fault(problem));
+        }
+    }
+    Ok(())
+}
+
+/// Finds each frontend's pool and checks its addresses against all others.
+pub(super) fn frontends(drafts: Vec<Draft>, pools: &[Pool]) -> Result<Vec<Frontend>, Fault> {
+    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let mut frontends = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        let Draft {
+            place,
+            name,
+            kind,
+            addresses,
+            pool,
+            scope,
+            on_empty,
+            coverage,
+        } = draft;
+        let pool = find_pool(&place, pool, pools)?;
+        for address in &addresses {
+            check_against_pool(kind, address, pool)?;
+            claim(&mut taken, address, &name.value)?;
+        }
+        let mut addresses: Vec<SocketAddr> = addresses.iter().map(|at| at.value).collect();
+        if addresses.is_empty() {
+            // Only a node-address frontend may leave them out: every endpoint is one.
+            for endpoint in &pool.endpoints {
+                let at = At {
+                    place: place.named("addresses"),
+                    value: *endpoint,
+                };
+                claim(&mut taken, &at, &name.value)?;
+            }
+            addresses.clone_from(&pool.endpoints);
+        }
+        let (name, pool) = (name.value, pool.name.clone());
+        frontends.push(Frontend {
+            name,
+            kind,
+            addresses,
+            pool,
+            scope,
+            on_empty,
+            coverage,
+        });
+    }
+    Ok(frontends)
+}
+
+fn find_pool<'a>(
+    place: &Place,
+    wanted: Option<At<String>>,
+    pools: &'a [Pool],
+) -> Result<&'a Pool, Fault> {
+    let known = || {
+        pools
+            .iter()
+            .map(|pool| pool.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match (wanted, pools) {
+        (Some(wanted), _) => {
+            let At {
+                place,
+                value: found,
+            } = wanted;
+            let pool = pools.iter().find(|pool| pool.name == found);
+            pool.ok_or_else(|| {
+                place.fault(Problem::UnknownPool {
+                    found,
+                    known: known(),
+                })
+            })
+        }
+        (None, [only]) => Ok(only),
+        (None, _) => Err(place
+            .named("pool")
+            .fault(Problem::PoolNeeded { known: known() })),
+    }
+}
+
+/// A vip or loopback frontend must be no backend, a node address must be one.
+fn check_against_pool(kind: FrontendKind, at: &At<SocketAddr>, pool: &Pool) -> Result<(), Fault> {
+    let address = at.value;
+    let name = || pool.name.clone();
+    let problem = match (kind, pool.endpoints.contains(&address)) {
+        (FrontendKind::Vip | FrontendKind::Loopback, true) => Problem::Loop {
+            address,
+            pool: name(),
+        },
+        (FrontendKind::NodeAddress, false) => Problem::NotAnEndpoint {
+            address,
+            pool: name(),
+        },
+        (FrontendKind::Vip | FrontendKind::Loopback, false) | (FrontendKind::NodeAddress, true) => {
+            return Ok(());
+        }
+    };
+    Err(at.clone().fault(problem))
+}
+
+fn claim(
+    taken: &mut BTreeMap<SocketAddr, String>,
+    at: &At<SocketAddr>,
+    name: &str,
+) -> Result<(), Fault> {
+    match taken.insert(at.value, name.to_owned()) {
+        None => Ok(()),
+        Some(frontend) => Err(at.clone().fault(Problem::DuplicateAddress {
+            address: at.value,
+            frontend,
+        })),
+    }
+}

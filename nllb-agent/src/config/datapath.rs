@@ -1,0 +1,99 @@
+//! The `datapath` section: where the maps are pinned and the programs attached.
+
+use super::address::{absolute, one_of};
+use super::error::Fault;
+use super::place::{At, Place};
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::path::PathBuf;
+
+const DEFAULT_BPFFS: &str = "/sys/fs/bpf/nllb";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RawDatapath {
+    bpffs: Option<Spanned<String>>,
+    cgroup: Option<Spanned<String>>,
+    log_level: Option<Spanned<String>>,
+}
+
+/// Where the data path lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datapath {
+    /// Directory for pins; one directory per ABI version is made in it.
+    pub bpffs: PathBuf,
+    /// What to attach to.
+    pub cgroup: Cgroup,
+    /// What the kernel programs log.
+    pub log_level: LogLevel,
+}
+
+/// The cgroup that the programs are attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cgroup {
+    /// The root of the host's cgroup2, found at run time.
+    Auto,
+    /// This one.
+    Path(PathBuf),
+}
+
+/// What the kernel programs log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing, at no cost.
+    Off,
+    /// Errors.
+    Error,
+    /// Also warnings.
+    Warn,
+    /// Also what a user notices.
+    Info,
+    /// Also branches.
+    Debug,
+    /// Also every connection.
+    Trace,
+}
+
+impl Datapath {
+    pub(super) fn check(document: &Place, raw: Option<At<RawDatapath>>) -> Result<Self, Fault> {
+        let (place, raw) = match raw {
+            Some(At { place, value }) => (place, value),
+            None => (document.named("datapath"), RawDatapath::default()),
+        };
+        let RawDatapath {
+            bpffs,
+            cgroup,
+            log_level,
+        } = raw;
+        let bpffs = match place.optional("bpffs", bpffs) {
+            Some(raw) => raw.check(absolute(DEFAULT_BPFFS))?.value,
+            None => PathBuf::from(DEFAULT_BPFFS),
+        };
+        let cgroup = match place.optional("cgroup", cgroup) {
+            Some(raw) if raw.value != "auto" => {
+                Cgroup::Path(raw.check(absolute("/sys/fs/cgroup, or auto"))?.value)
+            }
+            Some(_) | None => Cgroup::Auto,
+        };
+        let log_level = match place.optional("logLevel", log_level) {
+            Some(raw) => one_of(
+                raw,
+                &["off", "error", "warn", "info", "debug", "trace"],
+                &[
+                    LogLevel::Off,
+                    LogLevel::Error,
+                    LogLevel::Warn,
+                    LogLevel::Info,
+                    LogLevel::Debug,
+                    LogLevel::Trace,
+                ],
+            )?,
+            None => LogLevel::Off,
+        };
+        Ok(Self {
+            bpffs,
+            cgroup,
+            log_level,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! The `frontends` section, as far as it can be checked without knowing the pools.
+
+use super::address::{name, one_of, server_name, socket_address};
+use super::error::{Fault, Problem};
+use super::place::{At, Place};
+use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting};
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::net::SocketAddr;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RawFrontend {
+    name: Option<Spanned<String>>,
+    kind: Option<Spanned<String>>,
+    addresses: Option<Spanned<Vec<Spanned<String>>>>,
+    pool: Option<Spanned<String>>,
+    scope: Option<Spanned<String>>,
+    on_empty: Option<Spanned<String>>,
+    server_name: Option<Spanned<String>>,
+    trust_any_certificate: Option<Spanned<bool>>,
+}
+
+/// A frontend whose pool is still to be found.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) place: Place,
+    pub(super) name: At<String>,
+    pub(super) kind: FrontendKind,
+    pub(super) addresses: Vec<At<SocketAddr>>,
+    pub(super) pool: Option<At<String>>,
+    pub(super) scope: ScopeSetting,
+    pub(super) on_empty: OnEmpty,
+    pub(super) coverage: Coverage,
+}
+
+impl TryFrom<At<RawFrontend>> for Draft {
+    type Error = Fault;
+
+    fn try_from(raw: At<RawFrontend>) -> Result<Self, Fault> {
+        let At { place, value: raw } = raw;
+        let RawFrontend {
+            name: raw_name,
+            kind,
+            addresses,
+            pool,
+            scope,
+            on_empty,
+            server_name,
+            trust_any_certificate,
+        } = raw;
+        let name = place
+            .required("name", "a name like kubernetes", raw_name)?
+            .check(name)?;
+        let kind = frontend_kind(place.required("kind", "vip, loopback or node-address", kind)?)?;
+        let addresses = frontend_addresses(&place, kind, addresses)?;
+        let scope = match place.optional("scope", scope) {
+            Some(raw) => one_of(
+                raw,
+                &["host", "all"],
+                &[ScopeSetting::Host, ScopeSetting::All],
+            )?,
+            None if kind == FrontendKind::Loopback => ScopeSetting::Host,
+            None => ScopeSetting::All,
+        };
+        let on_empty = match place.optional("onEmpty", on_empty) {
+            Some(raw) => one_of(
+                raw,
+                &["pass-through", "fail"],
+                &[OnEmpty::PassThrough, OnEmpty::Fail],
+            )?,
+            None => OnEmpty::PassThrough,
+        };
+        let coverage = coverage(
+            place.optional("serverName", server_name),
+            place.optional("trustAnyCertificate", trust_any_certificate),
+        )?;
+        let pool = place.optional("pool", pool);
+        Ok(Self {
+            place,
+            name,
+            kind,
+            addresses,
+            pool,
+            scope,
+            on_empty,
+            coverage,
+        })
+    }
+}
+
+fn frontend_kind(raw: At<String>) -> Result<FrontendKind, Fault> {
+    one_of(
+        raw,
+        &["vip", "loopback", "node-address"],
+        &[
+            FrontendKind::Vip,
+            FrontendKind::Loopback,
+            FrontendKind::NodeAddress,
+        ],
+    )
+}
+
+/// The addresses; none for a node-address frontend means every endpoint of its pool.
+fn frontend_addresses(
+    place: &Place,
+    kind: FrontendKind,
+    raw: Option<Spanned<Vec<Spanned<String>>>>,
+) -> Result<Vec<At<SocketAddr>>, Fault> {
+    if raw.is_none() && kind == FrontendKind::NodeAddress {
+        return Ok(Vec::new());
+    }
+    let list = place.required("addresses", "a list like [\"10.96.0.1:443\"]", raw)?;
+    if list.value.is_empty() {
+        return Err(list.fault(Problem::Empty {
+            what: "address, like 10.96.0.1:443",
+        }));
+    }
+    let fits_kind = |address: SocketAddr| match (kind, address.ip().is_loopback()) {
+        (FrontendKind::Loopback, true) | (FrontendKind::Vip | FrontendKind::NodeAddress, false) => {
+            Ok(address)
+        }
+        (FrontendKind::Loopback, false) => Err(Problem::NotLoopback { address }),
+        (FrontendKind::Vip | FrontendKind::NodeAddress, true) => {
+            Err(Problem::IsLoopback { address })
+        }
+    };
+    list.items()
+        .into_iter()
+        .map(|item| item.check(socket_address)?.check(fits_kind))
+        .collect()
+}
+
+fn coverage(name: Option<At<String>>, trust: Option<At<bool>>) -> Result<Coverage, Fault> {
+    match (name, trust) {
+        (Some(_), Some(trust)) if trust.value => Err(trust.fault(Problem::Excludes {
+            other: "serverName",
+        })),
+        (Some(name), _) => Ok(Coverage::ServerName(name.check(server_name)?.value)),
+        (None, Some(trust)) if trust.value => Ok(Coverage::Trusted),
+        (None, _) => Ok(Coverage::Address),
+    }
+}

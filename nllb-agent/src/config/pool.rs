@@ -1,0 +1,157 @@
+//! The `pools` section: who the backends are and how they are probed.
+
+use super::address::{absolute, name, socket_address};
+use super::error::{Fault, Problem};
+use super::place::{At, Place};
+use super::probe::{Probe, RawProbe};
+use super::{Discover, Discovered};
+use crate::health_check::{Credentials, HealthCheck};
+use nllb_common::maps::MAX_POOL_BACKENDS;
+use nllb_core::settings::HealthSettings;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RawPool {
+    name: Option<Spanned<String>>,
+    endpoints: Option<Spanned<Vec<Spanned<String>>>>,
+    kubeconfig: Option<Spanned<String>>,
+    probe: Option<Spanned<RawProbe>>,
+}
+
+/// The API servers of a cluster and how to probe them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Name that frontends use.
+    pub name: String,
+    /// Every endpoint, those given first, then those of the kubeconfig.
+    pub endpoints: Vec<SocketAddr>,
+    /// Where more endpoints came from.
+    pub kubeconfig: Option<PathBuf>,
+    /// What the health machine needs.
+    pub health: HealthSettings,
+    /// What the probe needs.
+    pub check: HealthCheck,
+}
+
+/// Checks a pool; what its kubeconfig holds is found by `discover`.
+pub(super) fn check(raw: At<RawPool>, discover: Discover<'_>) -> Result<(At<String>, Pool), Fault> {
+    let At { place, value: raw } = raw;
+    let RawPool {
+        name: raw_name,
+        endpoints,
+        kubeconfig,
+        probe,
+    } = raw;
+    let name = place
+        .required("name", "a name like apiserver", raw_name)?
+        .check(name)?;
+    let probe = match place.optional("probe", probe) {
+        Some(raw) => Probe::try_from(raw)?,
+        None => Probe::try_from(At {
+            place: place.named("probe"),
+            value: RawProbe::default(),
+        })?,
+    };
+    let mut found = endpoints_given(place.optional("endpoints", endpoints))?;
+    let kubeconfig = place
+        .optional("kubeconfig", kubeconfig)
+        .map(|raw| raw.check(absolute("/etc/kubernetes/admin.conf")))
+        .transpose()?;
+    let discovered = match &kubeconfig {
+        Some(file) => discover(&file.value)
+            .map_err(|reason| file.clone().fault(Problem::Kubeconfig { reason }))?,
+        None => Discovered::default(),
+    };
+    for address in &discovered.endpoints {
+        if !found.contains(address) {
+            found.push(*address);
+        }
+    }
+    check_number(&place, found.len())?;
+    let Probe {
+        place: probe_place,
+        health,
+        check,
+    } = probe;
+    let check = with_discovered(check, discovered.credentials);
+    let Credentials {
+        authority,
+        insecure_skip_verify,
+        ..
+    } = &check.credentials;
+    if authority.is_none() && !insecure_skip_verify {
+        return Err(probe_place.named("caFile").fault(Problem::NoAuthority));
+    }
+    let pool = Pool {
+        name: name.value.clone(),
+        endpoints: found,
+        kubeconfig: kubeconfig.map(|file| file.value),
+        health,
+        check,
+    };
+    Ok((name, pool))
+}
+
+fn endpoints_given(raw: Option<At<Vec<Spanned<String>>>>) -> Result<Vec<SocketAddr>, Fault> {
+    let mut found = Vec::new();
+    for item in raw.map(At::items).unwrap_or_default() {
+        let item = item.check(socket_address)?;
+        if found.contains(&item.value) {
+            let address = item.value;
+            return Err(item.fault(Problem::DuplicateEndpoint { address }));
+        }
+        found.push(item.value);
+    }
+    Ok(found)
+}
+
+fn check_number(place: &Place, count: usize) -> Result<(), Fault> {
+    let problem = match count {
+        0 => Problem::NoEndpoints,
+        1..=MAX_POOL_BACKENDS => return Ok(()),
+        _ => Problem::TooManyEndpoints {
+            count,
+            max: MAX_POOL_BACKENDS,
+        },
+    };
+    Err(place.named("endpoints").fault(problem))
+}
+
+/// Fills what the probe section left open. A probe that skips verification keeps skipping it, and
+/// a client identity or token given there stands alone: two identities at once would be a riddle.
+fn with_discovered(check: HealthCheck, found: Credentials) -> HealthCheck {
+    let HealthCheck {
+        path,
+        timeout,
+        credentials,
+    } = check;
+    let Credentials {
+        authority,
+        server_name,
+        client,
+        token,
+        insecure_skip_verify,
+    } = credentials;
+    let anonymous = client.is_none() && token.is_none();
+    let trusting = insecure_skip_verify || (authority.is_none() && found.insecure_skip_verify);
+    let credentials = Credentials {
+        authority: if trusting {
+            None
+        } else {
+            authority.or(found.authority)
+        },
+        server_name: server_name.or(found.server_name),
+        client: if anonymous { found.client } else { client },
+        token: if anonymous { found.token } else { token },
+        insecure_skip_verify: trusting,
+    };
+    HealthCheck {
+        path,
+        timeout,
+        credentials,
+    }
+}

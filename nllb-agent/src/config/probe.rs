@@ -1,0 +1,280 @@
+//! The `probe` section of a pool: the health check's rules and the health machine's settings.
+
+use super::address::{absolute, server_name};
+use super::duration::{Limits, show};
+use super::error::{Fault, Problem};
+use super::place::{At, Place};
+use crate::health_check::{self, ClientIdentity, Credentials, HealthCheck, Material};
+use nllb_core::settings::HealthSettings;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A real API server answers in 7 ms at the 99th percentile, 4 s when its etcd is frozen.
+const TIMEOUT: Limits = Limits {
+    default: Duration::from_secs(2),
+    min: Duration::from_millis(10),
+    max: Duration::from_secs(60),
+};
+const INTERVAL: Limits = Limits {
+    default: Duration::from_secs(1),
+    min: Duration::from_millis(10),
+    max: Duration::from_secs(3600),
+};
+const CONFIRM_INTERVAL: Limits = Limits {
+    default: Duration::from_millis(100),
+    min: Duration::from_millis(1),
+    max: Duration::from_secs(60),
+};
+const MAX_BACKOFF: Limits = Limits {
+    default: Duration::from_secs(30),
+    min: Duration::from_millis(10),
+    max: Duration::from_secs(3600),
+};
+const DEFAULT_JITTER: f64 = 0.2;
+const DEFAULT_RUN: u32 = 2;
+/// A longer run only hides a sick server; more patience belongs into the interval.
+const MAX_RUN: u32 = 100;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct RawProbe {
+    path: Option<Spanned<String>>,
+    timeout: Option<Spanned<String>>,
+    interval: Option<Spanned<String>>,
+    jitter: Option<Spanned<f64>>,
+    confirm_interval: Option<Spanned<String>>,
+    max_backoff: Option<Spanned<String>>,
+    rise: Option<Spanned<u32>>,
+    fall: Option<Spanned<u32>>,
+    ca_file: Option<Spanned<String>>,
+    server_name: Option<Spanned<String>>,
+    client_certificate_file: Option<Spanned<String>>,
+    client_key_file: Option<Spanned<String>>,
+    bearer_token_file: Option<Spanned<String>>,
+    insecure_skip_verify: Option<Spanned<bool>>,
+}
+
+/// The checked section. Credentials that it does not give may come from a kubeconfig.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) place: Place,
+    pub(super) health: HealthSettings,
+    pub(super) check: HealthCheck,
+}
+
+impl TryFrom<At<RawProbe>> for Probe {
+    type Error = Fault;
+
+    fn try_from(raw: At<RawProbe>) -> Result<Self, Fault> {
+        let At { place, value: raw } = raw;
+        let RawProbe {
+            path,
+            timeout,
+            interval,
+            jitter,
+            confirm_interval,
+            max_backoff,
+            rise,
+            fall,
+            ca_file,
+            server_name: raw_server_name,
+            client_certificate_file,
+            client_key_file,
+            bearer_token_file,
+            insecure_skip_verify,
+        } = raw;
+        let health = health(Rhythm {
+            interval: INTERVAL.apply(place.optional("interval", interval))?,
+            jitter: place.optional("jitter", jitter),
+            confirm_interval: CONFIRM_INTERVAL
+                .apply(place.optional("confirmInterval", confirm_interval))?,
+            max_backoff: place.optional("maxBackoff", max_backoff),
+            rise: place.optional("rise", rise),
+            fall: place.optional("fall", fall),
+        })?;
+        let skip = place.optional("insecureSkipVerify", insecure_skip_verify);
+        let authority = place.optional("caFile", ca_file);
+        if let (Some(skip), true) = (&skip, authority.is_some())
+            && skip.value
+        {
+            return Err(skip.clone().fault(Problem::Excludes { other: "caFile" }));
+        }
+        let credentials = Credentials {
+            authority: authority
+                .map(|raw| file(raw, "/etc/kubernetes/pki/ca.crt", holds_certificate))
+                .transpose()?,
+            server_name: match place.optional("serverName", raw_server_name) {
+                Some(raw) => Some(raw.check(server_name)?.value),
+                None => None,
+            },
+            client: client(
+                place.optional("clientCertificateFile", client_certificate_file),
+                place.optional("clientKeyFile", client_key_file),
+            )?,
+            token: place
+                .optional("bearerTokenFile", bearer_token_file)
+                .map(|raw| file(raw, "/var/lib/nllb/token", holds_token))
+                .transpose()?,
+            insecure_skip_verify: skip.is_some_and(|skip| skip.value),
+        };
+        let check = HealthCheck {
+            path: match place.optional("path", path) {
+                Some(raw) => raw.check(url_path)?.value,
+                None => "/readyz".to_owned(),
+            },
+            timeout: TIMEOUT.apply(place.optional("timeout", timeout))?,
+            credentials,
+        };
+        Ok(Self {
+            place,
+            health,
+            check,
+        })
+    }
+}
+
+/// What decides when probes are made and how many count.
+struct Rhythm {
+    interval: Duration,
+    jitter: Option<At<f64>>,
+    confirm_interval: Duration,
+    max_backoff: Option<At<String>>,
+    rise: Option<At<u32>>,
+    fall: Option<At<u32>>,
+}
+
+fn health(rhythm: Rhythm) -> Result<HealthSettings, Fault> {
+    let Rhythm {
+        interval,
+        jitter,
+        confirm_interval,
+        max_backoff,
+        rise,
+        fall,
+    } = rhythm;
+    let backoff_place = max_backoff.as_ref().map(|raw| raw.place.clone());
+    let max_backoff = MAX_BACKOFF.apply(max_backoff)?;
+    if let (Some(place), true) = (backoff_place, max_backoff < interval) {
+        let other = format!("interval, {}", show(interval));
+        return Err(place.fault(Problem::LessThan {
+            found: show(max_backoff),
+            other,
+        }));
+    }
+    Ok(HealthSettings {
+        interval,
+        jitter: match jitter {
+            Some(raw) => raw.check(share)?.value,
+            None => DEFAULT_JITTER,
+        },
+        confirm_interval,
+        // Left at its default, the limit follows a long interval.
+        max_backoff: max_backoff.max(interval),
+        rise: run(rise)?,
+        fall: run(fall)?,
+    })
+}
+
+fn share(found: f64) -> Result<f64, Problem> {
+    if (0.0..=1.0).contains(&found) {
+        return Ok(found);
+    }
+    Err(Problem::Range {
+        found: found.to_string(),
+        min: "0".to_owned(),
+        max: "1".to_owned(),
+    })
+}
+
+fn run(raw: Option<At<u32>>) -> Result<u32, Fault> {
+    let Some(raw) = raw else {
+        return Ok(DEFAULT_RUN);
+    };
+    let checked = raw.check(|found| {
+        if (1..=MAX_RUN).contains(&found) {
+            return Ok(found);
+        }
+        let (min, max) = ("1".to_owned(), MAX_RUN.to_string());
+        Err(Problem::Range {
+            found: found.to_string(),
+            min,
+            max,
+        })
+    })?;
+    Ok(checked.value)
+}
+
+fn url_path(found: String) -> Result<String, Problem> {
+    if found.starts_with('/') && found.chars().all(|c| c.is_ascii_graphic()) {
+        Ok(found)
+    } else {
+        Err(Problem::UrlPath { found })
+    }
+}
+
+fn client(
+    certificate: Option<At<String>>,
+    key: Option<At<String>>,
+) -> Result<Option<ClientIdentity>, Fault> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), None) => Err(certificate.fault(Problem::Needs {
+            other: "clientKeyFile",
+        })),
+        (None, Some(key)) => Err(key.fault(Problem::Needs {
+            other: "clientCertificateFile",
+        })),
+        (Some(certificate), Some(key)) => Ok(Some(ClientIdentity {
+            certificate: file(certificate, "/etc/nllb/client.crt", holds_certificate)?,
+            key: file(key, "/etc/nllb/client.key", holds_key)?,
+        })),
+    }
+}
+
+/// A file that holds what it should hold now. The probe reads it again when it changes.
+fn file(
+    raw: At<String>,
+    example: &'static str,
+    holds: impl Fn(&Path, &[u8]) -> Result<(), Problem>,
+) -> Result<Material, Fault> {
+    let checked =
+        raw.check(absolute(example))?
+            .check(|path: PathBuf| match std::fs::read(&path) {
+                Err(source) => Err(Problem::File { path, source }),
+                Ok(content) => holds(&path, &content).map(|()| path),
+            })?;
+    Ok(Material::File(checked.value))
+}
+
+fn holds_certificate(path: &Path, content: &[u8]) -> Result<(), Problem> {
+    if health_check::holds_certificates(content) {
+        return Ok(());
+    }
+    Err(Problem::NotPem {
+        path: path.to_owned(),
+        what: "certificate",
+    })
+}
+
+fn holds_key(path: &Path, content: &[u8]) -> Result<(), Problem> {
+    match PrivateKeyDer::from_pem_slice(content) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Problem::NotPem {
+            path: path.to_owned(),
+            what: "private key",
+        }),
+    }
+}
+
+fn holds_token(path: &Path, content: &[u8]) -> Result<(), Problem> {
+    if content.trim_ascii().is_empty() {
+        return Err(Problem::NoToken {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}

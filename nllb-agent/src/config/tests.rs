@@ -1,0 +1,171 @@
+use super::*;
+use crate::health_check::Material;
+use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting};
+
+fn parse(text: &str, discovered: &Discovered) -> Config {
+    let discover = |_: &Path| Ok(discovered.clone());
+    Config::parse(Path::new("agent.yaml"), text, &discover).expect("a good configuration")
+}
+
+fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+    list.iter()
+        .map(|text| text.parse().expect("an address"))
+        .collect()
+}
+
+#[test]
+fn a_short_configuration_gets_the_documented_defaults() {
+    let config = parse(
+        "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+frontends:
+  - {name: local, kind: loopback, addresses: ['127.0.0.1:7443', '[::1]:7443']}
+  - {name: nodes, kind: node-address}
+pools:
+  - {name: apiserver, endpoints: ['10.0.0.11:6443'], probe: {insecureSkipVerify: true}}
+",
+        &Discovered::default(),
+    );
+    let Config {
+        frontends,
+        pools,
+        datapath,
+        admin,
+        http,
+        lease,
+        self_test_interval,
+    } = &config;
+    assert_eq!(frontends[0].scope, ScopeSetting::Host);
+    assert_eq!(frontends[1].scope, ScopeSetting::All);
+    assert_eq!(frontends[1].addresses, addresses(&["10.0.0.11:6443"]));
+    assert_eq!(frontends[0].on_empty, OnEmpty::PassThrough);
+    assert_eq!(frontends[0].coverage, Coverage::Address);
+    assert_eq!(pools[0].health, nllb_core::HealthSettings::default());
+    assert_eq!(pools[0].check.path, "/readyz");
+    assert_eq!(pools[0].check.timeout, Duration::from_secs(2));
+    assert_eq!(datapath.bpffs, Path::new("/sys/fs/bpf/nllb"));
+    assert_eq!(
+        (&datapath.cgroup, datapath.log_level),
+        (&Cgroup::Auto, LogLevel::Off)
+    );
+    assert_eq!(admin.socket, Path::new(DEFAULT_SOCKET));
+    assert_eq!(http.listen, addresses(&["127.0.0.1:7473"])[0]);
+    assert_eq!(
+        (*lease, *self_test_interval),
+        (Duration::from_secs(3), Duration::from_secs(5))
+    );
+}
+
+#[test]
+fn everything_that_is_written_reaches_the_settings() {
+    let config = parse(
+        "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+frontends:
+  - name: kubernetes
+    kind: vip
+    addresses: ['10.96.0.1:443', '[fd00:10:96::1]:443']
+    pool: apiserver
+    scope: host
+    onEmpty: fail
+    serverName: kubernetes
+pools:
+  - name: apiserver
+    endpoints: ['10.0.0.11:6443', '[::ffff:10.0.0.12]:6443']
+    probe:
+      path: /livez?verbose
+      timeout: 500ms
+      interval: 3s
+      jitter: 0
+      confirmInterval: 50ms
+      maxBackoff: 1m
+      rise: 3
+      fall: 1
+      insecureSkipVerify: true
+datapath: {bpffs: /bpf, cgroup: /sys/fs/cgroup/unified/x, logLevel: debug}
+admin: {socket: /tmp/nllb.sock}
+http: {listen: '[::1]:7000'}
+lease: 1s
+selfTestInterval: 500ms
+",
+        &Discovered::default(),
+    );
+    let settings = config.settings();
+    let frontend = &settings.frontends[0];
+    assert_eq!(frontend.kind, FrontendKind::Vip);
+    assert_eq!(
+        frontend.addresses,
+        addresses(&["10.96.0.1:443", "[fd00:10:96::1]:443"])
+    );
+    assert_eq!(
+        (frontend.scope, frontend.on_empty),
+        (ScopeSetting::Host, OnEmpty::Fail)
+    );
+    assert_eq!(
+        frontend.coverage,
+        Coverage::ServerName("kubernetes".to_owned())
+    );
+    let pool = &settings.pools[0];
+    assert_eq!(
+        pool.endpoints,
+        addresses(&["10.0.0.11:6443", "10.0.0.12:6443"])
+    );
+    let health = &pool.health;
+    assert_eq!((health.rise, health.fall), (3, 1));
+    assert_eq!(health.max_backoff, Duration::from_secs(60));
+    assert_eq!(config.pools[0].check.path, "/livez?verbose");
+    assert_eq!(
+        config.datapath.cgroup,
+        Cgroup::Path("/sys/fs/cgroup/unified/x".into())
+    );
+    assert_eq!(config.datapath.log_level, LogLevel::Debug);
+    assert_eq!(config.self_test_interval, Duration::from_millis(500));
+}
+
+#[test]
+fn a_kubeconfig_adds_endpoints_and_fills_the_credentials_left_open() {
+    let token = Material::Inline(b"from the kubeconfig".to_vec());
+    let discovered = Discovered {
+        endpoints: addresses(&["10.0.0.11:6443", "10.0.0.12:6443"]),
+        credentials: Credentials {
+            authority: Some(Material::Inline(b"ca".to_vec())),
+            server_name: Some("kubernetes".to_owned()),
+            client: None,
+            token: Some(token.clone()),
+            insecure_skip_verify: false,
+        },
+    };
+    let config = parse(
+        "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+frontends:
+  - {name: kubernetes, kind: vip, addresses: ['10.96.0.1:443']}
+pools:
+  - name: apiserver
+    endpoints: ['10.0.0.12:6443']
+    kubeconfig: /etc/kubernetes/kubelet.conf
+    probe: {serverName: other}
+",
+        &discovered,
+    );
+    let pool = &config.pools[0];
+    assert_eq!(
+        pool.endpoints,
+        addresses(&["10.0.0.12:6443", "10.0.0.11:6443"])
+    );
+    let Credentials {
+        authority,
+        server_name,
+        client,
+        token: found,
+        insecure_skip_verify,
+    } = &pool.check.credentials;
+    assert_eq!(authority, &Some(Material::Inline(b"ca".to_vec())));
+    assert_eq!(server_name.as_deref(), Some("other"));
+    assert_eq!((client, found), (&None, &Some(token)));
+    assert!(!insecure_skip_verify);
+    assert_eq!(
+        config.sources().collect::<Vec<_>>(),
+        ["/etc/kubernetes/kubelet.conf"]
+    );
+}

@@ -1,0 +1,3 @@
+//! Where backends come from, besides the configuration itself.
+
+pub mod kubeconfig;

@@ -1,0 +1,351 @@
+//! Reads a kubeconfig: the servers of all its clusters, whom to trust and who to be.
+//!
+//! Own types and not kube's: that crate brings a client with it, and this needs eight keys. A
+//! kubeconfig belongs to others, so unknown keys are fine here.
+
+use crate::health_check::{ClientIdentity, Credentials, Material, holds_certificates};
+use crate::yaml::{self, YamlError, YamlProblem};
+use serde::Deserialize;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+mod base64;
+
+/// What the agent takes from a kubeconfig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubeconfig {
+    /// The server of every cluster, in the order of the file, each once.
+    pub endpoints: Vec<SocketAddr>,
+    /// Trust of the current context's cluster and identity of its user.
+    pub credentials: Credentials,
+}
+
+/// Why a kubeconfig cannot be used. The line ends in what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", file.display())]
+pub struct KubeconfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong.
+    pub problem: KubeconfigProblem,
+}
+
+/// What is wrong with a kubeconfig.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigProblem {
+    /// It cannot be read.
+    #[error("cannot be read ({0}): check the path and its permissions")]
+    Read(#[source] io::Error),
+    /// It is not the YAML it should be.
+    #[error("line {line}: {key}{problem}")]
+    Yaml {
+        /// Line, from 1.
+        line: u64,
+        /// Key path and a colon, or nothing.
+        key: String,
+        /// What is wrong there.
+        problem: YamlProblem,
+    },
+    /// It has no clusters.
+    #[error("clusters: the list is empty: name a kubeconfig that has a cluster")]
+    NoCluster,
+    /// A server that is no URL of the expected form.
+    #[error("{key}: \"{found}\" is not a server: write it like https://10.0.0.11:6443")]
+    Server {
+        /// Key path.
+        key: String,
+        /// As written.
+        found: String,
+    },
+    /// A server whose name is not resolved.
+    #[error("{key}: \"{found}\" cannot be resolved ({source}): use an IP address, or fix DNS")]
+    Resolve {
+        /// Key path.
+        key: String,
+        /// As written.
+        found: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Data that is not base64.
+    #[error("{key}: this is not base64: copy the data again")]
+    Base64 {
+        /// Key path.
+        key: String,
+    },
+    /// A file that is named and cannot be read.
+    #[error("{key}: \"{}\" cannot be read ({source}): check the path and its permissions", path.display())]
+    File {
+        /// Key path.
+        key: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A CA without a certificate.
+    #[error("{key}: no certificate in PEM is there: copy the cluster's CA again")]
+    NoCertificate {
+        /// Key path.
+        key: String,
+    },
+    /// A certificate without its key, or the reverse.
+    #[error("{key}: missing: a client certificate and its key go together")]
+    HalfIdentity {
+        /// Key path of what is missing.
+        key: String,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Raw {
+    clusters: Option<Vec<Named<RawCluster>>>,
+    contexts: Option<Vec<Named<RawContext>>>,
+    users: Option<Vec<Named<RawUser>>>,
+    current_context: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named<T> {
+    name: String,
+    #[serde(alias = "cluster", alias = "context", alias = "user")]
+    content: Option<T>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct RawCluster {
+    server: String,
+    certificate_authority: Option<PathBuf>,
+    certificate_authority_data: Option<String>,
+    tls_server_name: Option<String>,
+    insecure_skip_tls_verify: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct RawContext {
+    cluster: String,
+    user: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct RawUser {
+    client_certificate: Option<PathBuf>,
+    client_certificate_data: Option<String>,
+    client_key: Option<PathBuf>,
+    client_key_data: Option<String>,
+    token: Option<String>,
+    #[serde(rename = "tokenFile")]
+    token_file: Option<PathBuf>,
+}
+
+/// Reads the kubeconfig at `file`. Blocks on files and on the resolver.
+pub fn load(file: &Path) -> Result<Kubeconfig, KubeconfigError> {
+    let fail = |problem| KubeconfigError {
+        file: file.to_owned(),
+        problem,
+    };
+    let text = std::fs::read_to_string(file)
+        .map_err(KubeconfigProblem::Read)
+        .map_err(fail)?;
+    let base = file.parent().unwrap_or(Path::new("/"));
+    read(&text, base).map_err(fail)
+}
+
+fn read(text: &str, base: &Path) -> Result<Kubeconfig, KubeconfigProblem> {
+    let raw: Raw = yaml::parse(text).map_err(|error| {
+        let YamlError {
+            line,
+            column: _,
+            key,
+            problem,
+        } = error;
+        let key = if key.is_empty() {
+            key
+        } else {
+            format!("{key}: ")
+        };
+        KubeconfigProblem::Yaml { line, key, problem }
+    })?;
+    let Raw {
+        clusters,
+        contexts,
+        users,
+        current_context,
+    } = raw;
+    let clusters = clusters.unwrap_or_default();
+    let contexts = contexts.unwrap_or_default();
+    let users = users.unwrap_or_default();
+
+    let context = current_context
+        .and_then(|current| position(&contexts, &current))
+        .or(if contexts.is_empty() { None } else { Some(0) })
+        .and_then(|index| contexts[index].content.clone())
+        .unwrap_or_default();
+    let cluster = position(&clusters, &context.cluster).unwrap_or(0);
+    let user = position(&users, &context.user).or(if users.len() == 1 { Some(0) } else { None });
+
+    let mut endpoints = Vec::new();
+    for (index, Named { content, .. }) in clusters.iter().enumerate() {
+        let server = content.as_ref().map_or("", |cluster| &cluster.server);
+        for address in resolve(&format!("clusters[{index}].cluster.server"), server)? {
+            if !endpoints.contains(&address) {
+                endpoints.push(address);
+            }
+        }
+    }
+    let trusted = clusters.get(cluster).ok_or(KubeconfigProblem::NoCluster)?;
+    let trusted = trusted.content.clone().unwrap_or_default();
+    let mut credentials = trust(&format!("clusters[{cluster}].cluster"), trusted, base)?;
+    if let Some(index) = user {
+        let raw = users[index].content.clone().unwrap_or_default();
+        let key = format!("users[{index}].user");
+        (credentials.client, credentials.token) = identity(&key, raw, base)?;
+    }
+    Ok(Kubeconfig {
+        endpoints,
+        credentials,
+    })
+}
+
+fn position<T>(list: &[Named<T>], wanted: &str) -> Option<usize> {
+    list.iter().position(|named| named.name == wanted)
+}
+
+/// `https://host[:port][/]`; the port of https when there is none.
+fn resolve(key: &str, found: &str) -> Result<Vec<SocketAddr>, KubeconfigProblem> {
+    let bad = || KubeconfigProblem::Server {
+        key: key.to_owned(),
+        found: found.to_owned(),
+    };
+    let rest = found.strip_prefix("https://").ok_or_else(bad)?;
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.is_empty() || authority.contains(['/', '@', '?', ' ']) {
+        return Err(bad());
+    }
+    let has_port = match authority.rsplit_once(':') {
+        Some((host, port)) => {
+            (host.ends_with(']') || !host.contains(':')) && port.parse::<u16>().is_ok()
+        }
+        None => false,
+    };
+    let with_port = if has_port {
+        authority.to_owned()
+    } else {
+        format!("{authority}:443")
+    };
+    let addresses = with_port
+        .to_socket_addrs()
+        .map_err(|source| KubeconfigProblem::Resolve {
+            key: key.to_owned(),
+            found: found.to_owned(),
+            source,
+        })?;
+    Ok(addresses
+        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+        .collect())
+}
+
+fn trust(key: &str, raw: RawCluster, base: &Path) -> Result<Credentials, KubeconfigProblem> {
+    let RawCluster {
+        server: _,
+        certificate_authority,
+        certificate_authority_data,
+        tls_server_name,
+        insecure_skip_tls_verify,
+    } = raw;
+    let at = format!("{key}.certificate-authority");
+    let authority = material(&at, certificate_authority_data, certificate_authority, base)?;
+    if let Some((material, pem)) = &authority
+        && !holds_certificates(pem)
+    {
+        let suffix = if material.path().is_some() {
+            ""
+        } else {
+            "-data"
+        };
+        return Err(KubeconfigProblem::NoCertificate {
+            key: format!("{at}{suffix}"),
+        });
+    }
+    Ok(Credentials {
+        authority: authority.map(|(material, _)| material),
+        server_name: tls_server_name,
+        client: None,
+        token: None,
+        insecure_skip_verify: insecure_skip_tls_verify,
+    })
+}
+
+type Identity = (Option<ClientIdentity>, Option<Material>);
+
+fn identity(key: &str, raw: RawUser, base: &Path) -> Result<Identity, KubeconfigProblem> {
+    let RawUser {
+        client_certificate,
+        client_certificate_data,
+        client_key,
+        client_key_data,
+        token,
+        token_file,
+    } = raw;
+    let certificate_at = format!("{key}.client-certificate");
+    let key_at = format!("{key}.client-key");
+    let certificate = material(
+        &certificate_at,
+        client_certificate_data,
+        client_certificate,
+        base,
+    )?;
+    let private = material(&key_at, client_key_data, client_key, base)?;
+    let client = match (certificate, private) {
+        (None, None) => None,
+        (Some((certificate, _)), Some((key, _))) => Some(ClientIdentity { certificate, key }),
+        (Some(_), None) => return Err(KubeconfigProblem::HalfIdentity { key: key_at }),
+        (None, Some(_)) => {
+            return Err(KubeconfigProblem::HalfIdentity {
+                key: certificate_at,
+            });
+        }
+    };
+    // As in client-go, the file wins over the token in place: it is the one that is renewed.
+    let token = match (token_file, token) {
+        (Some(path), _) => Some(Material::File(base.join(path))),
+        (None, Some(token)) => Some(Material::Inline(token.into_bytes())),
+        (None, None) => None,
+    };
+    Ok((client, token))
+}
+
+/// Data in place wins over a file, as in client-go. A relative path starts at the kubeconfig.
+fn material(
+    key: &str,
+    data: Option<String>,
+    file: Option<PathBuf>,
+    base: &Path,
+) -> Result<Option<(Material, Vec<u8>)>, KubeconfigProblem> {
+    if let Some(data) = data {
+        let decoded = base64::decode(&data).ok_or_else(|| KubeconfigProblem::Base64 {
+            key: format!("{key}-data"),
+        })?;
+        return Ok(Some((Material::Inline(decoded.clone()), decoded)));
+    }
+    let Some(file) = file else { return Ok(None) };
+    let path = base.join(file);
+    match std::fs::read(&path) {
+        Ok(content) => Ok(Some((Material::File(path), content))),
+        Err(source) => Err(KubeconfigProblem::File {
+            key: key.to_owned(),
+            path,
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

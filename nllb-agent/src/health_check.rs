@@ -1,0 +1,89 @@
+//! The rules of a probe as they are configured: what to ask, how long to wait, whom to trust.
+//!
+//! No adapter owns these types: config and discovery produce them, the probe follows them.
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a probe of one pool does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Path that is asked for, with the leading slash.
+    pub path: String,
+    /// Limit of the whole probe; the TCP connect gets half of it.
+    pub timeout: Duration,
+    /// Whom to trust and who to be.
+    pub credentials: Credentials,
+}
+
+/// Whom the probe trusts and who it claims to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Authorities that may sign a server certificate.
+    pub authority: Option<Material>,
+    /// Name the certificate must carry; the backend's IP address when `None`.
+    pub server_name: Option<String>,
+    /// Client certificate chain and its key.
+    pub client: Option<ClientIdentity>,
+    /// Bearer token.
+    pub token: Option<Material>,
+    /// Accept any server certificate. Its names are still read.
+    pub insecure_skip_verify: bool,
+}
+
+/// A client certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// PEM chain, leaf first.
+    pub certificate: Material,
+    /// PEM private key.
+    pub key: Material,
+}
+
+/// A piece of PEM or a token: in a file, which may change, or given in place.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Material {
+    /// Read again when the file has changed.
+    File(PathBuf),
+    /// Given in place.
+    Inline(Vec<u8>),
+}
+
+impl Material {
+    /// The file, when there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Inline(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Material {
+    /// Names the file; the content is a secret and never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// Whether this is PEM with at least one certificate and no broken one.
+pub(crate) fn holds_certificates(pem: &[u8]) -> bool {
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let Ok(certificate) = certificate else {
+            return false;
+        };
+        if x509_parser::parse_x509_certificate(&certificate).is_err() {
+            return false;
+        }
+        count += 1;
+    }
+    count > 0
+}
