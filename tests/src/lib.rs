@@ -1,1 +1,26 @@
-//! Placeholder.
+//! A control plane in network namespaces, with fault injection.
+//!
+//! The product's promises are about machines that crash, hang and vanish. They are tested against
+//! real sockets of the running kernel: every host of a [`Lab`] is a network namespace on a bridge,
+//! every API server a process of its own (so that it can be killed or stopped), every node a
+//! network namespace and a cgroup. Dropping the lab removes all of it, also after a panic.
+//!
+//! [`lab`] builds it, [`fault`] breaks it, [`client`] connects from inside it.
+
+pub mod apiserver;
+pub mod bpffs;
+pub mod cgroup;
+pub mod cli;
+pub mod client;
+pub mod fault;
+pub mod lab;
+pub mod netns;
+pub mod pki;
+pub mod place;
+pub mod process;
+mod sys;
+
+pub use client::Client;
+pub use client::protocol::{Ask, Connect, Outcome, Storm, StormReport};
+pub use lab::Lab;
+pub use place::Place;

@@ -1,0 +1,85 @@
+//! What a server is told at its start, and what can be changed while it runs.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A server's settings.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Settings {
+    /// The name it tells to everyone who asks.
+    pub name: String,
+    /// Where it listens for TLS.
+    pub listen: Vec<SocketAddr>,
+    /// Where it greets in plain text.
+    pub listen_plain: Vec<SocketAddr>,
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Its key, PEM.
+    pub key: String,
+    /// The authority of client certificates, PEM.
+    pub client_authority: String,
+    /// The unix socket through which its modes are changed.
+    pub control: PathBuf,
+    /// The bearer token it accepts.
+    pub bearer_token: String,
+    /// How it comes up.
+    pub startup: Startup,
+    /// What it does first.
+    pub modes: Modes,
+}
+
+/// The phases of coming up, each as long as given.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Startup {
+    /// Nobody listens.
+    pub refuse: Duration,
+    /// `/readyz` answers 403.
+    pub forbidden: Duration,
+    /// `/readyz` answers 500.
+    pub failing: Duration,
+}
+
+impl Startup {
+    /// As kube-apiserver was seen to come up, 2.3 s after its port opened.
+    pub const MEASURED: Self = Self {
+        refuse: Duration::from_millis(200),
+        forbidden: Duration::from_millis(1200),
+        failing: Duration::from_millis(900),
+    };
+}
+
+/// How a running server behaves.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Modes {
+    /// The status of `/readyz`, when it is not the server's own choice.
+    pub readyz: Option<u16>,
+    /// How long every HTTP answer is held back.
+    pub slow: Duration,
+    /// How long an answer on `/readyz` is held back on top.
+    pub slow_readyz: Duration,
+    /// Whether requests without credentials are allowed; 401 if not.
+    pub anonymous: bool,
+    /// kube-apiserver's `--shutdown-delay-duration`.
+    pub shutdown_delay: Duration,
+    /// How long established requests may go on once the listener is closed.
+    pub shutdown_grace: Duration,
+    /// The time between two events of a watch.
+    pub watch_interval: Duration,
+}
+
+impl Default for Modes {
+    fn default() -> Self {
+        Self {
+            readyz: None,
+            slow: Duration::ZERO,
+            slow_readyz: Duration::ZERO,
+            anonymous: true,
+            shutdown_delay: Duration::ZERO,
+            shutdown_grace: Duration::from_secs(60),
+            watch_interval: Duration::from_millis(20),
+        }
+    }
+}

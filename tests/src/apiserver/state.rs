@@ -1,0 +1,124 @@
+//! What a server's connections share.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::{Modes, Startup};
+
+/// What a server has seen.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections open now.
+    pub open: u64,
+    /// TLS handshakes completed.
+    pub handshakes: u64,
+    /// Plain-text greetings, on either port.
+    pub greetings: u64,
+    /// Requests by path.
+    pub requests: BTreeMap<String, u64>,
+    /// Connections that asked for a path at least once, by path.
+    pub connections: BTreeMap<String, u64>,
+}
+
+/// How far the server is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Serving.
+    Up,
+    /// Told to stop; serving until the delay ends.
+    Stopping,
+    /// The listeners are closed; what is established goes on.
+    Closed,
+}
+
+pub(super) struct State {
+    started: Instant,
+    startup: Startup,
+    modes: Mutex<Modes>,
+    stats: Mutex<Stats>,
+    pub(super) phase: tokio::sync::watch::Sender<Phase>,
+}
+
+impl State {
+    pub(super) fn new(startup: Startup, modes: Modes) -> Self {
+        Self {
+            started: Instant::now(),
+            startup,
+            modes: Mutex::new(modes),
+            stats: Mutex::default(),
+            phase: tokio::sync::watch::Sender::new(Phase::Up),
+        }
+    }
+
+    pub(super) fn modes(&self) -> Modes {
+        *lock(&self.modes)
+    }
+
+    pub(super) fn set_modes(&self, modes: Modes) {
+        *lock(&self.modes) = modes;
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        lock(&self.stats).clone()
+    }
+
+    pub(super) fn count(&self, change: impl FnOnce(&mut Stats)) {
+        change(&mut lock(&self.stats));
+    }
+
+    /// The status of `/readyz` now.
+    pub(super) fn readyz(&self) -> u16 {
+        if let Some(status) = self.modes().readyz {
+            return status;
+        }
+        if *self.phase.borrow() != Phase::Up {
+            return 500;
+        }
+        startup_status(&self.startup, self.started.elapsed())
+    }
+}
+
+fn startup_status(startup: &Startup, age: Duration) -> u16 {
+    let Startup {
+        refuse,
+        forbidden,
+        failing,
+    } = *startup;
+    if age < refuse + forbidden {
+        403
+    } else if age < refuse + forbidden + failing {
+        500
+    } else {
+        200
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_starting_server_forbids_then_fails_then_is_ready() {
+        let ms = Duration::from_millis;
+        let startup = Startup {
+            refuse: ms(100),
+            forbidden: ms(1000),
+            failing: ms(900),
+        };
+        let at = |age| startup_status(&startup, ms(age));
+        assert_eq!(
+            [at(100), at(1099), at(1100), at(1999), at(2000)],
+            [403, 403, 500, 500, 200]
+        );
+        assert_eq!(startup_status(&Startup::default(), Duration::ZERO), 200);
+    }
+}

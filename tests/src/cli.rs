@@ -1,0 +1,72 @@
+//! The sub-commands of `nllb-lab`. Each enters its place before it does anything else.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::place::Place;
+use crate::{apiserver, client, fault, lab};
+
+/// The processes of a lab.
+#[derive(Parser)]
+#[command(name = "nllb-lab", version)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run an API server.
+    Apiserver {
+        /// File with its settings, JSON.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Connect as told on standard input.
+    Client,
+    /// Delay a host's frames.
+    Relay {
+        /// The host's port on the bridge.
+        #[arg(long)]
+        port: String,
+        /// The delay of each direction, in microseconds.
+        #[arg(long)]
+        micros: u64,
+    },
+    /// Remove what labs left behind whose process has gone.
+    Clean,
+}
+
+/// Runs the sub-command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nllb-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let Cli { place, command } = cli;
+    place.enter()?;
+    match command {
+        Command::Apiserver { config } => apiserver::run(&config),
+        Command::Client => client::run(),
+        Command::Relay { port, micros } => fault::relay::run(&port, Duration::from_micros(micros)),
+        Command::Clean => {
+            for name in lab::clean()? {
+                println!("removed {name}");
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What can happen to a control-plane host.
+//!
+//! | fault | what others see |
+//! |---|---|
+//! | crash | connections reset, new ones refused |
+//! | freeze | TCP accepts (the kernel does), nothing answers |
+//! | power off | silence: frames to and from the host vanish, ARP and neighbour discovery too |
+//! | drop to / from | TCP and UDP vanish in one direction, the host still answers ARP |
+//! | delay | everything late, both ways |
+//! | drain | `/readyz` 500, served until the delay ends, then refused |
+
+pub(crate) mod relay;
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use crate::lab::ControlPlane;
+use crate::netns;
+use relay::Relay;
+
+/// States of a bridge port (`include/uapi/linux/if_bridge.h`).
+const PORT_DISABLED: u8 = 0;
+const PORT_FORWARDING: u8 = 3;
+
+impl ControlPlane {
+    /// Kills the server's process.
+    pub fn crash(&self) -> Result<()> {
+        let server = self.state().server.take();
+        let mut server = server.with_context(|| format!("{} is not running", self.name()))?;
+        server.process.kill().map(drop)
+    }
+
+    /// Starts the server anew and waits until it listens.
+    pub fn restart(&self) -> Result<()> {
+        self.spawn()?;
+        self.await_listening()
+    }
+
+    /// Stops the server's process (SIGSTOP).
+    pub fn freeze(&self) -> Result<()> {
+        let id = self.signal(Signal::SIGSTOP)?;
+        waitid(Id::Pid(id), WaitPidFlag::WSTOPPED).context("the server did not stop")?;
+        Ok(())
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT).map(drop)
+    }
+
+    /// The host vanishes without a word: see [`Self::unplug`]. Its server and every connection are
+    /// gone when it comes back.
+    pub fn power_off(&self) -> Result<()> {
+        self.unplug()?;
+        let server = self.state().server.take();
+        if let Some(mut server) = server {
+            server.process.kill()?;
+        }
+        // What the dead server's kernel would still send once the host is back.
+        let status = netns::run_in(self.netns(), || {
+            Command::new("ss")
+                .args(["-t", "-a", "-K"])
+                .stdout(Stdio::null())
+                .status()
+        })?;
+        ensure!(
+            status.context("cannot run ss")?.success(),
+            "ss cannot destroy sockets"
+        );
+        Ok(())
+    }
+
+    /// The host comes back, with a new server; waits until it listens.
+    pub fn power_on(&self) -> Result<()> {
+        self.plug()?;
+        self.restart()
+    }
+
+    /// Pulls the host's cable, without the link going down: no frame passes, of any kind.
+    pub fn unplug(&self) -> Result<()> {
+        self.port_state(PORT_DISABLED)
+    }
+
+    /// Plugs it in again.
+    pub fn plug(&self) -> Result<()> {
+        self.port_state(PORT_FORWARDING)
+    }
+
+    /// Whether TCP and UDP towards the host vanish.
+    pub fn drop_to(&self, drop: bool) -> Result<()> {
+        self.state().drop_to = drop;
+        self.filter()
+    }
+
+    /// Whether TCP and UDP from the host vanish.
+    pub fn drop_from(&self, drop: bool) -> Result<()> {
+        self.state().drop_from = drop;
+        self.filter()
+    }
+
+    /// Delays every frame to the host and every frame from it by `each_way`.
+    pub fn delay(&self, each_way: Duration) -> Result<()> {
+        let mut state = self.state();
+        state.relay = None;
+        state.relay = Some(Relay::start(self.switch(), self.name(), each_way)?);
+        Ok(())
+    }
+
+    /// Ends the delay.
+    pub fn clear_delay(&self) {
+        self.state().relay = None;
+    }
+
+    /// Tells the server to stop (SIGTERM) with this shutdown delay. It stays until it has ended;
+    /// [`Self::crash`] or [`Self::await_end`] before [`Self::restart`].
+    pub fn drain(&self, delay: Duration) -> Result<()> {
+        self.set_modes(|modes| modes.shutdown_delay = delay)?;
+        self.signal(Signal::SIGTERM).map(drop)
+    }
+
+    /// Waits for the end of a server that was told to stop.
+    pub fn await_end(&self) -> Result<()> {
+        let server = self.state().server.take();
+        let mut server = server.with_context(|| format!("{} is not running", self.name()))?;
+        server.process.wait().map(drop)
+    }
+
+    /// `/readyz` answers with this status; none: as the server sees fit.
+    pub fn readyz(&self, status: Option<u16>) -> Result<()> {
+        self.set_modes(|modes| modes.readyz = status)
+    }
+
+    /// Every HTTP answer is held back so long.
+    pub fn slow(&self, delay: Duration) -> Result<()> {
+        self.set_modes(|modes| modes.slow = delay)
+    }
+
+    /// Whether requests without credentials are allowed.
+    pub fn anonymous(&self, allowed: bool) -> Result<()> {
+        self.set_modes(|modes| modes.anonymous = allowed)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<Pid> {
+        let mut state = self.state();
+        let server = state.server.as_mut();
+        let server = server.with_context(|| format!("{} is not running", self.name()))?;
+        server.process.signal(signal)?;
+        let id = i32::try_from(server.process.id()).context("process id out of range")?;
+        Ok(Pid::from_raw(id))
+    }
+
+    fn port_state(&self, state: u8) -> Result<()> {
+        netns::bridge_port_state(self.switch(), self.name(), state)
+    }
+
+    /// Writes the host's own chain in the bridge's namespace.
+    fn filter(&self) -> Result<()> {
+        let state = self.state();
+        let name = self.name();
+        let mut script = format!(
+            "add table bridge lab\n\
+             add chain bridge lab {name} {{ type filter hook forward priority 0; }}\n\
+             flush chain bridge lab {name}\n"
+        );
+        for (drop, direction) in [(state.drop_to, "oifname"), (state.drop_from, "iifname")] {
+            if drop {
+                script += &format!(
+                    "add rule bridge lab {name} {direction} {name} meta l4proto {{ tcp, udp }} drop\n"
+                );
+            }
+        }
+        netns::nft(self.switch(), &script)
+    }
+}

@@ -1,0 +1,67 @@
+//! Where a process of the lab runs: network namespace, cgroup, user.
+//!
+//! A socket belongs to the namespace and cgroup of the process that creates it, so a process has to
+//! be in its place before it opens any. Every sub-command of `nllb-lab` takes its place as options
+//! and goes there first, while it has one thread. That needs no code between fork and exec.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+
+use crate::{cgroup, netns};
+
+/// The place of one process. Nothing set: where the parent is.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Place {
+    /// Name of the network namespace, as in `ip netns`.
+    #[arg(long, global = true)]
+    pub netns: Option<String>,
+    /// Directory of the cgroup.
+    #[arg(long, global = true)]
+    pub cgroup: Option<PathBuf>,
+    /// User and group id to run as.
+    #[arg(long, global = true)]
+    pub uid: Option<u32>,
+}
+
+impl Place {
+    /// Moves the calling process there. Call it before the first thread and the first socket.
+    pub fn enter(&self) -> Result<()> {
+        let Self { netns, cgroup, uid } = self;
+        if let Some(cgroup) = cgroup {
+            cgroup::enter(cgroup)?;
+        }
+        if let Some(name) = netns {
+            let namespace = netns::open(name)?;
+            setns(namespace, CloneFlags::CLONE_NEWNET)
+                .with_context(|| format!("cannot enter network namespace {name}"))?;
+        }
+        if let Some(uid) = *uid {
+            let group = Gid::from_raw(uid);
+            setgroups(&[group]).context("cannot set groups")?;
+            setgid(group).context("cannot set the group")?;
+            setuid(Uid::from_raw(uid)).context("cannot set the user")?;
+        }
+        Ok(())
+    }
+
+    /// The options that make `nllb-lab` run there.
+    #[must_use]
+    pub fn to_args(&self) -> Vec<OsString> {
+        let Self { netns, cgroup, uid } = self;
+        let mut args = Vec::new();
+        if let Some(netns) = netns {
+            args.extend(["--netns".into(), netns.into()]);
+        }
+        if let Some(cgroup) = cgroup {
+            args.extend(["--cgroup".into(), cgroup.into()]);
+        }
+        if let Some(uid) = uid {
+            args.extend(["--uid".into(), uid.to_string().into()]);
+        }
+        args
+    }
+}
