@@ -1,6 +1,17 @@
-//! Backends and their ids.
+//! A backend: its id, and all that is known of it.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use nllb_common::EventKind;
+use nllb_common::maps::{State, Verdict};
+
+use crate::eligible::Seen;
+use crate::health::Health;
+use crate::report::{Outcome, ProbeReport};
+use crate::schedule::{Pace, Schedule};
+use crate::settings::HealthSettings;
 
 /// Index of a backend into VERDICT and EVIDENCE. Reused, hence always told apart by an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,5 +20,172 @@ pub struct BackendId(pub u32);
 impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Latency class of every backend as long as there is only one.
+pub(crate) const BAND: u8 = 0;
+/// Share of every backend as long as all are equal.
+pub(crate) const WEIGHT: u16 = 1;
+
+/// A backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    pub(crate) id: BackendId,
+    pub(crate) epoch: u32,
+    pub(crate) addr: SocketAddr,
+    /// Index of its pool in the settings.
+    pub(crate) pool: usize,
+    pub(crate) health: Health,
+    pub(crate) schedule: Schedule,
+    pub(crate) since: Instant,
+    pub(crate) cause: Cause,
+    pub(crate) transitions: u64,
+    pub(crate) last: Option<(Instant, ProbeReport)>,
+    pub(crate) last_evidence: Option<(Instant, EventKind)>,
+    pub(crate) seen: Option<Seen>,
+}
+
+/// Why a backend has its state.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// It is new.
+    New,
+    /// The maps said so when the agent started.
+    Adopted,
+    /// A probe ended like this.
+    Probe(Outcome),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => f.write_str("not probed yet"),
+            Self::Adopted => f.write_str("taken over from the maps"),
+            Self::Probe(outcome) => outcome.fmt(f),
+        }
+    }
+}
+
+/// What a report changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// The state that was left.
+    pub(crate) left: Option<State>,
+    /// Whether its certificate may now lead to other answers.
+    pub(crate) certificate_changed: bool,
+}
+
+impl Backend {
+    /// A backend that nothing is known of; its first probe is due at once.
+    pub(crate) fn new(slot: (BackendId, u32), addr: SocketAddr, seed: u32, now: Instant) -> Self {
+        let (id, epoch) = slot;
+        Self {
+            id,
+            epoch,
+            addr,
+            pool: 0,
+            health: Health::new(State::Unknown),
+            schedule: Schedule::new(nllb_common::mix(seed ^ id.0.rotate_left(16) ^ epoch), now),
+            since: now,
+            cause: Cause::New,
+            transitions: 0,
+            last: None,
+            last_evidence: None,
+            seen: None,
+        }
+    }
+
+    /// The same backend, in the state that the maps hold for it.
+    pub(crate) fn adopted(mut self, state: State) -> Self {
+        self.health = Health::new(state);
+        self.cause = Cause::Adopted;
+        self
+    }
+
+    pub(crate) const fn state(&self) -> State {
+        self.health.state()
+    }
+
+    pub(crate) const fn verdict(&self) -> Verdict {
+        Verdict::new(self.state(), BAND, WEIGHT, self.epoch)
+    }
+
+    /// Takes the report of its outstanding probe and plans the next one.
+    pub(crate) fn hear(
+        &mut self,
+        report: ProbeReport,
+        settings: &HealthSettings,
+        now: Instant,
+    ) -> Heard {
+        let left = self.health.observe(&report.outcome, settings);
+        if left.is_some() {
+            self.since = now;
+            self.cause = Cause::Probe(report.outcome.clone());
+            self.transitions += 1;
+        }
+        let certificate_changed = self.see(&report);
+        self.last = Some((now, report));
+        self.schedule.finish(self.pace(), settings, now);
+        Heard {
+            left,
+            certificate_changed,
+        }
+    }
+
+    /// Keeps the certificate of the report, or else judges the one it has by the report's clock.
+    fn see(&mut self, report: &ProbeReport) -> bool {
+        let held = self.seen.as_ref().map(|seen| &seen.certificate);
+        let Some(certificate) = report.certificate.as_ref().or(held) else {
+            return false;
+        };
+        let seen = Seen {
+            certificate: certificate.clone(),
+            unix_time: report.unix_time,
+        };
+        let changed = self
+            .seen
+            .as_ref()
+            .is_none_or(|before| !before.same_answers(&seen));
+        self.seen = Some(seen);
+        changed
+    }
+
+    /// Takes a hint. Of an unhealthy backend it says what the verdict says already, and a probe for
+    /// each would undo the backoff just when every client on every node runs into it.
+    pub(crate) fn suspect(&mut self, kind: EventKind, settings: &HealthSettings, now: Instant) {
+        self.last_evidence = Some((now, kind));
+        if self.state() != State::Unhealthy {
+            self.schedule.hurry(settings, now);
+        }
+    }
+
+    /// How soon to look again. After a fault of this host the confirming pace would only add to it.
+    const fn pace(&self) -> Pace {
+        if self.health.run().is_some() && !self.last_was_local() {
+            Pace::Confirm
+        } else {
+            self.settled_pace()
+        }
+    }
+
+    const fn settled_pace(&self) -> Pace {
+        match self.state() {
+            State::Unhealthy => Pace::Backoff,
+            State::Unknown | State::Healthy | State::Degraded | State::Draining => Pace::Steady,
+        }
+    }
+
+    const fn last_was_local(&self) -> bool {
+        matches!(
+            &self.last,
+            Some((
+                _,
+                ProbeReport {
+                    outcome: Outcome::Local { .. },
+                    ..
+                }
+            ))
+        )
     }
 }

@@ -3,10 +3,15 @@
 //! The kernel reads the maps at every moment in between, so the order is the point: what a write
 //! refers to is written before it, and what is removed is removed after the last reference to it.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use nllb_common::addr::join;
 use nllb_common::maps::{Frontend, FrontendKey, PoolSet, Verdict};
 
 use crate::backend::BackendId;
 use crate::table::Table;
+use crate::table::dump::{self, FrontendText, PoolText};
 
 /// One write to the maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +62,92 @@ pub enum Change {
     },
 }
 
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dialled = |key: &FrontendKey| {
+            let scope = dump::scope_word(key.scope());
+            format!("{} from {scope}", join(key.addr(), key.port()))
+        };
+        match self {
+            Self::ResetEvidence { id, epoch } => write!(f, "reset evidence {id}.{epoch}"),
+            Self::SetVerdict { id, verdict } => {
+                write!(
+                    f,
+                    "set verdict {id}.{} {}",
+                    verdict.epoch(),
+                    verdict.state().label()
+                )
+            }
+            Self::SetPool { pool, set } => write!(f, "set pool {pool}:{}", PoolText(set)),
+            Self::SetFrontend { key, frontend } => {
+                write!(f, "set {} -> {}", dialled(key), FrontendText(frontend))
+            }
+            Self::RemoveFrontend { key } => write!(f, "remove {}", dialled(key)),
+            Self::RemovePool { pool } => write!(f, "remove pool {pool}"),
+            Self::RemoveVerdict { id } => write!(f, "remove verdict {id}"),
+        }
+    }
+}
+
+/// The index that frontend and pool of the agent's self-test have.
+const SELF_TEST: u32 = 0;
+
 /// The writes that make `desired` out of `actual`, in an order that is safe at every step.
+///
+/// What belongs to the agent's self-test stays as it is, and so does the evidence of ids that are no
+/// longer in use.
 #[must_use]
 pub fn diff(actual: &Table, desired: &Table) -> Vec<Change> {
-    let _ = (actual, desired);
-    todo!()
+    let fresh = changed(&actual.fresh, &desired.fresh);
+    let verdicts = changed(&actual.verdicts, &desired.verdicts);
+    let pools = changed(&actual.pools, &desired.pools);
+    let frontends = changed(&actual.frontends, &desired.frontends);
+
+    let own = |(_, frontend): &(&FrontendKey, &Frontend)| u32::from(frontend.pool) != SELF_TEST;
+    let stale_frontends = gone(&actual.frontends, &desired.frontends).filter(own);
+    let stale_pools = gone(&actual.pools, &desired.pools).filter(|(pool, _)| **pool != SELF_TEST);
+    let stale_verdicts = gone(&actual.verdicts, &desired.verdicts);
+
+    let mut changes = Vec::new();
+    changes.extend(fresh.map(|(id, epoch)| Change::ResetEvidence {
+        id: BackendId(*id),
+        epoch: *epoch,
+    }));
+    changes.extend(verdicts.map(|(id, verdict)| Change::SetVerdict {
+        id: BackendId(*id),
+        verdict: *verdict,
+    }));
+    changes.extend(pools.map(|(pool, set)| Change::SetPool {
+        pool: *pool,
+        set: Box::new(*set),
+    }));
+    changes.extend(frontends.map(|(key, frontend)| Change::SetFrontend {
+        key: *key,
+        frontend: *frontend,
+    }));
+    changes.extend(stale_frontends.map(|(key, _)| Change::RemoveFrontend { key: *key }));
+    changes.extend(stale_pools.map(|(pool, _)| Change::RemovePool { pool: *pool }));
+    changes.extend(stale_verdicts.map(|(id, _)| Change::RemoveVerdict { id: BackendId(*id) }));
+    changes
 }
+
+/// The entries of `desired` that `actual` has not, or has with another value.
+fn changed<'a, K: Ord, V: PartialEq>(
+    actual: &'a BTreeMap<K, V>,
+    desired: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    desired
+        .iter()
+        .filter(|(key, value)| actual.get(key) != Some(value))
+}
+
+/// The entries of `actual` whose key `desired` has not.
+fn gone<'a, K: Ord, V>(
+    actual: &'a BTreeMap<K, V>,
+    desired: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    actual.iter().filter(|(key, _)| !desired.contains_key(key))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,28 @@
 //! Which backend may serve which frontend, by certificate.
+//!
+//! A client that dialled an address checks that the server's certificate is for it. Sending it to a
+//! server whose certificate is not would turn a working connect into a TLS error. The rules are not
+//! the same for every frontend:
+//!
+//! - A VIP or a loopback address works through this table only, so the check must never empty it: a
+//!   backend not seen yet is used (a node must boot), and as long as no backend is known to fit, all
+//!   are used (a mistaken check must not cut the node off).
+//! - A node address works without us, so nobody but its own server is used on a guess.
 
-use crate::report::SubjectName;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::report::{CertificateFacts, SubjectName};
+use crate::settings::{Coverage, FrontendKind};
 
 /// Whether a backend may serve a frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Eligibility {
     /// It may.
     Eligible,
-    /// Its certificate says no, but so does every other, and a frontend is never emptied by that.
+    /// Its certificate says no, but no other is known to fit, and a frontend is never emptied by that.
     Overruled(Reason),
     /// It may not.
     NotEligible(Reason),
@@ -20,6 +35,21 @@ impl Eligibility {
         match self {
             Self::Eligible | Self::Overruled(_) => true,
             Self::NotEligible(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Eligibility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Eligible => f.write_str("eligible"),
+            Self::Overruled(reason) => {
+                write!(
+                    f,
+                    "used although {reason}, because no backend is known to fit"
+                )
+            }
+            Self::NotEligible(reason) => write!(f, "not eligible: {reason}"),
         }
     }
 }
@@ -47,3 +77,176 @@ pub enum Reason {
         not_before: i64,
     },
 }
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCertificateSeen => f.write_str("its certificate was not seen yet"),
+            Self::NotCovered { wanted, names } if names.is_empty() => {
+                write!(
+                    f,
+                    "its certificate does not cover {wanted} nor any other name"
+                )
+            }
+            Self::NotCovered { wanted, names } => {
+                write!(f, "its certificate does not cover {wanted}, only ")?;
+                for (index, name) in names.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { ", " };
+                    write!(f, "{separator}{name}")?;
+                }
+                Ok(())
+            }
+            Self::Expired { not_after } => {
+                write!(f, "its certificate expired at unix time {not_after}")
+            }
+            Self::NotYetValid { not_before } => {
+                write!(
+                    f,
+                    "its certificate is not valid before unix time {not_before}"
+                )
+            }
+        }
+    }
+}
+
+/// The certificate a backend showed last, with the wall clock of its last probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The certificate.
+    pub certificate: Arc<CertificateFacts>,
+    /// Unix time at which its validity is judged.
+    pub unix_time: i64,
+}
+
+impl Seen {
+    /// Why its dates forbid its use, if they do.
+    fn outdated(&self) -> Option<Reason> {
+        let CertificateFacts {
+            not_before,
+            not_after,
+            ..
+        } = *self.certificate;
+        if self.unix_time > not_after {
+            Some(Reason::Expired { not_after })
+        } else if self.unix_time < not_before {
+            Some(Reason::NotYetValid { not_before })
+        } else {
+            None
+        }
+    }
+
+    /// Whether `self` and `other` lead to the same answers for every frontend.
+    pub(crate) fn same_answers(&self, other: &Self) -> bool {
+        (Arc::ptr_eq(&self.certificate, &other.certificate)
+            || self.certificate == other.certificate)
+            && self.outdated() == other.outdated()
+    }
+}
+
+/// What a frontend asks of a backend's certificate.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// What sort of frontend asks.
+    pub kind: FrontendKind,
+    /// Which certificate it wants.
+    pub coverage: &'a Coverage,
+    /// The addresses that clients dial.
+    pub addresses: &'a [SocketAddr],
+    /// For a node address: index of the backend whose own address it is.
+    pub home: Option<usize>,
+}
+
+/// Says for each backend of a pool, given what is known of its certificate, whether it may serve.
+#[must_use]
+pub fn decide(demand: Demand<'_>, backends: &[Option<&Seen>]) -> Vec<Eligibility> {
+    let objections: Vec<_> = backends
+        .iter()
+        .map(|seen| objection(demand, *seen))
+        .collect();
+    let some_fit = objections.iter().any(Option::is_none);
+    let judge = |(index, objection): (usize, Option<Reason>)| match (demand.kind, objection) {
+        (_, None) => Eligibility::Eligible,
+        (FrontendKind::NodeAddress, Some(_)) if demand.home == Some(index) => Eligibility::Eligible,
+        (FrontendKind::NodeAddress, Some(reason)) => Eligibility::NotEligible(reason),
+        (FrontendKind::Vip | FrontendKind::Loopback, Some(Reason::NoCertificateSeen)) => {
+            Eligibility::Eligible
+        }
+        (FrontendKind::Vip | FrontendKind::Loopback, Some(reason)) if some_fit => {
+            Eligibility::NotEligible(reason)
+        }
+        (FrontendKind::Vip | FrontendKind::Loopback, Some(reason)) => {
+            Eligibility::Overruled(reason)
+        }
+    };
+    objections.into_iter().enumerate().map(judge).collect()
+}
+
+/// Why this certificate does not do, if it does not.
+fn objection(demand: Demand<'_>, seen: Option<&Seen>) -> Option<Reason> {
+    if matches!(demand.coverage, Coverage::Trusted) {
+        return None;
+    }
+    let Some(seen) = seen else {
+        return Some(Reason::NoCertificateSeen);
+    };
+    let names = &seen.certificate.names;
+    let missing = match demand.coverage {
+        Coverage::Trusted => None,
+        Coverage::ServerName(name) => (!covers_name(names, name)).then(|| name.clone()),
+        Coverage::Address => {
+            let uncovered = demand
+                .addresses
+                .iter()
+                .find(|addr| !covers_ip(names, addr.ip()));
+            uncovered.map(|addr| addr.ip().to_string())
+        }
+    };
+    match missing {
+        Some(wanted) => Some(Reason::NotCovered {
+            wanted,
+            names: names.clone(),
+        }),
+        None => seen.outdated(),
+    }
+}
+
+fn covers_ip(names: &[SubjectName], wanted: IpAddr) -> bool {
+    names.iter().any(|name| match name {
+        SubjectName::Ip(ip) => ip.to_canonical() == wanted.to_canonical(),
+        SubjectName::Dns(_) => false,
+    })
+}
+
+fn covers_name(names: &[SubjectName], wanted: &str) -> bool {
+    if let Ok(ip) = wanted.parse() {
+        return covers_ip(names, ip);
+    }
+    let wanted = normal(wanted);
+    names.iter().any(|name| match name {
+        SubjectName::Dns(pattern) => matches_dns(&normal(pattern), &wanted),
+        SubjectName::Ip(_) => false,
+    })
+}
+
+/// Names differ neither by case nor by the dot of the root.
+fn normal(name: &str) -> Cow<'_, str> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// A wildcard stands for exactly one label, the first, and never for a part of one (RFC 6125 6.4.3).
+fn matches_dns(pattern: &str, wanted: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(parent) => wanted
+            .split_once('.')
+            .is_some_and(|(label, rest)| !label.is_empty() && !rest.is_empty() && rest == parent),
+        None => !pattern.is_empty() && pattern == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ pub mod backend;
 pub mod diff;
 pub mod eligible;
 pub mod health;
+mod ids;
 pub mod pool;
 pub mod report;
 pub mod schedule;

@@ -1,15 +1,34 @@
 //! The one machine: all pools, their backends and what the maps should hold.
+//!
+//! It owns every decision and does nothing: the driver tells it what happened and carries out its
+//! commands. There is one machine and not one per pool, because ids, limits and the table are shared.
+//!
+//! What holds after every call:
+//! - at most one probe per backend is outstanding;
+//! - the table changes only with a transition, a certificate or the settings, each followed by
+//!   [`Command::Apply`];
+//! - a backend keeps its id as long as its pool names its address, and an id that is given to another
+//!   has a new epoch;
+//! - hints from the kernel change the time of a probe and nothing else.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use nllb_common::maps::State;
 
-use crate::backend::BackendId;
+use crate::backend::{BackendId, Heard};
 use crate::report::{EvidenceFact, ProbeReport};
 use crate::settings::Settings;
-use crate::table::{Table, TableError};
+use crate::table::{self, Table, TableError};
 use crate::view::View;
+
+mod adopt;
+mod check;
+pub(crate) mod fronts;
+pub(crate) mod roster;
+
+use roster::Roster;
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +65,17 @@ pub enum Command {
 
 /// All pools, their backends and what the maps should hold.
 #[derive(Debug)]
-pub struct Machine {}
+pub struct Machine {
+    roster: Roster,
+    table: Table,
+    /// Whether the driver was not told yet that the table changed.
+    apply: bool,
+    transitions: VecDeque<Command>,
+    /// Probes started, but not handed out yet. Only who, so that new settings cannot outdate them.
+    probes: VecDeque<(BackendId, u32)>,
+    seed: u32,
+    started: Instant,
+}
 
 impl Machine {
     /// A machine that knows nothing but its settings. `seed` spreads the probes of different nodes.
@@ -54,76 +83,153 @@ impl Machine {
     /// # Errors
     /// When the settings give no table.
     pub fn new(settings: Settings, seed: u32, now: Instant) -> Result<Self, TableError> {
-        let _ = (settings, seed, now);
-        todo!()
+        let roster = Roster::default().rearranged(settings, seed, now)?;
+        Ok(Self {
+            table: table::build(&roster)?,
+            roster,
+            apply: true,
+            transitions: VecDeque::new(),
+            probes: VecDeque::new(),
+            seed,
+            started: now,
+        })
     }
 
-    /// Takes over the ids, epochs and states that pinned maps hold. Only right after [`Self::new`].
-    pub fn adopt(&mut self, known: &[(SocketAddr, BackendId, u32, State)]) {
-        let _ = known;
-        todo!()
-    }
-
-    /// Takes over everything that pinned maps hold: what [`Self::adopt`] does, and also the ids of
-    /// frontends and the epochs of ids that nobody has now. Only right after [`Self::new`].
-    pub fn adopt_table(&mut self, actual: &Table) {
-        let _ = actual;
-        todo!()
-    }
-
-    /// Changes the settings. Backends that stay keep their id and all that is known of them.
+    /// Changes the settings. Backends that stay keep their id and all that is known of them, and are
+    /// probed at once, since the way to probe them may be what changed.
     ///
     /// # Errors
     /// When the settings give no table; then nothing changed.
     pub fn handle_settings(&mut self, settings: Settings, now: Instant) -> Result<(), TableError> {
-        let _ = (settings, now);
-        todo!()
+        let roster = self.roster.rearranged(settings, self.seed, now)?;
+        let table = table::build(&roster)?;
+        self.roster = roster;
+        self.replace_table(table);
+        self.hurry_all(now);
+        Ok(())
     }
 
     /// Takes the report of a probe. One that answers no outstanding probe is ignored.
     pub fn handle_probe(&mut self, id: BackendId, epoch: u32, report: ProbeReport, now: Instant) {
-        let _ = (id, epoch, report, now);
-        todo!()
+        let Some((backend, settings)) = self.roster.backend_mut(id, epoch) else {
+            return;
+        };
+        if backend.schedule.due().is_some() {
+            return;
+        }
+        let Heard {
+            left,
+            certificate_changed,
+        } = backend.hear(report, settings, now);
+        let (addr, to) = (backend.addr, backend.state());
+        if let Some(from) = left {
+            self.table.verdicts.insert(id.0, backend.verdict());
+            self.apply = true;
+            let reason = backend.cause.to_string();
+            self.transitions.push_back(Command::Transition {
+                id,
+                addr,
+                from,
+                to,
+                reason,
+            });
+        }
+        if certificate_changed {
+            self.rebuild_table();
+        }
     }
 
     /// Takes a hint from the kernel: never a verdict, at most an early probe.
     pub fn handle_evidence(&mut self, fact: EvidenceFact, now: Instant) {
-        let _ = (fact, now);
-        todo!()
+        let EvidenceFact {
+            backend,
+            epoch,
+            kind,
+        } = fact;
+        if let Some((backend, settings)) = self.roster.backend_mut(BackendId(backend), epoch) {
+            backend.suspect(kind, settings, now);
+        }
     }
 
     /// The host's addresses or routes changed: what was unreachable may no longer be.
     pub fn handle_network_change(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        self.hurry_all(now);
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.roster
+            .backends
+            .values()
+            .filter_map(|backend| backend.schedule.due())
+            .min()
     }
 
     /// Starts the probes that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        for backend in self.roster.backends.values_mut() {
+            if backend.schedule.due().is_some_and(|due| due <= now) {
+                backend.schedule.start();
+                self.probes.push_back((backend.id, backend.epoch));
+            }
+        }
     }
 
-    /// The next thing to do, until `None`.
+    /// The next thing to do, until `None`. The maps come first, since clients depend on them.
     pub fn next_command(&mut self) -> Option<Command> {
-        todo!()
+        if std::mem::take(&mut self.apply) {
+            return Some(Command::Apply);
+        }
+        self.transitions.pop_front().or_else(|| self.next_probe())
     }
 
     /// What the maps should hold.
     #[must_use]
-    pub fn table(&self) -> &Table {
-        todo!()
+    pub const fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Everything known, for status and metrics.
     #[must_use]
     pub fn view(&self) -> View {
-        todo!()
+        View::of(&self.roster)
+    }
+
+    fn next_probe(&mut self) -> Option<Command> {
+        while let Some((id, epoch)) = self.probes.pop_front() {
+            if let Some((backend, _)) = self.roster.backend_mut(id, epoch) {
+                let (addr, pool) = (backend.addr, backend.pool);
+                return Some(Command::Probe {
+                    id,
+                    epoch,
+                    addr,
+                    pool,
+                });
+            }
+        }
+        None
+    }
+
+    fn hurry_all(&mut self, now: Instant) {
+        for (backend, settings) in self.roster.backends_mut() {
+            backend.schedule.reset_backoff();
+            backend.schedule.hurry(settings, now);
+        }
+    }
+
+    fn rebuild_table(&mut self) {
+        // The limits were checked with the settings, so this does not fail; if it did, the table that
+        // the maps hold would still be the best there is.
+        if let Ok(table) = table::build(&self.roster) {
+            self.replace_table(table);
+        }
+    }
+
+    fn replace_table(&mut self, table: Table) {
+        if table != self.table {
+            self.table = table;
+            self.apply = true;
+        }
     }
 }

@@ -1,1 +1,141 @@
-//! When to probe next.
+//! When to probe a backend next.
+//!
+//! Three paces: the plain interval; the much shorter confirming one while outcomes speak for
+//! another state, so that needing two in a row costs a tenth of a second and not a second; and for
+//! an unhealthy backend an exponential backoff. Every wait is spread by a jitter, else the nodes
+//! that saw the same server die would ask after it in step for ever. The jitter is drawn from a
+//! seed, so a test sees the same times in every run.
+
+use std::time::{Duration, Instant};
+
+use nllb_common::mix;
+
+use crate::settings::HealthSettings;
+
+/// Longest wait whatever the settings say; keeps sums of times far from overflow.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Doublings after which the backoff surely reached its cap; a shift may not be arbitrarily large.
+const MOST_DOUBLINGS: u32 = 16;
+
+/// When to probe one backend next.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// When the next probe is due; `None` while one is under way.
+    due: Option<Instant>,
+    /// When the last early probe was, or will be, due.
+    hurried: Option<Instant>,
+    /// An early probe asked for while another was under way.
+    wish: Option<Instant>,
+    /// How often the backoff doubled.
+    doublings: u32,
+    seed: u32,
+    draws: u32,
+}
+
+/// How soon after a report the next probe follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// The state is settled.
+    Steady,
+    /// Outcomes speak for another state.
+    Confirm,
+    /// The backend is unhealthy: ever more seldom.
+    Backoff,
+}
+
+impl Schedule {
+    /// A schedule whose first probe is due at once.
+    #[must_use]
+    pub const fn new(seed: u32, now: Instant) -> Self {
+        Self {
+            due: Some(now),
+            hurried: None,
+            wish: None,
+            doublings: 0,
+            seed,
+            draws: 0,
+        }
+    }
+
+    /// When the next probe is due; `None` while one is under way.
+    #[must_use]
+    pub const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Notes that the probe has started; until [`Self::finish`] no other is due.
+    pub const fn start(&mut self) {
+        self.due = None;
+    }
+
+    /// Notes that the probe has ended and plans the next one.
+    pub fn finish(&mut self, pace: Pace, settings: &HealthSettings, now: Instant) {
+        let wait = self.wait(pace, settings);
+        let due = now + self.spread(wait.min(LONGEST), settings.jitter);
+        self.due = Some(due);
+        if let Some(wish) = self.wish.take() {
+            self.advance(due, wish.max(now));
+        }
+    }
+
+    /// Makes the next probe due at once, but not within `confirm_interval` of the last early one: so
+    /// whoever can provoke hints cannot provoke a flood of probes.
+    pub fn hurry(&mut self, settings: &HealthSettings, now: Instant) {
+        let earliest = self.hurried.map_or(now, |last| {
+            now.max(last + settings.confirm_interval.min(LONGEST))
+        });
+        match self.due {
+            Some(due) => self.advance(due, earliest),
+            None => self.wish = Some(earliest),
+        }
+    }
+
+    /// Forgets that the backend was away for long.
+    pub const fn reset_backoff(&mut self) {
+        self.doublings = 0;
+    }
+
+    fn advance(&mut self, due: Instant, early: Instant) {
+        if early < due {
+            self.due = Some(early);
+            self.hurried = Some(early);
+        }
+    }
+
+    fn wait(&mut self, pace: Pace, settings: &HealthSettings) -> Duration {
+        let doublings = match pace {
+            Pace::Steady | Pace::Confirm => 0,
+            Pace::Backoff => self.doublings,
+        };
+        self.doublings = match pace {
+            Pace::Steady | Pace::Confirm => 0,
+            Pace::Backoff => (doublings + 1).min(MOST_DOUBLINGS),
+        };
+        match pace {
+            Pace::Steady => settings.interval,
+            Pace::Confirm => settings.confirm_interval.min(settings.interval),
+            Pace::Backoff => settings
+                .interval
+                .saturating_mul(1 << doublings)
+                .min(settings.max_backoff.max(settings.interval)),
+        }
+    }
+
+    /// `wait`, at most half the share `jitter` shorter or longer.
+    fn spread(&mut self, wait: Duration, jitter: f64) -> Duration {
+        // The golden ratio's fraction keeps the draws of neighbouring seeds apart (Knuth, TAOCP 6.4).
+        let draw = mix(self.seed.wrapping_add(self.draws.wrapping_mul(0x9e37_79b9)));
+        self.draws = self.draws.wrapping_add(1);
+        let jitter = if jitter.is_finite() {
+            jitter.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let unit = f64::from(draw) / f64::from(u32::MAX);
+        wait.mul_f64(1.0 + jitter * (unit - 0.5))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -154,6 +154,17 @@ pub enum Coverage {
     Trusted,
 }
 
+impl FrontendSettings {
+    /// The addresses of a node-address frontend whose pool has these endpoints.
+    pub(crate) fn node_addresses<'a>(&'a self, endpoints: &'a [SocketAddr]) -> &'a [SocketAddr] {
+        if self.addresses.is_empty() {
+            endpoints
+        } else {
+            &self.addresses
+        }
+    }
+}
+
 impl Settings {
     /// The same settings with every address in the form the maps hold (a v4-mapped address is the v4
     /// address) and each named once, so that equality of addresses is equality in the kernel.

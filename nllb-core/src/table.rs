@@ -8,6 +8,13 @@ use nllb_common::maps::{
     Verdict,
 };
 
+use crate::diff::Change;
+
+mod build;
+pub(crate) mod dump;
+
+pub(crate) use build::{build, eligibility};
+
 /// The content of the maps that the agent writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
@@ -19,6 +26,36 @@ pub struct Table {
     pub verdicts: BTreeMap<u32, Verdict>,
     /// The epoch that EVIDENCE has for the ids in use: one that differs must be reset before use.
     pub fresh: BTreeMap<u32, u32>,
+}
+
+impl Table {
+    /// Does to the table what [`Change`] does to the maps.
+    pub fn apply(&mut self, change: &Change) {
+        match *change {
+            Change::ResetEvidence { id, epoch } => {
+                self.fresh.insert(id.0, epoch);
+            }
+            Change::SetVerdict { id, verdict } => {
+                self.verdicts.insert(id.0, verdict);
+            }
+            Change::SetPool { pool, ref set } => {
+                self.pools.insert(pool, **set);
+            }
+            Change::SetFrontend { key, frontend } => {
+                self.frontends.insert(key, frontend);
+            }
+            Change::RemoveFrontend { key } => {
+                self.frontends.remove(&key);
+            }
+            Change::RemovePool { pool } => {
+                self.pools.remove(&pool);
+            }
+            Change::RemoveVerdict { id } => {
+                self.verdicts.remove(&id.0);
+                self.fresh.remove(&id.0);
+            }
+        }
+    }
 }
 
 /// Most pools that frontends may need: pool 0 belongs to the agent's self-test.

@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 use nllb_common::EventKind;
 use nllb_common::maps::State;
 
-use crate::backend::BackendId;
+use crate::backend::{self, Backend, BackendId};
 use crate::eligible::Eligibility;
 use crate::health::Run;
+use crate::pool::fronts::KernelFrontend;
+use crate::pool::roster::Roster;
 use crate::report::{CertificateFacts, Outcome};
-use crate::settings::{FrontendKind, OnEmpty, ScopeSetting};
+use crate::settings::{
+    Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings, ScopeSetting,
+};
+use crate::table;
 
 /// Everything the machine knows.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +33,7 @@ pub struct FrontendView {
     /// Name in the settings.
     pub name: String,
     /// Id in the maps, which is also the index of its kernel pool.
-    pub id: u32,
+    pub id: u16,
     /// What sort of address it has.
     pub kind: FrontendKind,
     /// The addresses; for a node address exactly one.
@@ -39,6 +44,8 @@ pub struct FrontendView {
     pub scope: ScopeSetting,
     /// What happens to a connect when the pool has nobody.
     pub on_empty: OnEmpty,
+    /// Which certificate a backend must show to serve it.
+    pub coverage: Coverage,
     /// For a node address: the backend whose own address it is.
     pub home: Option<BackendId>,
     /// Every backend of the pool, with whether it may serve this frontend.
@@ -111,4 +118,107 @@ pub struct ProbeSummary {
     pub rtt: Option<Duration>,
     /// Time the whole probe took.
     pub latency: Duration,
+}
+
+impl View {
+    pub(crate) fn of(roster: &Roster) -> Self {
+        let pools = roster.settings.pools.iter().enumerate();
+        Self {
+            frontends: roster
+                .frontends
+                .iter()
+                .map(|front| FrontendView::of(roster, front))
+                .collect(),
+            pools: pools
+                .map(|(index, settings)| PoolView::of(roster, index, settings))
+                .collect(),
+        }
+    }
+}
+
+impl FrontendView {
+    fn of(roster: &Roster, front: &KernelFrontend) -> Self {
+        let FrontendSettings {
+            name,
+            kind,
+            addresses: _,
+            pool,
+            scope,
+            on_empty,
+            coverage,
+        } = &roster.settings.frontends[front.index];
+        let backends = table::eligibility(roster, front);
+        Self {
+            name: name.clone(),
+            id: front.id,
+            kind: *kind,
+            addresses: front.addresses.clone(),
+            pool: pool.clone(),
+            scope: *scope,
+            on_empty: *on_empty,
+            coverage: coverage.clone(),
+            home: roster.home(front),
+            backends: backends
+                .map(|(backend, eligibility)| FrontendBackend {
+                    id: backend.id,
+                    addr: backend.addr,
+                    eligibility,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl PoolView {
+    fn of(roster: &Roster, index: usize, settings: &PoolSettings) -> Self {
+        let backends = roster.pool(index);
+        Self {
+            name: settings.name.clone(),
+            backends: backends
+                .map(|backend| BackendView::of(backend, &settings.health))
+                .collect(),
+        }
+    }
+}
+
+impl BackendView {
+    fn of(backend: &Backend, settings: &HealthSettings) -> Self {
+        let run = backend.health.run();
+        let Backend {
+            id,
+            epoch,
+            addr,
+            pool: _,
+            health,
+            schedule,
+            since,
+            cause,
+            transitions,
+            last,
+            last_evidence,
+            seen,
+        } = backend;
+        Self {
+            addr: *addr,
+            id: *id,
+            epoch: *epoch,
+            state: health.state(),
+            since: *since,
+            reason: cause.to_string(),
+            run,
+            run_needed: run.map(|run| run.needed(settings)),
+            transitions: *transitions,
+            band: backend::BAND,
+            weight: backend::WEIGHT,
+            last: last.as_ref().map(|(at, report)| ProbeSummary {
+                at: *at,
+                outcome: report.outcome.clone(),
+                rtt: report.rtt,
+                latency: report.latency,
+            }),
+            next_probe: schedule.due(),
+            last_evidence: *last_evidence,
+            certificate: seen.as_ref().map(|seen| seen.certificate.clone()),
+        }
+    }
 }

@@ -1,0 +1,186 @@
+//! Who is there: the backends and kernel frontends of the settings, with their ids.
+//!
+//! New settings give a new roster made with an eye on the old one. So a bad configuration changes
+//! nothing, and what stays keeps its ids and all that is known of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use nllb_common::maps::{MAX_BACKENDS, State};
+
+use crate::backend::{Backend, BackendId};
+use crate::ids;
+use crate::pool::check;
+use crate::pool::fronts::{Identity, KernelFrontend};
+use crate::settings::{HealthSettings, Settings, canonical};
+use crate::table::TableError;
+
+/// The backends and kernel frontends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Roster {
+    pub(crate) settings: Settings,
+    /// By id.
+    pub(crate) backends: BTreeMap<BackendId, Backend>,
+    /// By index of the pool, in the order of its endpoints.
+    pub(crate) members: Vec<Vec<BackendId>>,
+    pub(crate) frontends: Vec<KernelFrontend>,
+    /// The last epoch of each id that was ever in use.
+    pub(crate) epochs: BTreeMap<BackendId, u32>,
+}
+
+impl Roster {
+    /// The roster of other settings. What stays keeps its ids.
+    pub(crate) fn rearranged(
+        &self,
+        settings: Settings,
+        seed: u32,
+        now: Instant,
+    ) -> Result<Self, TableError> {
+        let settings = settings.canonical();
+        check::settings(&settings)?;
+        let mut next = Self {
+            settings,
+            epochs: self.epochs.clone(),
+            ..Self::default()
+        };
+        let kept = next
+            .places()
+            .filter_map(|place| Some((place, self.find(next.key(place))?)));
+        let kept = kept
+            .map(|(place, backend)| (place, backend.clone()))
+            .collect();
+        let lately = self.backends.keys().map(|id| id.0).collect();
+        next.fill(kept, &lately, seed, now);
+        let before: BTreeMap<Identity<'_>, u16> = self
+            .frontends
+            .iter()
+            .map(|front| (self.identity(front), front.id))
+            .collect();
+        let lately = before.values().copied().map(u32::from).collect();
+        let frontends = next.plan_frontends(|_, identity| before.get(&identity).copied(), &lately);
+        next.frontends = frontends;
+        Ok(next)
+    }
+
+    /// Every (pool, endpoint) of the settings, by index.
+    fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<'_> {
+        let sizes = self
+            .settings
+            .pools
+            .iter()
+            .map(|pool| pool.endpoints.len())
+            .enumerate();
+        sizes.flat_map(|(pool, size)| (0..size).map(move |endpoint| (pool, endpoint)))
+    }
+
+    fn address(&self, (pool, endpoint): (usize, usize)) -> SocketAddr {
+        self.settings.pools[pool].endpoints[endpoint]
+    }
+
+    fn key(&self, place: (usize, usize)) -> (&str, SocketAddr) {
+        (&self.settings.pools[place.0].name, self.address(place))
+    }
+
+    fn find(&self, (pool, addr): (&str, SocketAddr)) -> Option<&Backend> {
+        let index = self
+            .settings
+            .pools
+            .iter()
+            .position(|settings| settings.name == pool)?;
+        self.pool(index).find(|backend| backend.addr == addr)
+    }
+
+    /// Puts the backends that are known in their places and new ones in the others.
+    fn fill(
+        &mut self,
+        mut known: BTreeMap<(usize, usize), Backend>,
+        lately: &BTreeSet<u32>,
+        seed: u32,
+        now: Instant,
+    ) {
+        let taken: BTreeSet<u32> = known.values().map(|backend| backend.id.0).collect();
+        let mut free = ids::free(0..MAX_BACKENDS, &taken, lately).map(BackendId);
+        self.backends.clear();
+        self.members = vec![Vec::new(); self.settings.pools.len()];
+        for place in self.places().collect::<Vec<_>>() {
+            let backend = known.remove(&place).or_else(|| {
+                let id = free.next()?;
+                let epoch = self
+                    .epochs
+                    .get(&id)
+                    .map_or(1, |last| last.wrapping_add(1).max(1));
+                Some(Backend::new((id, epoch), self.address(place), seed, now))
+            });
+            // There are at most as many backends as ids: `check` saw to it.
+            let Some(mut backend) = backend else { continue };
+            backend.pool = place.0;
+            self.members[place.0].push(backend.id);
+            self.epochs.insert(backend.id, backend.epoch);
+            self.backends.insert(backend.id, backend);
+        }
+    }
+
+    /// Gives the places of `known` the ids, epochs and states that it names, and new ids to the rest.
+    /// Each entry goes to the first pool that has its address and was not given it yet.
+    pub(crate) fn adopt(
+        &mut self,
+        known: &[(SocketAddr, BackendId, u32, State)],
+        seed: u32,
+        now: Instant,
+    ) {
+        let mut given = BTreeMap::new();
+        let mut lately = BTreeSet::new();
+        for &(addr, id, epoch, state) in known {
+            if id.0 >= MAX_BACKENDS || !lately.insert(id.0) {
+                continue;
+            }
+            self.raise_epoch(id, epoch);
+            let addr = canonical(addr);
+            let open =
+                |place: &(usize, usize)| self.address(*place) == addr && !given.contains_key(place);
+            if let Some(place) = self.places().find(open) {
+                given.insert(
+                    place,
+                    Backend::new((id, epoch), addr, seed, now).adopted(state),
+                );
+            }
+        }
+        self.fill(given, &lately, seed, now);
+    }
+
+    /// Notes that `id` had `epoch` once.
+    pub(crate) fn raise_epoch(&mut self, id: BackendId, epoch: u32) {
+        let last = self.epochs.entry(id).or_insert(epoch);
+        *last = epoch.max(*last);
+    }
+
+    /// The backends of a pool, in the order of its endpoints.
+    pub(crate) fn pool(&self, index: usize) -> impl Iterator<Item = &Backend> {
+        let ids = self.members.get(index).into_iter().flatten();
+        ids.filter_map(|id| self.backends.get(id))
+    }
+
+    /// A backend of this epoch, with the rules of its pool.
+    pub(crate) fn backend_mut(
+        &mut self,
+        id: BackendId,
+        epoch: u32,
+    ) -> Option<(&mut Backend, &HealthSettings)> {
+        let backend = self
+            .backends
+            .get_mut(&id)
+            .filter(|backend| backend.epoch == epoch)?;
+        let settings = &self.settings.pools.get(backend.pool)?.health;
+        Some((backend, settings))
+    }
+
+    /// Every backend, with the rules of its pool.
+    pub(crate) fn backends_mut(&mut self) -> impl Iterator<Item = (&mut Backend, &HealthSettings)> {
+        let pools = &self.settings.pools;
+        self.backends.values_mut().filter_map(|backend| {
+            let settings = &pools.get(backend.pool)?.health;
+            Some((backend, settings))
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Makes the table of a roster.
+
+use nllb_common::addr::split;
+use nllb_common::maps::{Frontend, FrontendKey, NO_HOME, PoolSet, Scope, Slot, frontend_flags};
+
+use crate::backend::Backend;
+use crate::eligible::{Demand, Eligibility, decide};
+use crate::pool::fronts::KernelFrontend;
+use crate::pool::roster::Roster;
+use crate::settings::{FrontendKind, FrontendSettings, OnEmpty, ScopeSetting};
+use crate::table::{Table, TableError};
+
+/// The table of `roster`.
+pub(crate) fn build(roster: &Roster) -> Result<Table, TableError> {
+    let mut table = Table::default();
+    for (id, backend) in &roster.backends {
+        table.verdicts.insert(id.0, backend.verdict());
+        table.fresh.insert(id.0, backend.epoch);
+    }
+    for front in &roster.frontends {
+        let settings = &roster.settings.frontends[front.index];
+        table
+            .pools
+            .insert(u32::from(front.id), pool_set(roster, front)?);
+        let value = frontend(roster, front, settings);
+        for (addr, port) in front.addresses.iter().map(|addr| split(*addr)) {
+            for scope in scopes(settings.scope) {
+                table
+                    .frontends
+                    .insert(FrontendKey::tcp(addr, port, *scope), value);
+            }
+        }
+    }
+    Ok(table)
+}
+
+/// Whether each backend of the frontend's pool may serve it, in the order of the pool.
+pub(crate) fn eligibility<'a>(
+    roster: &'a Roster,
+    front: &KernelFrontend,
+) -> impl Iterator<Item = (&'a Backend, Eligibility)> + use<'a> {
+    let settings = &roster.settings.frontends[front.index];
+    let demand = Demand {
+        kind: settings.kind,
+        coverage: &settings.coverage,
+        addresses: &front.addresses,
+        home: front.home,
+    };
+    let seen: Vec<_> = roster
+        .pool(front.pool)
+        .map(|backend| backend.seen.as_ref())
+        .collect();
+    roster.pool(front.pool).zip(decide(demand, &seen))
+}
+
+fn pool_set(roster: &Roster, front: &KernelFrontend) -> Result<PoolSet, TableError> {
+    let used = eligibility(roster, front).filter(|(_, eligibility)| eligibility.is_used());
+    let slots: Vec<Slot> = used
+        .map(|(backend, _)| {
+            let (addr, port) = split(backend.addr);
+            Slot::new(addr, port, backend.id.0, backend.epoch)
+        })
+        .collect();
+    PoolSet::new(&slots).ok_or_else(|| TableError::PoolTooLarge {
+        pool: roster.settings.pools[front.pool].name.clone(),
+        wanted: slots.len(),
+    })
+}
+
+fn frontend(roster: &Roster, front: &KernelFrontend, settings: &FrontendSettings) -> Frontend {
+    let node_address = match settings.kind {
+        FrontendKind::Vip | FrontendKind::Loopback => 0,
+        FrontendKind::NodeAddress => frontend_flags::NODE_ADDRESS,
+    };
+    let on_empty = match settings.on_empty {
+        OnEmpty::PassThrough => 0,
+        OnEmpty::Fail => frontend_flags::FAIL_WHEN_EMPTY,
+    };
+    Frontend {
+        id: front.id,
+        pool: front.id,
+        home: roster
+            .home(front)
+            .and_then(|id| u16::try_from(id.0).ok())
+            .unwrap_or(NO_HOME),
+        flags: node_address | on_empty,
+    }
+}
+
+const fn scopes(setting: ScopeSetting) -> &'static [Scope] {
+    match setting {
+        ScopeSetting::Host => &[Scope::Host],
+        ScopeSetting::All => &[Scope::Host, Scope::Other],
+    }
+}

@@ -1,0 +1,109 @@
+//! The table as text: one line per entry, always in the same order, for tests and for people.
+
+use std::fmt;
+
+use nllb_common::addr::join;
+use nllb_common::maps::{Frontend, NO_HOME, PoolSet, Scope, frontend_flags};
+
+use crate::table::Table;
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            frontends,
+            pools,
+            verdicts,
+            fresh,
+        } = self;
+        // The order of keys in the map is that of their bytes, which nobody would recognise.
+        let mut rows: Vec<_> = frontends
+            .iter()
+            .map(|(key, value)| (join(key.addr(), key.port()), key.scope(), value))
+            .collect();
+        rows.sort_unstable_by_key(|(addr, scope, _)| (*addr, *scope));
+        for (addr, scope, value) in rows {
+            writeln!(
+                f,
+                "frontend {addr} from {} -> {}",
+                scope_word(scope),
+                FrontendText(value)
+            )?;
+        }
+        for (id, set) in pools {
+            writeln!(f, "pool {id}:{}", PoolText(set))?;
+        }
+        for (id, verdict) in verdicts {
+            let (state, band) = (verdict.state().label(), verdict.band());
+            let (weight, epoch) = (verdict.weight(), verdict.epoch());
+            writeln!(
+                f,
+                "verdict {id}.{epoch} {state} band {band} weight {weight}"
+            )?;
+        }
+        for (id, epoch) in fresh {
+            if verdicts
+                .get(id)
+                .is_none_or(|verdict| verdict.epoch() != *epoch)
+            {
+                writeln!(f, "evidence {id}.{epoch} without a verdict")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) const fn scope_word(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Host => "host",
+        Scope::Other => "others",
+    }
+}
+
+/// A frontend after its address.
+pub(crate) struct FrontendText<'a>(pub(crate) &'a Frontend);
+
+impl fmt::Display for FrontendText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frontend {
+            id,
+            pool,
+            home,
+            flags,
+        } = *self.0;
+        write!(f, "frontend {id} pool {pool}")?;
+        if home != NO_HOME {
+            write!(f, " home {home}")?;
+        }
+        for (flag, word) in [
+            (frontend_flags::NODE_ADDRESS, "node-address"),
+            (frontend_flags::FAIL_WHEN_EMPTY, "fail-when-empty"),
+            (frontend_flags::SELF_TEST, "self-test"),
+        ] {
+            if flags & flag != 0 {
+                write!(f, " {word}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The backends of a pool: id, epoch and address of each.
+pub(crate) struct PoolText<'a>(pub(crate) &'a PoolSet);
+
+impl fmt::Display for PoolText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len == 0 {
+            return f.write_str(" nobody");
+        }
+        for slot in self.0.iter() {
+            write!(
+                f,
+                " {}.{}={}",
+                slot.backend,
+                slot.epoch,
+                join(slot.addr, slot.port)
+            )?;
+        }
+        Ok(())
+    }
+}
