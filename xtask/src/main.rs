@@ -1,1 +1,89 @@
-fn main() {}
+//! What a developer or CI runs. Every command first makes sure that the machine has what the build
+//! needs, so that a reader of the README never has to know the list.
+
+mod bench;
+mod ebpf;
+mod lint;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod toolchain;
+mod workspace;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+/// Set-up, build, run, test, bench and lint of nllb.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what the build and the tests need and this machine lacks.
+    Setup {
+        /// Only report; exit with 3 when something is missing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Builds the BPF object; prints its programs and maps; refuses what Linux 5.10 cannot load.
+    Ebpf,
+    /// Runs the demonstration in a lab, or, with arguments after `--`, the agent on this host.
+    Run {
+        /// Leave the lab in place when the demonstration ends.
+        #[arg(long)]
+        keep: bool,
+        /// Arguments of `nllb run`, such as `--config FILE`.
+        #[arg(last = true, conflicts_with = "keep")]
+        agent: Vec<OsString>,
+    },
+    /// Checks and tests everything; ends with one line of numbers.
+    Test,
+    /// Measures.
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
+    /// rustfmt, clippy and rustdoc, every warning an error.
+    Lint,
+    /// Checks what compilers do not: who imports whom, unsafe, clocks, file lengths.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let workspace = Workspace::here()?;
+    if let Command::Setup { check } = command {
+        return setup::command(&workspace, check);
+    }
+    let toolchain = match setup::ensure(&workspace)? {
+        Ok(toolchain) => toolchain,
+        Err(code) => return Ok(code),
+    };
+    match command {
+        Command::Setup { .. } => Ok(ExitCode::SUCCESS),
+        Command::Ebpf => ebpf::command(&workspace, &toolchain),
+        Command::Run { keep, agent } => run::command(&workspace, keep, &agent),
+        Command::Test => test::command(&workspace),
+        Command::Bench { what } => bench::command(&workspace, &what),
+        Command::Lint => lint::command(&workspace),
+        Command::Tidy => tidy::command(&workspace),
+    }
+}

@@ -14,12 +14,20 @@ use std::{
     process::{Command, Stdio},
 };
 
+// The path holds for both readers: it counts from this file's directory.
+#[path = "toolchain/missing.rs"]
+mod missing;
+
+pub(crate) use missing::{Lack, Missing};
+
 /// The release of bpf-linker that set-up installs.
 pub(crate) const BPF_LINKER_VERSION: &str = "0.13.0";
 /// The Debian packages of the distribution road, without LLVM, whose major follows the compiler's.
 pub(crate) const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// Where a distribution keeps its compiler; a rustup proxy is never there.
 const DISTRIBUTION_RUSTC: &str = "/usr/bin/rustc";
+/// The oldest Rust that builds this workspace: 1.87.
+const OLDEST_MINOR: u32 = 87;
 /// The package that is built.
 const PACKAGE: &str = "nllb-ebpf";
 
@@ -42,29 +50,6 @@ pub(crate) struct Toolchain {
     pub(crate) llvm_major: u32,
     /// The bpf-linker whose LLVM fits.
     pub(crate) linker: PathBuf,
-}
-
-/// One thing that a road lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Lack {
-    /// No compiler answers there.
-    Rustc(PathBuf),
-    /// The active toolchain has no library sources.
-    RustSrc(PathBuf),
-    /// The distribution's compiler has no core for the BPF target.
-    Core(PathBuf),
-    /// No bpf-linker on this LLVM; the others that were found, with their LLVM.
-    Linker {
-        llvm_major: u32,
-        found: Vec<(PathBuf, Option<u32>)>,
-    },
-}
-
-/// What each road lacks; neither list is empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Missing {
-    pub(crate) rustup: Vec<Lack>,
-    pub(crate) distribution: Vec<Lack>,
 }
 
 /// Prefers the active toolchain, because it is the one the developer chose.
@@ -143,6 +128,7 @@ pub(crate) fn cache_root() -> Option<PathBuf> {
 fn try_road(road: Road, rustc: &Path) -> Result<Toolchain, Vec<Lack>> {
     let answer = output_of(Command::new(rustc).arg("-vV"));
     let sysroot = output_of(Command::new(rustc).args(["--print", "sysroot"]));
+    let answer = answer.filter(|text| is_new_enough(text));
     let (Some(llvm_major), Some(sysroot)) = (answer.as_deref().and_then(rustc_llvm_major), sysroot)
     else {
         return Err(vec![Lack::Rustc(rustc.into())]);
@@ -239,6 +225,14 @@ fn linker_llvm_major(linker: &Path) -> Option<u32> {
     })
 }
 
+/// From `rustc -vV`: `release: 1.96.0`.
+fn is_new_enough(text: &str) -> bool {
+    let minor = |line: &str| leading_number(line.strip_prefix("release: 1.")?);
+    text.lines()
+        .find_map(minor)
+        .is_some_and(|minor| minor >= OLDEST_MINOR)
+}
+
 /// From `rustc -vV`: `LLVM version: 22.1.8`.
 fn rustc_llvm_major(text: &str) -> Option<u32> {
     text.lines()
@@ -272,20 +266,12 @@ fn leading_number(text: &str) -> Option<u32> {
 
 /// What an outer cargo sets for its own build, or a developer for host builds.
 fn leaks(name: &OsStr) -> bool {
-    const NAMES: [&str; 7] = [
-        "RUSTFLAGS",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "RUSTC_LINKER",
-        "CARGO_BUILD_TARGET",
-        "CARGO_BUILD_RUSTFLAGS",
-        "CARGO_INCREMENTAL",
-    ];
+    let beginnings = "RUSTFLAGS RUSTC_ CARGO_BUILD_RUST CARGO_BUILD_TARGET CARGO_CFG_ \
+                      CARGO_INCREMENTAL CARGO_PROFILE_ CARGO_TARGET_";
     let name = name.to_string_lossy();
-    NAMES.contains(&&*name)
-        || ["CARGO_TARGET_", "CARGO_CFG_", "CARGO_PROFILE_"]
-            .iter()
-            .any(|p| name.starts_with(p))
+    beginnings
+        .split(' ')
+        .any(|beginning| name.starts_with(beginning))
 }
 
 /// BPF runs in the byte order of its machine.
@@ -345,91 +331,11 @@ impl fmt::Display for Toolchain {
 
 impl fmt::Display for Road {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rustup => "rustup",
-            Self::Distribution => "distribution",
+        f.write_str(if *self == Self::Rustup {
+            "rustup"
+        } else {
+            "distribution"
         })
-    }
-}
-
-impl fmt::Display for Lack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rustc(path) => write!(f, "no Rust compiler answers at {}", path.display()),
-            Self::RustSrc(sysroot) => write!(f, "no library sources in {}", sysroot.display()),
-            Self::Core(sysroot) => {
-                write!(f, "no core for {} in {}", bpf_target(), sysroot.display())
-            }
-            Self::Linker { llvm_major, found } => {
-                write!(f, "no bpf-linker on LLVM {llvm_major}")?;
-                for (path, major) in found {
-                    let major = major.map_or_else(|| "unknown".into(), |major| major.to_string());
-                    write!(f, "; {} has LLVM {major}", path.display())?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rustup,
-            distribution,
-        } = self;
-        writeln!(f, "the BPF programs cannot be built here.")?;
-        for (road, lacks) in [(Road::Rustup, rustup), (Road::Distribution, distribution)] {
-            for lack in lacks {
-                writeln!(f, "  {road} road: {lack}")?;
-            }
-        }
-        let llvm = self.wanted_llvm();
-        let [compiler, core] = DEBIAN_PACKAGES;
-        let install = |features: &str| {
-            format!("cargo install bpf-linker --version {BPF_LINKER_VERSION} --locked{features}")
-        };
-        let features = format!(" --no-default-features --features llvm-{llvm}");
-        writeln!(
-            f,
-            "On Debian 12 or 13, `cargo xtask setup` as root installs it, or by hand:"
-        )?;
-        writeln!(
-            f,
-            "  apt-get install --no-install-recommends {compiler} {core} llvm-{llvm}-dev"
-        )?;
-        writeln!(
-            f,
-            "  LLVM_PREFIX=/usr/lib/llvm-{llvm} {}",
-            install(&features)
-        )?;
-        writeln!(f, "On other systems:")?;
-        writeln!(f, "  rustup component add rust-src")?;
-        writeln!(
-            f,
-            "  with LLVM {llvm} and its headers: {}",
-            install(&features)
-        )?;
-        write!(
-            f,
-            "  (or a released binary of bpf-linker on LLVM {llvm}, anywhere in PATH)"
-        )
-    }
-}
-
-impl Missing {
-    /// The LLVM for which a linker is wanted: the distribution compiler's, else the active one's.
-    /// Debian's compiler with a core for BPF is on LLVM 22.
-    pub(crate) fn wanted_llvm(&self) -> u32 {
-        let wanted = |lack: &Lack| match lack {
-            Lack::Linker { llvm_major, .. } => Some(*llvm_major),
-            Lack::Rustc(_) | Lack::RustSrc(_) | Lack::Core(_) => None,
-        };
-        self.distribution
-            .iter()
-            .chain(&self.rustup)
-            .find_map(wanted)
-            .unwrap_or(22)
     }
 }
 
@@ -443,6 +349,14 @@ mod tests {
         assert_eq!(rustc_llvm_major(text), Some(22));
         assert_eq!(rustc_llvm_major("rustc 1.96.0\nrelease: 1.96.0\n"), None);
         assert_eq!(rustc_llvm_major("LLVM version: unknown\n"), None);
+    }
+
+    #[test]
+    fn a_compiler_that_is_too_old_is_not_taken() {
+        assert!(is_new_enough("rustc 1.96.0\nrelease: 1.96.0\n"));
+        assert!(is_new_enough("release: 1.87.0-nightly\n"));
+        assert!(!is_new_enough("release: 1.85.0\n"));
+        assert!(!is_new_enough("gcc 12\n"));
     }
 
     #[test]
@@ -489,31 +403,5 @@ mod tests {
         ] {
             assert!(!leaks(OsStr::new(name)), "{name} is removed");
         }
-    }
-
-    #[test]
-    fn what_is_missing_comes_with_the_commands_for_the_llvm_in_question() {
-        let linker = PathBuf::from("/opt/bpf-linker");
-        let text = Missing {
-            rustup: vec![Lack::RustSrc("/opt/rust".into())],
-            distribution: vec![Lack::Linker {
-                llvm_major: 23,
-                found: vec![(linker, Some(21))],
-            }],
-        }
-        .to_string();
-        assert!(
-            text.contains("rustup road: no library sources in /opt/rust"),
-            "{text}"
-        );
-        assert!(
-            text.contains("no bpf-linker on LLVM 23; /opt/bpf-linker has LLVM 21"),
-            "{text}"
-        );
-        assert!(
-            text.contains("rustc-web libstd-rust-web-dev-bpf llvm-23-dev"),
-            "{text}"
-        );
-        assert!(text.contains("--features llvm-23"), "{text}");
     }
 }
