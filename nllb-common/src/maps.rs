@@ -45,8 +45,9 @@ pub mod names {
     /// Lease and limits.
     pub const CONTROL: &str = "CONTROL";
     /// Every map, in the order in which they are listed to a user.
-    pub const ALL: [&str; 9] =
-        [FRONTENDS, POOLS, VERDICT, EVIDENCE, SOCKS, NETNS, STATS, EVENTS, CONTROL];
+    pub const ALL: [&str; 9] = [
+        FRONTENDS, POOLS, VERDICT, EVIDENCE, SOCKS, NETNS, STATS, EVENTS, CONTROL,
+    ];
 }
 
 /// From which network namespaces a frontend can be dialled.
@@ -77,7 +78,12 @@ impl FrontendKey {
     #[inline(always)]
     #[must_use]
     pub const fn tcp(addr: Addr, port: Port, scope: Scope) -> Self {
-        Self { addr, port, protocol: TCP, scope: scope as u8 }
+        Self {
+            addr,
+            port,
+            protocol: TCP,
+            scope: scope as u8,
+        }
     }
 
     /// The address that is dialled.
@@ -95,37 +101,77 @@ impl FrontendKey {
     /// The scope, if the number is one.
     #[must_use]
     pub const fn scope(&self) -> Scope {
-        if self.scope == Scope::Host as u8 { Scope::Host } else { Scope::Other }
+        if self.scope == Scope::Host as u8 {
+            Scope::Host
+        } else {
+            Scope::Other
+        }
     }
 }
 
 /// What makes a frontend special. Bits of [`Frontend::flags`].
 pub mod frontend_flags {
     /// Fail the connect at once when the pool has no backend, instead of leaving it alone.
-    pub const FAIL_WHEN_EMPTY: u32 = 1;
+    pub const FAIL_WHEN_EMPTY: u16 = 1;
     /// The address is a backend's own: translate only away from it (see [`Frontend::home`]).
     ///
     /// [`Frontend::home`]: super::Frontend::home
-    pub const NODE_ADDRESS: u32 = 2;
+    pub const NODE_ADDRESS: u16 = 2;
     /// The agent's self-test: counted as nothing else.
-    pub const SELF_TEST: u32 = 4;
+    pub const SELF_TEST: u16 = 4;
 }
 
 /// A backend id that names none.
 pub const NO_BACKEND: u32 = u32::MAX;
 
-/// Value of FRONTENDS.
-#[repr(C)]
+/// What an address dialled leads to; FRONTENDS holds it as one word ([`Frontend::word`]), because an
+/// entry of a hash map can be replaced while a program reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frontend {
     /// Id of the frontend, for events and socket records.
-    pub id: u32,
+    pub id: u16,
     /// Index into POOLS.
-    pub pool: u32,
-    /// For a node address: id of the backend whose own address it is; else [`NO_BACKEND`].
-    pub home: u32,
+    pub pool: u16,
+    /// For a node address: id of the backend whose own address it is; else [`NO_HOME`].
+    pub home: u16,
     /// Bits of [`frontend_flags`].
-    pub flags: u32,
+    pub flags: u16,
+}
+
+/// A [`Frontend::home`] that names no backend.
+pub const NO_HOME: u16 = u16::MAX;
+
+const _: () = assert!(MAX_BACKENDS < NO_HOME as u32 && MAX_POOLS <= u16::MAX as u32);
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_lossless,
+    reason = "bit fields, in const"
+)]
+impl Frontend {
+    /// The word in the map: bits 0..16 id, 16..32 pool, 32..48 home, 48..64 flags.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        let Self {
+            id,
+            pool,
+            home,
+            flags,
+        } = self;
+        id as u64 | (pool as u64) << 16 | (home as u64) << 32 | (flags as u64) << 48
+    }
+
+    /// From the word in the map.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            id: word as u16,
+            pool: (word >> 16) as u16,
+            home: (word >> 32) as u16,
+            flags: (word >> 48) as u16,
+        }
+    }
 }
 
 /// One backend of a pool.
@@ -157,7 +203,13 @@ impl Slot {
     /// A backend at `addr`:`port`.
     #[must_use]
     pub const fn new(addr: Addr, port: Port, backend: u32, epoch: u32) -> Self {
-        Self { addr, port, reserved: 0, backend, epoch }
+        Self {
+            addr,
+            port,
+            reserved: 0,
+            backend,
+            epoch,
+        }
     }
 }
 
@@ -173,13 +225,19 @@ pub struct PoolSet {
 
 impl PoolSet {
     /// A pool without backends.
-    pub const EMPTY: Self = Self { len: 0, slots: [Slot::EMPTY; MAX_POOL_BACKENDS] };
+    pub const EMPTY: Self = Self {
+        len: 0,
+        slots: [Slot::EMPTY; MAX_POOL_BACKENDS],
+    };
 
     /// A pool of these backends; `None` when they are more than [`MAX_POOL_BACKENDS`].
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "at most MAX_POOL_BACKENDS")]
     pub fn new(slots: &[Slot]) -> Option<Self> {
-        let mut set = Self { len: slots.len() as u32, ..Self::EMPTY };
+        let mut set = Self {
+            len: slots.len() as u32,
+            ..Self::EMPTY
+        };
         set.slots.get_mut(..slots.len())?.copy_from_slice(slots);
         Some(set)
     }
@@ -208,8 +266,13 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] =
-        [Self::Unknown, Self::Healthy, Self::Degraded, Self::Draining, Self::Unhealthy];
+    pub const ALL: [Self; 5] = [
+        Self::Unknown,
+        Self::Healthy,
+        Self::Degraded,
+        Self::Draining,
+        Self::Unhealthy,
+    ];
 
     /// The word for it in status, logs and metrics.
     #[must_use]
@@ -231,7 +294,11 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict(u64);
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_lossless, reason = "bit fields, in const")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_lossless,
+    reason = "bit fields, in const"
+)]
 impl Verdict {
     /// A verdict on the backend that has `epoch`.
     #[must_use]
@@ -419,7 +486,6 @@ impl Control {
 
 const _: () = {
     assert!(size_of::<FrontendKey>() == 20 && align_of::<FrontendKey>() == 4);
-    assert!(size_of::<Frontend>() == 16);
     assert!(size_of::<Slot>() == 28);
     assert!(size_of::<PoolSet>() == 4 + 28 * MAX_POOL_BACKENDS);
     assert!(size_of::<Verdict>() == 8 && align_of::<Verdict>() == 8);
@@ -432,14 +498,12 @@ const _: () = {
 /// What aya needs to move these types to and from the kernel.
 #[cfg(feature = "pod")]
 mod pod {
-    use super::{Control, Evidence, Frontend, FrontendKey, Netns, PoolSet, SocketRecord, Verdict};
+    use super::{Control, Evidence, FrontendKey, Netns, PoolSet, SocketRecord, Verdict};
     use aya::Pod;
 
     // SAFETY: `repr(C)`, no padding (the size asserts above), and every bit pattern is valid: the
     // fields are integers or wrap integers.
     unsafe impl Pod for FrontendKey {}
-    // SAFETY: as above.
-    unsafe impl Pod for Frontend {}
     // SAFETY: as above.
     unsafe impl Pod for PoolSet {}
     // SAFETY: as above; unknown state numbers are read as `State::Unknown`.
@@ -462,11 +526,20 @@ mod tests {
     #[test]
     fn a_pool_takes_as_many_backends_as_it_has_slots_and_no_more() {
         let full = [Slot::EMPTY; MAX_POOL_BACKENDS];
-        assert_eq!(PoolSet::new(&full).map(|p| p.iter().count()), Some(MAX_POOL_BACKENDS));
+        assert_eq!(
+            PoolSet::new(&full).map(|p| p.iter().count()),
+            Some(MAX_POOL_BACKENDS)
+        );
         assert_eq!(PoolSet::new(&[Slot::EMPTY; MAX_POOL_BACKENDS + 1]), None);
     }
 
     proptest! {
+        #[test]
+        fn a_frontend_survives_its_word(id: u16, pool: u16, home: u16, flags: u16) {
+            let frontend = Frontend { id, pool, home, flags };
+            prop_assert_eq!(Frontend::from_word(frontend.word()), frontend);
+        }
+
         #[test]
         fn a_verdict_keeps_its_fields_apart(
             state in 0..State::ALL.len(), band: u8, weight: u16, epoch: u32

@@ -1,0 +1,196 @@
+//! The kernel side as the agent holds it: loaded, attached, proven, and left in place at exit.
+//!
+//! Maps and links are pinned in one directory per ABI version. An agent that starts takes over what
+//! is pinned and swaps the programs under the links, so no connect is ever without translation; an
+//! agent that ends leaves everything running.
+
+pub mod attach;
+pub mod events;
+pub mod fake;
+pub mod load;
+pub mod maps;
+pub mod selftest;
+mod sys;
+mod uninstall;
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aya::Ebpf;
+use aya::programs::Program;
+use nllb_common::maps::Control;
+use thiserror::Error;
+
+use self::attach::{AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded};
+use self::load::{BpfLogLevel, Features, LoadError};
+use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
+
+pub use self::load::pin_directory;
+pub use self::uninstall::uninstall;
+
+/// Where and how the data path is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Directory on a BPF file system; the ABI version is appended.
+    pub bpffs: PathBuf,
+    /// Where to attach.
+    pub cgroup: CgroupChoice,
+    /// Diagnostics of the BPF programs.
+    pub log_level: BpfLogLevel,
+}
+
+/// Why there is no data path.
+#[derive(Debug, Error)]
+pub enum DatapathError {
+    /// The programs could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The programs could not be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A map could not be used.
+    #[error(transparent)]
+    Maps(#[from] MapsError),
+    /// The self-test's listeners could not be opened.
+    #[error("cannot open the listener of the self-test: {0}")]
+    SelfTest(#[source] io::Error),
+    /// The ring buffer could not be watched.
+    #[error("cannot watch the event ring buffer: {0}")]
+    Events(#[source] io::Error),
+}
+
+/// The loaded and attached programs. Dropping it leaves links and maps where they are.
+#[derive(Debug)]
+pub struct Datapath {
+    bpf: Ebpf,
+    directory: PathBuf,
+    features: Features,
+    attachment: Attachment,
+    host_netns: u64,
+    hz: u32,
+}
+
+/// Everything that is opened at once, each part with its own owner.
+pub struct Opened {
+    /// Programs and links.
+    pub datapath: Datapath,
+    /// The maps.
+    pub maps: KernelMaps,
+    /// Records of sockets.
+    pub sockets: Sockets,
+    /// What the programs report.
+    pub events: events::Events,
+    /// Diagnostics of the programs, when asked for.
+    pub log: Option<events::Log>,
+    /// Whether maps and links of an earlier agent were taken over.
+    pub adopted: bool,
+}
+
+impl Datapath {
+    /// Loads the programs on new or pinned maps, and attaches them. What is in pinned maps is kept.
+    ///
+    /// # Errors
+    /// When the kernel or the host's set-up does not allow it; nothing new is attached then.
+    pub fn open(settings: &Settings) -> Result<Opened, DatapathError> {
+        let Settings { bpffs, cgroup, log_level } = settings;
+        let cgroup = Cgroup::find(cgroup)?;
+        let directory = pin_directory(bpffs);
+        let (mut bpf, features) = load::load(&directory, *log_level)?;
+        let mut maps = KernelMaps::take(&mut bpf)?;
+        let sockets = Sockets::take(&mut bpf)?;
+        let events = events::Events::take(&mut bpf)?;
+        let log = match log_level {
+            BpfLogLevel::Off => None,
+            _ => events::Log::take(&mut bpf),
+        };
+        let hz = sys::hz();
+        let host_netns = maps.control()?.host_netns;
+        maps.set_control(Control { host_netns, ..Control::new(hz) })?;
+        let attachment = Attachment::establish(&programs(&bpf)?, cgroup, &directory)?;
+        let adopted = attachment.adopted();
+        let datapath = Self { bpf, directory, features, attachment, host_netns, hz };
+        Ok(Opened { datapath, maps, sockets, events, log, adopted })
+    }
+
+    /// Asks the kernel whether the programs are where they should be.
+    #[must_use]
+    pub fn verify(&self) -> Coverage {
+        self.attachment.verify()
+    }
+
+    /// Attaches what is not attached as it should be.
+    ///
+    /// # Errors
+    /// When the kernel refuses; what was attached stays.
+    pub fn repair(&mut self) -> Result<(), AttachError> {
+        let programs = programs(&self.bpf)?;
+        self.attachment.repair(&programs)
+    }
+
+    /// The cgroup attached to.
+    #[must_use]
+    pub const fn cgroup(&self) -> &Cgroup {
+        self.attachment.cgroup()
+    }
+
+    /// The directory of the pins.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the kernel can do beyond what is required.
+    #[must_use]
+    pub const fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Notes the cookie of the host's network namespace, as the self-test found it.
+    pub fn set_host_netns(&mut self, cookie: u64) {
+        self.host_netns = cookie;
+    }
+
+    /// The content of CONTROL with a lease of this length from now.
+    #[must_use]
+    pub fn lease(&self, length: Duration) -> Control {
+        let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        Control {
+            lease_until_ns: sys::monotonic_ns().saturating_add(length),
+            host_netns: self.host_netns,
+            ..Control::new(self.hz)
+        }
+    }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, the clock that evidence and lease are written in.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    sys::monotonic_ns()
+}
+
+/// The loaded programs with what attaching them needs.
+fn programs(bpf: &Ebpf) -> Result<Vec<Loaded<'_>>, AttachError> {
+    Hook::ALL
+        .into_iter()
+        .map(|hook| {
+            let failed = |reason: String| AttachError::Kernel {
+                verb: "find the program of",
+                hook: hook.label(),
+                source: io::Error::other(reason),
+            };
+            let program = bpf
+                .program(hook.program())
+                .ok_or_else(|| failed("it is not in the object".to_owned()))?;
+            let fd = match program {
+                Program::CgroupSockAddr(program) => program.fd(),
+                Program::SockOps(program) => program.fd(),
+                _ => return Err(failed("it has another type".to_owned())),
+            };
+            let fd = fd.map_err(|error| failed(error.to_string()))?.as_fd();
+            let id = program.info().map_err(|error| failed(error.to_string()))?.id();
+            Ok(Loaded { hook, fd, id })
+        })
+        .collect()
+}

@@ -1,0 +1,174 @@
+//! Loads the object: new programs on the maps that are pinned already, or on new maps.
+//!
+//! Everything newer than Linux 5.10 is probed, never concluded from a version, and the answer is
+//! written into the read-only data of the programs, where the verifier drops the branch not taken.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::programs::{CgroupSockAddr, ProgramType, SockOps};
+use aya::sys::is_helper_supported;
+use aya::{Ebpf, EbpfLoader};
+use aya_obj::generated::bpf_func_id;
+use nllb_common::maps::names;
+use nllb_common::{ABI_VERSION, Counter};
+use thiserror::Error;
+
+use super::attach::Hook;
+
+/// The object built from `nllb-ebpf`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
+
+/// `BPF_FS_MAGIC`, what `statfs` says of a BPF file system.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// Why the programs could not be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The directory is not on a BPF file system.
+    #[error("{path}: not on a BPF file system; mount one: mount -t bpf bpf /sys/fs/bpf")]
+    NoBpffs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory could not be made or read.
+    #[error("{path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Not allowed to load programs.
+    #[error("not permitted to load BPF programs; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
+    NotPermitted,
+    /// The object could not be loaded.
+    #[error("cannot load the BPF object: {reason}")]
+    Object {
+        /// Every cause, outermost first.
+        reason: String,
+    },
+    /// The verifier refused a program.
+    #[error("the kernel refused program {program}: {reason}")]
+    Program {
+        /// Name of the program.
+        program: &'static str,
+        /// Every cause, outermost first; the verifier's last lines.
+        reason: String,
+    },
+}
+
+/// What this kernel can do beyond what is required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// `bpf_set_retval`: a refused connect says why. Without it the error is `EPERM`.
+    pub set_retval: bool,
+}
+
+impl Features {
+    /// Asks the kernel.
+    fn probe() -> Self {
+        let set_retval =
+            is_helper_supported(ProgramType::CgroupSockAddr, bpf_func_id::BPF_FUNC_set_retval);
+        Self { set_retval: set_retval.unwrap_or(false) }
+    }
+}
+
+/// Verbosity of the BPF programs' own diagnostics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum BpfLogLevel {
+    /// Nothing; the verifier removes the code.
+    #[default]
+    Off = 0,
+    /// Errors.
+    Error = 1,
+    /// Warnings.
+    Warn = 2,
+    /// What a user notices.
+    Info = 3,
+    /// Every decision.
+    Debug = 4,
+}
+
+/// The pin directory of this ABI version below `bpffs`.
+#[must_use]
+pub fn pin_directory(bpffs: &Path) -> PathBuf {
+    bpffs.join(format!("v{ABI_VERSION}"))
+}
+
+/// Loads maps and programs; maps pinned in `directory` are taken over.
+pub(super) fn load(directory: &Path, log_level: BpfLogLevel) -> Result<(Ebpf, Features), LoadError> {
+    make_directory(directory)?;
+    let features = Features::probe();
+    let log_level = log_level as u8;
+    let set_retval = u8::from(features.set_retval);
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("HAS_SET_RETVAL", &set_retval, true)
+        // The programs only have this global while they log something.
+        .override_global("AYA_LOG_LEVEL", &log_level, false);
+    for map in names::ALL {
+        loader.map_pin_path(map, directory.join(map));
+    }
+    let mut bpf = loader.load(OBJECT).map_err(|error| match permission(&error) {
+        true => LoadError::NotPermitted,
+        false => LoadError::Object { reason: causes(&error) },
+    })?;
+    for hook in Hook::ALL {
+        load_program(&mut bpf, hook)?;
+    }
+    debug_assert!(Counter::ALL.len() <= nllb_common::maps::STATS_ENTRIES as usize);
+    Ok((bpf, features))
+}
+
+fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
+    let name = hook.program();
+    let refused = |reason: String| LoadError::Program { program: name, reason };
+    let program = bpf.program_mut(name).ok_or_else(|| refused("not in the object".to_owned()))?;
+    let loaded = match hook {
+        Hook::Connect4 | Hook::Connect6 => {
+            <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load)
+        }
+        Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
+    };
+    loaded.map_err(|error| match permission(&error) {
+        true => LoadError::NotPermitted,
+        false => refused(causes(&error)),
+    })
+}
+
+/// Creates the pin directory, readable by root alone.
+fn make_directory(directory: &Path) -> Result<(), LoadError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let failed = |source| LoadError::Directory { path: directory.to_owned(), source };
+    let existing = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let fs = rustix::fs::statfs(existing).map_err(|errno| failed(errno.into()))?;
+    if fs.f_type != BPF_FS_MAGIC {
+        return Err(LoadError::NoBpffs { path: directory.to_owned() });
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)
+}
+
+fn permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.raw_os_error() == Some(libc::EPERM))
+}
+
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    text
+}

@@ -1,0 +1,296 @@
+//! The maps behind a small trait: the kernel's here, a fake and a failing one in `fake.rs`.
+//!
+//! The trait speaks the contract of `nllb-common` only; which entry goes where is decided elsewhere.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use aya::Ebpf;
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
+use nllb_common::Counter;
+use nllb_common::maps::{
+    Control, Evidence, Frontend, FrontendKey, MAX_BACKENDS, MAX_FRONTENDS, MAX_POOLS, Netns,
+    PoolSet, SocketRecord, Verdict, names, socket_flags,
+};
+use thiserror::Error;
+
+/// Pool and frontend id of the self-test; never used for anything else.
+pub const SELF_TEST_ID: u16 = 0;
+
+/// Why a map could not be read or written.
+#[derive(Debug, Error)]
+pub enum MapsError {
+    /// The map has no room for another entry.
+    #[error("map {map} is full: it holds {limit} entries; use fewer")]
+    Full {
+        /// Name of the map.
+        map: &'static str,
+        /// How many entries it holds.
+        limit: u32,
+    },
+    /// The loaded object has no such map, or one of another type.
+    #[error("map {map} is missing or has another type than this agent expects")]
+    Mismatch {
+        /// Name of the map.
+        map: &'static str,
+    },
+    /// The kernel refused.
+    #[error("map {map}: cannot {verb}: {}", root_cause(source))]
+    Kernel {
+        /// Name of the map.
+        map: &'static str,
+        /// What was tried.
+        verb: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Box<MapError>,
+    },
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// What the agent does with the maps.
+pub trait Maps {
+    /// Every frontend but the self-test's.
+    fn frontends(&self) -> Result<Vec<(FrontendKey, Frontend)>, MapsError>;
+    /// Every pool that has backends, but the self-test's.
+    fn pools(&self) -> Result<Vec<(u32, PoolSet)>, MapsError>;
+    /// Every verdict that was ever given.
+    fn verdicts(&self) -> Result<Vec<(u32, Verdict)>, MapsError>;
+    /// Adds or replaces a frontend.
+    fn set_frontend(&mut self, key: FrontendKey, frontend: Frontend) -> Result<(), MapsError>;
+    /// Removes a frontend; one that is not there is removed already.
+    fn remove_frontend(&mut self, key: FrontendKey) -> Result<(), MapsError>;
+    /// Swaps the whole set of a pool's backends in one step.
+    fn set_pool(&mut self, pool: u32, set: &PoolSet) -> Result<(), MapsError>;
+    /// Gives the agent's word on a backend.
+    fn set_verdict(&mut self, backend: u32, verdict: Verdict) -> Result<(), MapsError>;
+    /// What the kernel saw of a backend.
+    fn evidence(&self, backend: u32) -> Result<Evidence, MapsError>;
+    /// Forgets what the kernel saw under this id, before it is given to another backend.
+    fn reset_evidence(&mut self, backend: u32, epoch: u32) -> Result<(), MapsError>;
+    /// Counters, summed over all CPUs.
+    fn counters(&self) -> Result<Vec<(Counter, u64)>, MapsError>;
+    /// Lease and limits.
+    fn control(&self) -> Result<Control, MapsError>;
+    /// Writes lease and limits.
+    fn set_control(&mut self, control: Control) -> Result<(), MapsError>;
+    /// Network namespaces with translated connections, by cookie.
+    fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError>;
+}
+
+/// The kernel's maps.
+pub struct KernelMaps {
+    frontends: HashMap<MapData, FrontendKey, u64>,
+    pools: ArrayOfMaps<MapData, Array<MapData, PoolSet>>,
+    verdict: Array<MapData, u64>,
+    evidence: Array<MapData, Evidence>,
+    netns: HashMap<MapData, u64, Netns>,
+    stats: PerCpuArray<MapData, u64>,
+    control: Array<MapData, Control>,
+}
+
+/// Takes a map out of the loaded object as the type it must have.
+pub(super) fn take<M: TryFrom<Map>>(bpf: &mut Ebpf, map: &'static str) -> Result<M, MapsError> {
+    bpf.take_map(map).and_then(|found| M::try_from(found).ok()).ok_or(MapsError::Mismatch { map })
+}
+
+impl KernelMaps {
+    /// Takes the maps out of the loaded object.
+    pub(super) fn take(bpf: &mut Ebpf) -> Result<Self, MapsError> {
+        Ok(Self {
+            frontends: take(bpf, names::FRONTENDS)?,
+            pools: take(bpf, names::POOLS)?,
+            verdict: take(bpf, names::VERDICT)?,
+            evidence: take(bpf, names::EVIDENCE)?,
+            netns: take(bpf, names::NETNS)?,
+            stats: take(bpf, names::STATS)?,
+            control: take(bpf, names::CONTROL)?,
+        })
+    }
+}
+
+/// Names map and verb in a kernel error.
+fn kernel(map: &'static str, verb: &'static str) -> impl Fn(MapError) -> MapsError {
+    move |source| MapsError::Kernel { map, verb, source: Box::new(source) }
+}
+
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        MapError::IoError(error) => error.raw_os_error(),
+        _ => None,
+    }
+}
+
+impl Maps for KernelMaps {
+    fn frontends(&self) -> Result<Vec<(FrontendKey, Frontend)>, MapsError> {
+        self.frontends
+            .iter()
+            .map(|entry| entry.map(|(key, word)| (key, Frontend::from_word(word))))
+            .filter(|entry| !matches!(entry, Ok((_, frontend)) if frontend.id == SELF_TEST_ID))
+            .collect::<Result<_, _>>()
+            .map_err(kernel(names::FRONTENDS, "list the frontends"))
+    }
+
+    fn pools(&self) -> Result<Vec<(u32, PoolSet)>, MapsError> {
+        let mut pools = Vec::new();
+        for pool in u32::from(SELF_TEST_ID) + 1..MAX_POOLS {
+            let inner = match self.pools.get(&pool, 0) {
+                Ok(inner) => inner,
+                Err(MapError::KeyNotFound) => continue,
+                Err(error) => return Err(kernel(names::POOLS, "look up a pool")(error)),
+            };
+            let set = inner.get(&0, 0).map_err(kernel(names::POOLS, "read a pool"))?;
+            if set.len > 0 {
+                pools.push((pool, set));
+            }
+        }
+        Ok(pools)
+    }
+
+    fn verdicts(&self) -> Result<Vec<(u32, Verdict)>, MapsError> {
+        let mut verdicts = Vec::new();
+        for (backend, word) in (0..MAX_BACKENDS).zip(self.verdict.iter()) {
+            let word = word.map_err(kernel(names::VERDICT, "read a verdict"))?;
+            if word != 0 {
+                verdicts.push((backend, Verdict::from_word(word)));
+            }
+        }
+        Ok(verdicts)
+    }
+
+    fn set_frontend(&mut self, key: FrontendKey, frontend: Frontend) -> Result<(), MapsError> {
+        self.frontends.insert(key, frontend.word(), 0).map_err(|error| match errno(&error) {
+            Some(libc::E2BIG | libc::ENOSPC) => {
+                MapsError::Full { map: names::FRONTENDS, limit: MAX_FRONTENDS }
+            }
+            _ => kernel(names::FRONTENDS, "write a frontend")(error),
+        })
+    }
+
+    fn remove_frontend(&mut self, key: FrontendKey) -> Result<(), MapsError> {
+        match self.frontends.remove(&key) {
+            Err(error)
+                if !matches!(error, MapError::KeyNotFound)
+                    && errno(&error) != Some(libc::ENOENT) =>
+            {
+                Err(kernel(names::FRONTENDS, "remove a frontend")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn set_pool(&mut self, pool: u32, set: &PoolSet) -> Result<(), MapsError> {
+        if pool >= MAX_POOLS {
+            return Err(MapsError::Full { map: names::POOLS, limit: MAX_POOLS });
+        }
+        let mut inner = Array::<MapData, PoolSet>::create(1, 0)
+            .map_err(kernel(names::POOLS, "create the map of a pool"))?;
+        inner.set(0, set, 0).map_err(kernel(names::POOLS, "fill a pool"))?;
+        self.pools.set(pool, &inner, 0).map_err(kernel(names::POOLS, "swap a pool"))
+    }
+
+    fn set_verdict(&mut self, backend: u32, verdict: Verdict) -> Result<(), MapsError> {
+        self.verdict
+            .set(backend, verdict.word(), 0)
+            .map_err(kernel(names::VERDICT, "write a verdict"))
+    }
+
+    fn evidence(&self, backend: u32) -> Result<Evidence, MapsError> {
+        self.evidence.get(&backend, 0).map_err(kernel(names::EVIDENCE, "read evidence"))
+    }
+
+    fn reset_evidence(&mut self, backend: u32, epoch: u32) -> Result<(), MapsError> {
+        self.evidence
+            .set(backend, Evidence::fresh(epoch), 0)
+            .map_err(kernel(names::EVIDENCE, "reset evidence"))
+    }
+
+    fn counters(&self) -> Result<Vec<(Counter, u64)>, MapsError> {
+        Counter::ALL
+            .iter()
+            .map(|counter| {
+                let cpus = self
+                    .stats
+                    .get(&(*counter as u32), 0)
+                    .map_err(kernel(names::STATS, "read a counter"))?;
+                Ok((*counter, cpus.iter().sum()))
+            })
+            .collect()
+    }
+
+    fn control(&self) -> Result<Control, MapsError> {
+        self.control.get(&0, 0).map_err(kernel(names::CONTROL, "read the lease"))
+    }
+
+    fn set_control(&mut self, control: Control) -> Result<(), MapsError> {
+        self.control.set(0, control, 0).map_err(kernel(names::CONTROL, "write the lease"))
+    }
+
+    fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
+        self.netns
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(kernel(names::NETNS, "list the network namespaces"))
+    }
+}
+
+/// Records of single sockets, reached by their file descriptor.
+#[derive(Debug)]
+pub struct Sockets(SkStorage<MapData, SocketRecord>);
+
+impl Sockets {
+    /// Takes the map out of the loaded object.
+    pub(super) fn take(bpf: &mut Ebpf) -> Result<Self, MapsError> {
+        take(bpf, names::SOCKS).map(Self)
+    }
+
+    /// Opens the pinned map of a running data path.
+    pub fn open(pin: &std::path::Path) -> Result<Self, MapsError> {
+        let data = MapData::from_pin(pin).map_err(kernel(names::SOCKS, "open the pin"))?;
+        Map::from_map_data(data)
+            .ok()
+            .and_then(|map| SkStorage::try_from(map).ok())
+            .map(Self)
+            .ok_or(MapsError::Mismatch { map: names::SOCKS })
+    }
+
+    /// Marks a socket as a probe of `backend`: never translated. To be called before `connect`.
+    pub fn bypass(
+        &mut self,
+        socket: &impl AsRawFd,
+        backend: u32,
+        epoch: u32,
+    ) -> Result<(), MapsError> {
+        let record = SocketRecord {
+            backend,
+            epoch,
+            flags: socket_flags::BYPASS,
+            ..SocketRecord::default()
+        };
+        self.0.insert(socket, record, 0).map_err(kernel(names::SOCKS, "exempt a probe"))
+    }
+
+    /// The record of a socket; `None` for one that was not translated.
+    pub fn record(&self, socket: &impl AsRawFd) -> Result<Option<SocketRecord>, MapsError> {
+        match self.0.get(socket, 0) {
+            Ok(record) => Ok(Some(record)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(kernel(names::SOCKS, "read a socket's record")(error)),
+        }
+    }
+}
+
+impl From<MapsError> for io::Error {
+    fn from(error: MapsError) -> Self {
+        Self::other(error)
+    }
+}

@@ -1,0 +1,145 @@
+//! Proves by a real connect that translation works, through a frontend of its own.
+//!
+//! The kernel's word that programs are attached says nothing about maps or about a second program
+//! that undoes the rewrite. So the agent dials a loopback address where nothing listens; only when it
+//! is translated does the connection arrive at the agent's own listener. On the way it learns the
+//! cookie of its network namespace from the socket's record (`SO_NETNS_COOKIE` needs Linux 5.14).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
+use std::time::Duration;
+
+use nllb_common::addr::split;
+use nllb_common::maps::{
+    Frontend, FrontendKey, NO_BACKEND, NO_HOME, PoolSet, Scope, Slot, frontend_flags,
+};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::timeout;
+
+use super::maps::{Maps, MapsError, SELF_TEST_ID, Sockets};
+use super::DatapathError;
+
+/// Where the self-test dials. Loopback, so that nothing leaves the host when translation fails; an
+/// address and a port that nothing uses.
+pub const ADDRESSES: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 53, 71, 7)), 53_717),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 53_717),
+];
+
+/// A loopback connect takes microseconds; a second means that the host is in trouble.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The self-test and its listeners.
+#[derive(Debug)]
+pub struct SelfTest {
+    probes: Vec<Probe>,
+}
+
+#[derive(Debug)]
+struct Probe {
+    frontend: SocketAddr,
+    listener: TcpListener,
+}
+
+/// What one round found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Why translation is known not to work, per family that failed.
+    pub failures: Vec<String>,
+    /// Cookie of the agent's network namespace, when the socket's record told it.
+    pub netns: Option<u64>,
+}
+
+impl SelfTest {
+    /// Opens the listeners (v6 only where the host has it) and adds the frontend to the maps.
+    ///
+    /// # Errors
+    /// When no listener can be opened or a map is full.
+    pub async fn install(maps: &mut impl Maps) -> Result<Self, DatapathError> {
+        let mut probes = Vec::new();
+        for frontend in ADDRESSES {
+            let local = match frontend {
+                SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
+            };
+            match TcpListener::bind(local).await {
+                Ok(listener) => probes.push(Probe { frontend, listener }),
+                Err(error) if frontend.is_ipv4() => return Err(DatapathError::SelfTest(error)),
+                Err(_) => {} // A host without IPv6.
+            }
+        }
+        let this = Self { probes };
+        this.write(maps)?;
+        Ok(this)
+    }
+
+    /// Writes pool and frontends. The slots name no backend, so neither verdict nor evidence is kept.
+    fn write(&self, maps: &mut impl Maps) -> Result<(), DatapathError> {
+        let mut slots = Vec::new();
+        for probe in &self.probes {
+            let local = probe.listener.local_addr().map_err(DatapathError::SelfTest)?;
+            let (addr, port) = split(local);
+            slots.push(Slot::new(addr, port, NO_BACKEND, 0));
+        }
+        let set = PoolSet::new(&slots).unwrap_or(PoolSet::EMPTY);
+        maps.set_pool(u32::from(SELF_TEST_ID), &set)?;
+        for probe in &self.probes {
+            let (addr, port) = split(probe.frontend);
+            for scope in [Scope::Host, Scope::Other] {
+                let frontend = Frontend {
+                    id: SELF_TEST_ID,
+                    pool: SELF_TEST_ID,
+                    home: NO_HOME,
+                    flags: frontend_flags::SELF_TEST,
+                };
+                maps.set_frontend(FrontendKey::tcp(addr, port, scope), frontend)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Dials the reserved frontend once per family.
+    pub async fn run(&self, sockets: &Sockets) -> Report {
+        let mut report = Report { failures: Vec::new(), netns: None };
+        for probe in &self.probes {
+            match timeout(TIMEOUT, probe.run(sockets)).await {
+                Ok(Ok(netns)) => report.netns = report.netns.or(netns),
+                Ok(Err(reason)) => report.failures.push(reason),
+                Err(_) => report.failures.push(format!("{}: no answer", probe.frontend)),
+            }
+        }
+        report
+    }
+}
+
+impl Probe {
+    async fn run(&self, sockets: &Sockets) -> Result<Option<u64>, String> {
+        let say = |what: &str, error: &dyn std::fmt::Display| {
+            format!("{}: {what}: {error}", self.frontend)
+        };
+        let socket = if self.frontend.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+            .map_err(|error| say("socket", &error))?;
+        let stream = socket
+            .connect(self.frontend)
+            .await
+            .map_err(|error| say("not translated", &error))?;
+        let dialled = stream.local_addr().map_err(|error| say("local address", &error))?;
+        self.accept(dialled).await.map_err(|error| say("accept", &error))?;
+        let record = sockets
+            .record(&stream.as_raw_fd())
+            .map_err(|error: MapsError| say("record", &error))?;
+        Ok(record.map(|record| record.netns))
+    }
+
+    /// Accepts until our own connection comes; a stranger's, or one of an earlier round that timed
+    /// out, is closed.
+    async fn accept(&self, from: SocketAddr) -> io::Result<()> {
+        loop {
+            let (_stream, peer) = self.listener.accept().await?;
+            if peer == from {
+                return Ok(());
+            }
+        }
+    }
+}

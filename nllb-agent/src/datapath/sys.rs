@@ -1,0 +1,249 @@
+//! The few `bpf(2)` commands that aya 0.14 does not offer for cgroup programs: LINK_UPDATE (replace
+//! a program without a gap), the cgroup of a link, and the programs effective on a cgroup.
+//!
+//! Each attribute struct is the kernel's own layout (`uapi/linux/bpf.h`), zero beyond what we set,
+//! so older kernels, which know shorter ones, accept it.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+const BPF_OBJ_PIN: libc::c_long = 6;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+
+/// Where a program attaches (`enum bpf_attach_type`).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AttachType {
+    /// `BPF_CGROUP_SOCK_OPS`
+    SockOps = 3,
+    /// `BPF_CGROUP_INET4_CONNECT`
+    Connect4 = 10,
+    /// `BPF_CGROUP_INET6_CONNECT`
+    Connect6 = 11,
+}
+
+/// Calls `bpf(2)`.
+///
+/// # Safety
+/// `A` is the layout that the kernel expects for `command`, and pointers in it are valid.
+unsafe fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<libc::c_long> {
+    // SAFETY: the caller vouches for the attribute; the kernel reads and writes only its size.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<A>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Takes ownership of a file descriptor that a command has just returned.
+fn owned(fd: libc::c_long) -> OwnedFd {
+    let fd = i32::try_from(fd).expect("file descriptors are small");
+    // SAFETY: the kernel has just opened it for us and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn raw(fd: impl AsFd) -> u32 {
+    u32::try_from(fd.as_fd().as_raw_fd()).expect("open file descriptors are not negative")
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+/// Attaches a program to a cgroup by a link. Cgroup links always allow several programs.
+pub(super) fn link_create(
+    program: impl AsFd,
+    cgroup: impl AsFd,
+    attach_type: AttachType,
+) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        prog_fd: raw(program),
+        target_fd: raw(cgroup),
+        attach_type: attach_type as u32,
+        flags: 0,
+    };
+    // SAFETY: the layout of BPF_LINK_CREATE.
+    unsafe { bpf(BPF_LINK_CREATE, &mut attr) }.map(owned)
+}
+
+/// Replaces the program of a link in one step: every connect sees the old one or the new one.
+pub(super) fn link_update(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        link_fd: u32,
+        new_prog_fd: u32,
+        flags: u32,
+        old_prog_fd: u32,
+    }
+    let mut attr =
+        Attr { link_fd: raw(link), new_prog_fd: raw(program), flags: 0, old_prog_fd: 0 };
+    // SAFETY: the layout of BPF_LINK_UPDATE.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_| ())
+}
+
+#[repr(C)]
+struct ObjAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Pins an object so that it outlives this process.
+pub(super) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let mut attr =
+        ObjAttr { pathname: path.as_ptr() as u64, bpf_fd: raw(object), file_flags: 0 };
+    // SAFETY: the layout of BPF_OBJ_PIN; `path` lives until the call returns.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(|_| ())
+}
+
+/// Opens a pinned object.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    let mut attr = ObjAttr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the layout of BPF_OBJ_GET; `path` lives until the call returns.
+    unsafe { bpf(BPF_OBJ_GET, &mut attr) }.map(owned)
+}
+
+/// What the kernel says of a cgroup link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinkInfo {
+    /// Id of the program that runs now.
+    pub(super) program: u32,
+    /// Id of the cgroup, which is also its inode number; 0 once the cgroup is gone.
+    pub(super) cgroup: u64,
+}
+
+/// Asks what a link holds.
+pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
+    // `struct bpf_link_info` with the cgroup member of its union, padded to the size of the union.
+    #[repr(C)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        prog_id: u32,
+        reserved: u32,
+        cgroup_id: u64,
+        attach_type: u32,
+        rest: [u32; 13],
+    }
+    #[repr(C)]
+    struct Attr {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let mut info = Info {
+        kind: 0,
+        id: 0,
+        prog_id: 0,
+        reserved: 0,
+        cgroup_id: 0,
+        attach_type: 0,
+        rest: [0; 13],
+    };
+    let mut attr = Attr {
+        bpf_fd: raw(link),
+        info_len: u32::try_from(size_of::<Info>()).expect("a small struct"),
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: the layout of BPF_OBJ_GET_INFO_BY_FD; `info` is writable, as long as `info_len` says,
+    // and lives until the call returns.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    // SAFETY: initialised above; volatile because the kernel wrote behind the compiler's back.
+    let info = unsafe { std::ptr::read_volatile(&raw const info) };
+    Ok(LinkInfo { program: info.prog_id, cgroup: info.cgroup_id })
+}
+
+/// Programs on a cgroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Attached {
+    /// Their ids, in the order in which they run.
+    pub(super) programs: Vec<u32>,
+    /// Flags of the attachment; 0 means that it excludes every other.
+    pub(super) flags: u32,
+}
+
+/// Lists the programs attached to a cgroup, or, with `effective`, all that run for its sockets.
+pub(super) fn query(
+    cgroup: impl AsFd,
+    attach_type: AttachType,
+    effective: bool,
+) -> io::Result<Attached> {
+    #[repr(C)]
+    struct Attr {
+        target_fd: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        prog_ids: u64,
+        prog_cnt: u32,
+        reserved: u32,
+    }
+    // The kernel allows 64 programs per cgroup and type; ancestors add theirs to the effective ones.
+    let mut ids = vec![0u32; 1024];
+    let mut attr = Attr {
+        target_fd: raw(cgroup),
+        attach_type: attach_type as u32,
+        query_flags: if effective { BPF_F_QUERY_EFFECTIVE } else { 0 },
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: u32::try_from(ids.len()).expect("a small array"),
+        reserved: 0,
+    };
+    // SAFETY: the layout of BPF_PROG_QUERY; `ids` is writable for `prog_cnt` words.
+    unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
+    ids.truncate(attr.prog_cnt as usize);
+    Ok(Attached { programs: ids, flags: attr.attach_flags })
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.
+pub(super) fn monotonic_ns() -> u64 {
+    let now = clock(libc::CLOCK_MONOTONIC, libc::clock_gettime);
+    now.0 * 1_000_000_000 + now.1
+}
+
+/// Ticks per second. The coarse clock advances once per tick, and its resolution says how often.
+pub(super) fn hz() -> u32 {
+    let (_, tick_ns) = clock(libc::CLOCK_MONOTONIC_COARSE, libc::clock_getres);
+    u32::try_from(1_000_000_000 / tick_ns.max(1)).unwrap_or(100)
+}
+
+type ClockCall = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int;
+
+fn clock(id: libc::clockid_t, call: ClockCall) -> (u64, u64) {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both calls fill the timespec they are given; these clocks exist since Linux 2.6.32.
+    unsafe { call(id, &raw mut time) };
+    (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tick_rate_is_one_a_kernel_can_have() {
+        assert!([100, 250, 300, 1000].contains(&hz()), "{}", hz());
+    }
+
+    #[test]
+    fn the_monotonic_clock_advances() {
+        let before = monotonic_ns();
+        assert!(before > 0 && monotonic_ns() >= before);
+    }
+}

@@ -1,0 +1,191 @@
+//! The connect path, in order. Runs at every `connect(2)` below the cgroup, before the route is
+//! looked up, the source address chosen or a SYN sent.
+
+use aya_log_ebpf::debug;
+use nllb_common::Counter;
+use nllb_common::Port;
+use nllb_common::maps::{
+    Control, Frontend, FrontendKey, PoolSet, Scope, Slot, SocketRecord, frontend_flags,
+    netns_flags, socket_flags,
+};
+use nllb_common::pick::{NodeAddress, Request, pick, pick_node_address};
+
+use crate::ctx::{Connect, now_ns, random};
+use crate::error::Error;
+use crate::family::Family;
+use crate::maps::{self, KernelView};
+
+/// Translates one connect, or says why not.
+#[inline(always)]
+pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
+    // 1. Only TCP (an MPTCP socket passes here as well, before its first subflow does).
+    if !ctx.is_tcp() {
+        return Err(Error::NotTcp);
+    }
+
+    // 2. What is dialled, and from which side of the host.
+    let dialled = F::destination(ctx);
+    let port = Port::from_word(ctx.user_port());
+    let netns = ctx.netns_cookie();
+    let control = maps::control();
+    let scope = scope(netns, control.as_ref());
+    let frontend = match maps::frontend(&FrontendKey::tcp(dialled, port, scope)) {
+        Some(frontend) => frontend,
+        None => {
+            forget(ctx);
+            return Err(Error::Unmatched);
+        }
+    };
+
+    // 3. Probes of the agent go where they were sent.
+    if ctx
+        .record()
+        .is_some_and(|record| record.flags & socket_flags::BYPASS != 0)
+    {
+        return Err(Error::Bypassed);
+    }
+
+    // 4. A socket that could not follow a rewrite, or must not, is left alone.
+    let binding = ctx.binding();
+    if binding.device != 0 || F::bound(&binding).is_loopback() {
+        forget(ctx);
+        return Err(Error::BoundSocket);
+    }
+    if maps::netns_flags(netns) & netns_flags::SKIP != 0 {
+        forget(ctx);
+        return Err(Error::Unmatched);
+    }
+
+    // 5. The choice.
+    let Some(pool) = maps::pool(u32::from(frontend.pool)) else {
+        forget(ctx);
+        return Err(Error::NoPool);
+    };
+    let now = now_ns();
+    let request = Request {
+        now_ns: now,
+        lease_valid: control.is_some_and(|c| c.lease_until_ns > now),
+        reach: F::reach(dialled, &binding),
+        seed: random(),
+    };
+    let Some(choice) = choose(pool, &request, &frontend) else {
+        forget(ctx);
+        return Err(if frontend.flags & frontend_flags::FAIL_WHEN_EMPTY != 0 {
+            Error::Refused
+        } else {
+            Error::NoBackend
+        });
+    };
+
+    // 6. Remember the translation, so that what becomes of the connection counts for its backend.
+    let self_test = frontend.flags & frontend_flags::SELF_TEST != 0;
+    remember(ctx, netns, &frontend, &choice.slot, self_test);
+
+    // 7. Count, and rewrite.
+    if !self_test {
+        maps::count(choice.counter);
+        if !request.lease_valid {
+            maps::count(Counter::LeaseLapsed);
+        }
+    }
+    if choice.rewrite {
+        let Slot {
+            addr,
+            port,
+            backend,
+            ..
+        } = choice.slot;
+        F::rewrite(ctx, addr);
+        ctx.set_user_port(port.word());
+        debug!(
+            ctx.inner(),
+            "frontend {} to backend {}", frontend.id, backend
+        );
+    }
+    Ok(())
+}
+
+/// The scope of a connect from this network namespace. While the host's is not known, nobody is in
+/// it: loopback frontends wait, which harms less than serving a pod what is the host's.
+#[inline(always)]
+fn scope(netns: u64, control: Option<&Control>) -> Scope {
+    match control {
+        Some(control) if control.host_netns == netns => Scope::Host,
+        _ => Scope::Other,
+    }
+}
+
+/// Where the connect goes.
+struct Target {
+    slot: Slot,
+    counter: Counter,
+    rewrite: bool,
+}
+
+#[inline(always)]
+fn choose(pool: &PoolSet, request: &Request, frontend: &Frontend) -> Option<Target> {
+    if frontend.flags & frontend_flags::NODE_ADDRESS != 0 {
+        let home = u32::from(frontend.home);
+        return match pick_node_address(pool, &KernelView, request, home) {
+            NodeAddress::Keep(slot) => Some(Target {
+                slot,
+                counter: Counter::NodeAddressKept,
+                rewrite: false,
+            }),
+            NodeAddress::Move(choice) => Some(Target {
+                slot: choice.slot,
+                counter: Counter::NodeAddressMoved,
+                rewrite: true,
+            }),
+            NodeAddress::Unknown => None,
+        };
+    }
+    let choice = pick(pool, &KernelView, request)?;
+    let counter = if choice.eligible {
+        Counter::Translated
+    } else {
+        Counter::Panic
+    };
+    Some(Target {
+        slot: choice.slot,
+        counter,
+        rewrite: true,
+    })
+}
+
+/// Drops what an earlier connect of this socket left behind. `connect(AF_UNSPEC)` runs no hook, so
+/// a socket can come back and dial something else; its end must not count for the old backend.
+#[inline(always)]
+fn forget(ctx: &Connect) {
+    if ctx
+        .record()
+        .is_some_and(|record| record.flags & socket_flags::BYPASS == 0)
+    {
+        ctx.delete_record();
+    }
+}
+
+#[inline(always)]
+fn remember(ctx: &Connect, netns: u64, frontend: &Frontend, slot: &Slot, self_test: bool) {
+    let Frontend {
+        id,
+        pool,
+        home: _,
+        flags: _,
+    } = *frontend;
+    let record = SocketRecord {
+        netns,
+        frontend: u32::from(id),
+        pool: u32::from(pool),
+        backend: slot.backend,
+        epoch: slot.epoch,
+        flags: if self_test { socket_flags::BYPASS } else { 0 },
+        user_timeout_ms: 0,
+    };
+    if !ctx.store_record(record) {
+        maps::count(Counter::StorageFailed);
+    }
+    if !self_test {
+        maps::note_netns(netns);
+    }
+}

@@ -1,0 +1,41 @@
+//! Why a connect was not translated, and which counter that is.
+
+use nllb_common::Counter;
+
+/// The kernel lets the connect go on.
+pub(crate) const ALLOW: i32 = 1;
+/// The kernel fails the connect.
+pub(crate) const DENY: i32 = 0;
+
+/// Why a connect was not translated.
+#[derive(Clone, Copy)]
+pub(crate) enum Error {
+    /// Not a TCP socket.
+    NotTcp,
+    /// No frontend has this address.
+    Unmatched,
+    /// A probe of the agent.
+    Bypassed,
+    /// Bound to loopback or a device: rewriting would break it.
+    BoundSocket,
+    /// The frontend's pool is not there (an agent is just changing it).
+    NoPool,
+    /// The pool has no backend that the socket can reach.
+    NoBackend,
+    /// As above, and the frontend wants that to fail at once.
+    Refused,
+}
+
+impl Error {
+    /// The counter of this outcome.
+    #[inline(always)]
+    pub(crate) const fn counter(self) -> Counter {
+        match self {
+            Self::NotTcp | Self::Unmatched => Counter::Unmatched,
+            Self::Bypassed => Counter::Bypassed,
+            Self::BoundSocket => Counter::SkippedBound,
+            Self::NoPool | Self::NoBackend => Counter::PassedThrough,
+            Self::Refused => Counter::Refused,
+        }
+    }
+}

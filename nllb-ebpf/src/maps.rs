@@ -1,0 +1,257 @@
+//! The maps, and the only ways in which the programs touch them.
+//!
+//! Everything here that needs `unsafe` is behind a function that is safe to call.
+
+use core::ptr;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::macros::btf_map;
+use nllb_common::maps::{
+    Control, EVENTS_BYTES, Evidence, Frontend, FrontendKey, MAX_BACKENDS, MAX_FRONTENDS, MAX_NETNS,
+    MAX_POOLS, Netns, PoolSet, STATS_ENTRIES, SocketRecord, Verdict,
+};
+use nllb_common::pick::View;
+use nllb_common::{Counter, Event};
+
+/// `BPF_F_NO_PREALLOC`: an entry that is replaced lives until its readers are gone.
+const NO_PREALLOC: usize = 1;
+
+#[btf_map]
+static FRONTENDS: HashMap<FrontendKey, u64, { MAX_FRONTENDS as usize }, NO_PREALLOC> =
+    HashMap::new();
+#[btf_map]
+static POOLS: ArrayOfMaps<Array<PoolSet, 1>, { MAX_POOLS as usize }> = ArrayOfMaps::new();
+#[btf_map]
+static VERDICT: Array<u64, { MAX_BACKENDS as usize }> = Array::new();
+#[btf_map]
+static EVIDENCE: Array<Evidence, { MAX_BACKENDS as usize }> = Array::new();
+#[btf_map]
+pub(crate) static SOCKS: SkStorage<SocketRecord> = SkStorage::new();
+#[btf_map]
+static NETNS: HashMap<u64, Netns, { MAX_NETNS as usize }, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+static STATS: PerCpuArray<u64, { STATS_ENTRIES as usize }> = PerCpuArray::new();
+#[btf_map]
+static EVENTS: RingBuf<Event, EVENTS_BYTES> = RingBuf::new();
+#[btf_map]
+static CONTROL: Array<Control, 1> = Array::new();
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    if let Some(slot) = STATS.get_ptr_mut(counter as u32) {
+        // SAFETY: the slot belongs to this CPU and the program is not preempted by another of ours
+        // on the same counter in a way that matters more than one lost count.
+        unsafe { *slot += 1 };
+    }
+}
+
+/// Lease and limits; `None` never happens for a one-entry array but must be handled.
+#[inline(always)]
+pub(crate) fn control() -> Option<Control> {
+    let control = CONTROL.get_ptr(0)?;
+    // SAFETY: the pointer is to a live array entry. Each field is an aligned word of its own and
+    // none depends on another, so reading them one after the other is never torn.
+    Some(unsafe { ptr::read_volatile(control) })
+}
+
+/// The frontend with this key.
+#[inline(always)]
+pub(crate) fn frontend(key: &FrontendKey) -> Option<Frontend> {
+    let word = FRONTENDS.get_ptr(key)?;
+    // SAFETY: the entry stays allocated while the program runs, and one aligned word is read.
+    Some(Frontend::from_word(unsafe { ptr::read_volatile(word) }))
+}
+
+/// The backends of a pool.
+#[inline(always)]
+pub(crate) fn pool(pool: u32) -> Option<&'static PoolSet> {
+    // The inner map is never written after it was published, and it outlives the program's run.
+    POOLS.get_value(pool, &0)
+}
+
+/// Flags of a network namespace; 0 for one without translated connections.
+#[inline(always)]
+pub(crate) fn netns_flags(cookie: u64) -> u64 {
+    // SAFETY: the entry stays allocated while the program runs; one aligned word is read.
+    NETNS.get_ptr(cookie).map_or(0, |netns| unsafe {
+        ptr::read_volatile(&raw const (*netns).flags)
+    })
+}
+
+/// Makes the network namespace known, so that its connections can be found later.
+#[inline(always)]
+pub(crate) fn note_netns(cookie: u64) {
+    if NETNS.get_ptr(cookie).is_none() {
+        // Full: the connection is not counted for its namespace, nothing else.
+        let _full = NETNS.insert(
+            cookie,
+            Netns {
+                active: 0,
+                flags: 0,
+            },
+            u64::from(BPF_NOEXIST),
+        );
+    }
+}
+
+/// Adds `delta` (1 or -1) to the connections of a network namespace.
+#[inline(always)]
+pub(crate) fn add_netns_active(cookie: u64, delta: u64) {
+    if let Some(netns) = NETNS.get_ptr_mut(cookie) {
+        // SAFETY: a live, aligned entry; only atomic additions touch the field.
+        unsafe { atomic_add(&raw mut (*netns).active, delta) };
+    }
+}
+
+/// Writes an event; counts it as dropped when the buffer is full.
+#[inline(always)]
+pub(crate) fn emit(event: Event) {
+    if EVENTS.output(event, u64::from(BPF_ANY)).is_err() {
+        count(Counter::EventDropped);
+    }
+}
+
+/// Loads a field of evidence.
+macro_rules! load {
+    ($self:ident.$field:ident) => {
+        // SAFETY: an aligned field of the live array entry `self.0`.
+        unsafe { ptr::read_volatile(&raw const (*$self.0).$field) }
+    };
+}
+
+/// Stores a field of evidence.
+macro_rules! store {
+    ($self:ident.$field:ident, $value:expr) => {
+        // SAFETY: as for `load`.
+        unsafe { ptr::write_volatile(&raw mut (*$self.0).$field, $value) }
+    };
+}
+
+/// Adds to a field of evidence.
+macro_rules! add {
+    ($self:ident.$field:ident, $delta:expr) => {
+        // SAFETY: as for `load`.
+        unsafe { atomic_add(&raw mut (*$self.0).$field, $delta) }
+    };
+}
+
+/// Evidence about one backend, as long as it is of the right epoch.
+#[derive(Clone, Copy)]
+pub(crate) struct BackendEvidence(*mut Evidence);
+
+impl BackendEvidence {
+    /// The evidence of `backend`; `None` when the id has been given to another one since.
+    #[inline(always)]
+    pub(crate) fn of(backend: u32, epoch: u32) -> Option<Self> {
+        let entry = EVIDENCE.get_ptr_mut(backend)?;
+        // SAFETY: a live, aligned array entry; one aligned word is read.
+        let held = unsafe { ptr::read_volatile(&raw const (*entry).epoch) };
+        (held == epoch).then_some(Self(entry))
+    }
+
+    // The fields are words that programs on several CPUs touch at once: each is read, stored or
+    // added to in one instruction. Losing a concurrent store costs one failure in a streak.
+
+    /// Until when it is suspect, in nanoseconds of `CLOCK_MONOTONIC`.
+    #[inline(always)]
+    pub(crate) fn suspect_until_ns(self) -> u64 {
+        load!(self.suspect_until_ns)
+    }
+
+    /// De-prefers it until `until_ns`, if it is not already for longer.
+    #[inline(always)]
+    pub(crate) fn suspect(self, until_ns: u64) {
+        if load!(self.suspect_until_ns) < until_ns {
+            store!(self.suspect_until_ns, until_ns);
+        }
+    }
+
+    /// Adds one failure and returns how many there were before it.
+    #[inline(always)]
+    pub(crate) fn add_failure(self) -> u32 {
+        let before = load!(self.fail_streak);
+        store!(self.fail_streak, before.saturating_add(1));
+        before
+    }
+
+    /// A connection was established: whatever was suspected is over.
+    #[inline(always)]
+    pub(crate) fn succeed(self, now_ns: u64) {
+        store!(self.suspect_until_ns, 0);
+        store!(self.fail_streak, 0);
+        store!(self.last_success_ns, now_ns);
+        add!(self.established, 1);
+    }
+
+    /// Smoothed round-trip time in microseconds; 0 when none was seen.
+    #[inline(always)]
+    pub(crate) fn srtt_us(self) -> u32 {
+        load!(self.srtt_us)
+    }
+
+    /// Notes the round-trip time of a handshake in microseconds.
+    #[inline(always)]
+    pub(crate) fn set_srtt_us(self, srtt_us: u32) {
+        store!(self.srtt_us, srtt_us);
+    }
+
+    /// Adds `delta` (1 or -1) to the active connections.
+    #[inline(always)]
+    pub(crate) fn add_active(self, delta: u64) {
+        add!(self.active, delta);
+    }
+
+    /// Whether an event may be written now; at most one per `interval_ns`.
+    #[inline(always)]
+    pub(crate) fn may_emit(self, now_ns: u64, interval_ns: u64) -> bool {
+        if now_ns.wrapping_sub(load!(self.last_event_ns)) < interval_ns {
+            return false;
+        }
+        store!(self.last_event_ns, now_ns);
+        true
+    }
+}
+
+/// Adds to a word that other CPUs add to as well: `BPF_XADD`, which every kernel has. The BPF target
+/// of the compiler has no `fetch_add`, and the fetching form would need Linux 5.12.
+///
+/// # Safety
+/// `word` is aligned and part of a live map entry.
+#[inline(always)]
+unsafe fn atomic_add(word: *mut u64, delta: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: one instruction on a word that the caller vouches for.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({word} + 0) += {delta}",
+            word = in(reg) word,
+            delta = in(reg) delta,
+        );
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        // Only linted on the host, never run there.
+        let _ = (word, delta);
+    }
+}
+
+/// The maps, as the choice of a backend reads them.
+pub(crate) struct KernelView;
+
+impl View for KernelView {
+    #[inline(always)]
+    fn verdict(&self, backend: u32) -> Verdict {
+        // SAFETY: a live, aligned array entry; one aligned word is read.
+        let word = VERDICT
+            .get_ptr(backend)
+            .map_or(0, |word| unsafe { ptr::read_volatile(word) });
+        Verdict::from_word(word)
+    }
+
+    #[inline(always)]
+    fn suspect_until_ns(&self, backend: u32, epoch: u32) -> u64 {
+        BackendEvidence::of(backend, epoch).map_or(0, BackendEvidence::suspect_until_ns)
+    }
+}

@@ -1,0 +1,221 @@
+//! What the life of a translated connection says about its backend.
+//!
+//! Evidence only de-prefers, and a success clears it. So a hostile pod can make us look elsewhere
+//! for a moment, never take a backend away.
+
+use aya_log_ebpf::debug;
+use nllb_common::maps::{Control, SocketRecord, socket_flags};
+use nllb_common::pick::{Reach, Request, other_eligible};
+use nllb_common::{Counter, Event, EventKind};
+
+use crate::ctx::{SockOps, now_ns, random};
+use crate::maps::{self, BackendEvidence, KernelView};
+
+// Operations (`enum` in the kernel's `uapi/linux/bpf.h`).
+const TIMEOUT_INIT: u32 = 1;
+const TCP_CONNECT_CB: u32 = 3;
+const ACTIVE_ESTABLISHED_CB: u32 = 4;
+const RTO_CB: u32 = 8;
+const STATE_CB: u32 = 10;
+
+// Callbacks to ask for.
+const RTO_CB_FLAG: u32 = 1;
+const STATE_CB_FLAG: u32 = 4;
+
+// States of a TCP socket.
+const TCP_SYN_SENT: u32 = 2;
+const TCP_CLOSE: u32 = 7;
+
+const MS: u64 = 1_000_000;
+/// First de-preference after a failure; doubles with each failure in a row.
+const SUSPECT_NS: u64 = 250 * MS;
+/// Longest de-preference: after that a backend is tried again even if nothing probes it.
+const SUSPECT_MAX_NS: u64 = 5_000 * MS;
+/// De-preference after a connect that ended without an answer: a reset that the network forged, an
+/// ICMP error and an impatient caller look alike, so it is only a hint.
+const HINT_NS: u64 = 100 * MS;
+/// The retransmission timeout of a first SYN when nothing is known (RFC 6298, 2.1).
+const RTO_MAX_MS: u32 = 1_000;
+/// Longest wait for the answer to a second SYN before the connect is cut.
+const SECOND_WAIT_MAX_MS: u32 = 250;
+
+/// Handles one operation of one socket. Sockets that we did not translate have no record.
+#[inline(always)]
+pub(crate) fn run(ctx: &SockOps) {
+    let op = ctx.op();
+    let Some(record) = ctx.record() else { return };
+    if record.flags & socket_flags::BYPASS != 0 {
+        if op == ACTIVE_ESTABLISHED_CB {
+            note_probe(ctx, record);
+        }
+        return;
+    }
+    match op {
+        TIMEOUT_INIT => syn_timeout(ctx, record),
+        TCP_CONNECT_CB => ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG),
+        ACTIVE_ESTABLISHED_CB => established(ctx, record),
+        RTO_CB if ctx.state() == TCP_SYN_SENT => silence(ctx, record),
+        STATE_CB if ctx.arg::<1>() == TCP_CLOSE => closed(ctx, record),
+        _ => {}
+    }
+}
+
+/// A probe says nothing about how connections fare, but its handshake has a round-trip time.
+#[inline(always)]
+fn note_probe(ctx: &SockOps, record: &SocketRecord) {
+    if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
+        evidence.set_srtt_us(ctx.srtt_us());
+    }
+}
+
+/// How long to wait for the answer to the first SYN: three round trips, which is RFC 6298's
+/// `SRTT + 4 * RTTVAR` after a single sample (RTTVAR = SRTT / 2), with a floor and RFC's initial second
+/// as the ceiling. Unknown round trip: the kernel's own second.
+#[inline(always)]
+fn syn_timeout(ctx: &SockOps, record: &SocketRecord) {
+    let Some(control) = maps::control() else {
+        return;
+    };
+    let srtt_us =
+        BackendEvidence::of(record.backend, record.epoch).map_or(0, BackendEvidence::srtt_us);
+    if srtt_us == 0 || control.hz == 0 {
+        return;
+    }
+    let ms = (srtt_us.saturating_mul(3) / 1_000)
+        .max(control.syn_floor_ms)
+        .min(RTO_MAX_MS);
+    ctx.reply((ms * control.hz).div_ceil(1_000));
+}
+
+/// Established: the backend is well, and the connection counts.
+#[inline(always)]
+fn established(ctx: &SockOps, record: &mut SocketRecord) {
+    maps::count(Counter::Established);
+    if record.flags & socket_flags::CUT != 0 {
+        ctx.set_user_timeout_ms(record.user_timeout_ms);
+    }
+    ctx.set_callbacks(STATE_CB_FLAG);
+    record.flags = socket_flags::COUNTED;
+    maps::add_netns_active(record.netns, 1);
+    if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
+        evidence.succeed(now_ns());
+        evidence.set_srtt_us(ctx.srtt_us());
+        evidence.add_active(1);
+    }
+}
+
+/// A SYN went unanswered. The kernel has just sent the second one: give that one a wait of its own,
+/// so that a single lost packet fails nobody, then let the connect end if another backend can serve it.
+#[inline(always)]
+fn silence(ctx: &SockOps, record: &mut SocketRecord) {
+    let now = now_ns();
+    let Some(control) = maps::control() else {
+        return;
+    };
+    if record.flags & socket_flags::SILENT == 0 {
+        record.flags |= socket_flags::SILENT;
+        maps::count(Counter::SynSilence);
+        fail(record, now);
+        tell(record, &control, EventKind::SynSilence, now);
+    }
+    if record.flags & socket_flags::CUT != 0 || control.hz == 0 {
+        return;
+    }
+    let Some(pool) = maps::pool(record.pool) else {
+        return;
+    };
+    let request = Request {
+        now_ns: now,
+        lease_valid: control.lease_until_ns > now,
+        // Both families: whether this very socket can reach it shows at the next connect.
+        reach: Reach::PreferV4,
+        seed: random(),
+    };
+    if !other_eligible(pool, &KernelView, &request, record.backend) {
+        return;
+    }
+    let before = ctx.user_timeout_ms();
+    let rto_ms = (ctx.arg::<1>().min(control.hz * 10)).saturating_mul(1_000) / control.hz;
+    let cut_ms = rto_ms + rto_ms.max(control.syn_floor_ms).min(SECOND_WAIT_MAX_MS);
+    if before != 0 && before <= cut_ms {
+        return;
+    }
+    record.user_timeout_ms = before;
+    record.flags |= socket_flags::CUT;
+    ctx.set_user_timeout_ms(cut_ms);
+    maps::count(Counter::SynCut);
+    debug!(
+        ctx.inner(),
+        "SYN to backend {} cut at {} ms", record.backend, cut_ms
+    );
+}
+
+/// The socket is closed: a failed connect is evidence, an established one leaves the count.
+#[inline(always)]
+fn closed(ctx: &SockOps, record: &mut SocketRecord) {
+    if ctx.arg::<0>() == TCP_SYN_SENT {
+        if record.flags & socket_flags::SILENT == 0 {
+            connect_failed(ctx, record);
+        }
+        return;
+    }
+    if record.flags & socket_flags::COUNTED == 0 {
+        return;
+    }
+    record.flags &= !socket_flags::COUNTED;
+    maps::count(Counter::Closed);
+    maps::add_netns_active(record.netns, u64::MAX);
+    if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
+        evidence.add_active(u64::MAX);
+    }
+}
+
+/// A connect ended before its first timeout. A segment that came in can only have been a reset;
+/// without one it was the caller, or an ICMP error.
+#[inline(always)]
+fn connect_failed(ctx: &SockOps, record: &SocketRecord) {
+    let now = now_ns();
+    let Some(control) = maps::control() else {
+        return;
+    };
+    if ctx.segs_in() > 0 {
+        maps::count(Counter::ConnectReset);
+        fail(record, now);
+        tell(record, &control, EventKind::ConnectReset, now);
+        return;
+    }
+    maps::count(Counter::ConnectAborted);
+    if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
+        evidence.suspect(now + HINT_NS);
+    }
+    tell(record, &control, EventKind::ConnectAborted, now);
+}
+
+/// Adds a failure to the evidence: de-preferred for `min(250 ms << failures before, 5 s)`.
+#[inline(always)]
+fn fail(record: &SocketRecord, now: u64) {
+    if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
+        // Shifting further than five would only be clamped.
+        let streak = evidence.add_failure().min(5);
+        evidence.suspect(now + (SUSPECT_NS << streak).min(SUSPECT_MAX_NS));
+    }
+}
+
+/// Tells the agent, at most once per interval and backend.
+#[inline(always)]
+fn tell(record: &SocketRecord, control: &Control, kind: EventKind, now: u64) {
+    let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) else {
+        return;
+    };
+    if !evidence.may_emit(now, u64::from(control.event_interval_ms) * MS) {
+        maps::count(Counter::EventSuppressed);
+        return;
+    }
+    maps::emit(Event {
+        at_ns: now,
+        kind: kind as u32,
+        backend: record.backend,
+        epoch: record.epoch,
+        frontend: record.frontend,
+    });
+}
