@@ -9,13 +9,16 @@
 //!   are used (a mistaken check must not cut the node off).
 //! - A node address works without us, so nobody but its own server is used on a guess.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::report::{CertificateFacts, SubjectName};
 use crate::settings::{Coverage, FrontendKind};
+
+mod names;
+
+use names::{covers_ip, covers_name};
 
 /// Whether a backend may serve a frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,38 +159,54 @@ pub struct Demand<'a> {
     pub home: Option<usize>,
 }
 
+/// What is known of a backend's certificate.
+#[derive(Clone, Copy, Debug)]
+pub enum Knowledge<'a> {
+    /// Nothing.
+    Nothing,
+    /// Nothing by this agent, but the one before it decided on this frontend.
+    Inherited {
+        /// Whether it used the backend.
+        used: bool,
+    },
+    /// It was seen.
+    Seen(&'a Seen),
+}
+
 /// Says for each backend of a pool, given what is known of its certificate, whether it may serve.
 #[must_use]
-pub fn decide(demand: Demand<'_>, backends: &[Option<&Seen>]) -> Vec<Eligibility> {
+pub fn decide(demand: Demand<'_>, backends: &[Knowledge<'_>]) -> Vec<Eligibility> {
     let objections: Vec<_> = backends
         .iter()
-        .map(|seen| objection(demand, *seen))
+        .map(|known| objection(demand, *known))
         .collect();
     let some_fit = objections.iter().any(Option::is_none);
-    let judge = |(index, objection): (usize, Option<Reason>)| match (demand.kind, objection) {
+    let judge = |(index, objection)| match (demand.kind, objection) {
         (_, None) => Eligibility::Eligible,
         (FrontendKind::NodeAddress, Some(_)) if demand.home == Some(index) => Eligibility::Eligible,
         (FrontendKind::NodeAddress, Some(reason)) => Eligibility::NotEligible(reason),
-        (FrontendKind::Vip | FrontendKind::Loopback, Some(Reason::NoCertificateSeen)) => {
-            Eligibility::Eligible
-        }
-        (FrontendKind::Vip | FrontendKind::Loopback, Some(reason)) if some_fit => {
-            Eligibility::NotEligible(reason)
-        }
         (FrontendKind::Vip | FrontendKind::Loopback, Some(reason)) => {
-            Eligibility::Overruled(reason)
+            match (reason, backends[index]) {
+                (Reason::NoCertificateSeen, Knowledge::Nothing) => Eligibility::Eligible,
+                (reason, _) if some_fit => Eligibility::NotEligible(reason),
+                (reason, _) => Eligibility::Overruled(reason),
+            }
         }
     };
     objections.into_iter().enumerate().map(judge).collect()
 }
 
 /// Why this certificate does not do, if it does not.
-fn objection(demand: Demand<'_>, seen: Option<&Seen>) -> Option<Reason> {
+fn objection(demand: Demand<'_>, known: Knowledge<'_>) -> Option<Reason> {
     if matches!(demand.coverage, Coverage::Trusted) {
         return None;
     }
-    let Some(seen) = seen else {
-        return Some(Reason::NoCertificateSeen);
+    let seen = match known {
+        Knowledge::Inherited { used: true } => return None,
+        Knowledge::Nothing | Knowledge::Inherited { used: false } => {
+            return Some(Reason::NoCertificateSeen);
+        }
+        Knowledge::Seen(seen) => seen,
     };
     let names = &seen.certificate.names;
     let missing = match demand.coverage {
@@ -207,44 +226,6 @@ fn objection(demand: Demand<'_>, seen: Option<&Seen>) -> Option<Reason> {
             names: names.clone(),
         }),
         None => seen.outdated(),
-    }
-}
-
-fn covers_ip(names: &[SubjectName], wanted: IpAddr) -> bool {
-    names.iter().any(|name| match name {
-        SubjectName::Ip(ip) => ip.to_canonical() == wanted.to_canonical(),
-        SubjectName::Dns(_) => false,
-    })
-}
-
-fn covers_name(names: &[SubjectName], wanted: &str) -> bool {
-    if let Ok(ip) = wanted.parse() {
-        return covers_ip(names, ip);
-    }
-    let wanted = normal(wanted);
-    names.iter().any(|name| match name {
-        SubjectName::Dns(pattern) => matches_dns(&normal(pattern), &wanted),
-        SubjectName::Ip(_) => false,
-    })
-}
-
-/// Names differ neither by case nor by the dot of the root.
-fn normal(name: &str) -> Cow<'_, str> {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(name.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(name)
-    }
-}
-
-/// A wildcard stands for exactly one label, the first, and never for a part of one (RFC 6125 6.4.3).
-fn matches_dns(pattern: &str, wanted: &str) -> bool {
-    match pattern.strip_prefix("*.") {
-        Some(parent) => wanted
-            .split_once('.')
-            .is_some_and(|(label, rest)| !label.is_empty() && !rest.is_empty() && rest == parent),
-        None => !pattern.is_empty() && pattern == wanted,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::settings::{
 use crate::table;
 
 /// Everything the machine knows.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
     /// The frontends; a node-address frontend appears once per address.
     pub frontends: Vec<FrontendView>,
@@ -28,7 +28,7 @@ pub struct View {
 }
 
 /// A frontend and who may serve it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FrontendView {
     /// Name in the settings.
     pub name: String,
@@ -53,7 +53,7 @@ pub struct FrontendView {
 }
 
 /// A backend as seen from a frontend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FrontendBackend {
     /// The backend.
     pub id: BackendId,
@@ -64,7 +64,7 @@ pub struct FrontendBackend {
 }
 
 /// A pool and its backends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PoolView {
     /// Name in the settings.
     pub name: String,
@@ -73,7 +73,7 @@ pub struct PoolView {
 }
 
 /// A backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BackendView {
     /// Its address.
     pub addr: SocketAddr,
@@ -108,7 +108,7 @@ pub struct BackendView {
 }
 
 /// A probe that ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProbeSummary {
     /// When it was reported.
     pub at: Instant,
@@ -197,6 +197,7 @@ impl BackendView {
             last,
             last_evidence,
             seen,
+            adopted: _,
         } = backend;
         Self {
             addr: *addr,

@@ -48,10 +48,15 @@ fn used(
         addresses: &addresses,
         home,
     };
-    decide(demand, backends)
+    decide(demand, &knowledge(backends))
         .iter()
         .map(Eligibility::is_used)
         .collect()
+}
+
+fn knowledge<'a>(seen: &[Option<&'a Seen>]) -> Vec<Knowledge<'a>> {
+    let known = |seen: &Option<&'a Seen>| seen.map_or(Knowledge::Nothing, Knowledge::Seen);
+    seen.iter().map(known).collect()
 }
 
 const VIP: FrontendKind = FrontendKind::Vip;
@@ -141,7 +146,7 @@ fn a_vip_is_never_emptied_and_the_reason_says_why_a_backend_is_used() {
             home: None,
         };
         // The one that was not seen may be dead for good: it is not enough to leave the others out.
-        let decisions = decide(demand, &[Some(&wrong), None]);
+        let decisions = decide(demand, &knowledge(&[Some(&wrong), None]));
         assert!(decisions.iter().all(Eligibility::is_used));
         assert_eq!(
             decisions[0].to_string(),
@@ -231,4 +236,44 @@ fn a_server_name_is_asked_for_instead_of_the_address() {
         used(VIP, &ip, &["127.0.0.1:7443"], None, &backends),
         [false, true]
     );
+}
+
+#[test]
+fn the_decisions_of_the_agent_before_stand_until_a_certificate_is_seen() {
+    let (fits, wrong) = (seen(&["10.0.0.1"]), seen(&["x"]));
+    let addresses = addresses(&["10.0.0.1:6443"]);
+    let (yes, no) = (
+        Knowledge::Inherited { used: true },
+        Knowledge::Inherited { used: false },
+    );
+    for (kind, backends, expected) in [
+        (VIP, vec![yes, no], vec![true, false]),
+        (VIP, vec![no, no], vec![true, true]),
+        (VIP, vec![yes, Knowledge::Nothing], vec![true, true]),
+        (VIP, vec![Knowledge::Seen(&wrong), yes], vec![false, true]),
+        (VIP, vec![Knowledge::Seen(&wrong), no], vec![true, true]),
+        (
+            NODE,
+            vec![no, yes, no, Knowledge::Seen(&fits)],
+            vec![true, true, false, true],
+        ),
+        (
+            NODE,
+            vec![yes, yes, Knowledge::Seen(&wrong)],
+            vec![true, true, false],
+        ),
+    ] {
+        let coverage = &Coverage::Address;
+        let demand = Demand {
+            kind,
+            coverage,
+            addresses: &addresses,
+            home: Some(0),
+        };
+        let used: Vec<_> = decide(demand, &backends)
+            .iter()
+            .map(Eligibility::is_used)
+            .collect();
+        assert_eq!(used, expected, "{kind:?} {backends:?}");
+    }
 }

@@ -8,6 +8,7 @@ use nllb_common::maps::{FrontendKey, Scope, State};
 
 use crate::backend::BackendId;
 use crate::pool::Machine;
+use crate::pool::roster::{Known, Roster};
 use crate::table::Table;
 
 impl Machine {
@@ -17,52 +18,83 @@ impl Machine {
     /// Each entry goes to the first pool that names its address and was not given it yet. An entry
     /// that no pool names is remembered by its epoch only.
     pub fn adopt(&mut self, known: &[(SocketAddr, BackendId, u32, State)]) {
+        let known = known.iter().map(|&(addr, id, epoch, state)| Known {
+            pool: None,
+            addr,
+            id,
+            epoch,
+            state,
+        });
         self.roster.adopt(known, self.seed, self.started);
         self.probes.clear();
         self.rebuild_table();
     }
 
-    /// Takes over everything that pinned maps hold: what [`Self::adopt`] does, and also the ids of
-    /// frontends, so that no pool changes its meaning under a frontend that still refers to it, and
-    /// the epochs of ids that nobody has now. Only right after [`Self::new`].
+    /// Takes over everything that pinned maps hold. Beyond what [`Self::adopt`] does:
+    /// - frontends keep their ids, so no pool changes its meaning under a frontend that refers to it;
+    /// - each keeps the backends it had until their certificates are seen;
+    /// - ids that nobody has now keep their epochs.
+    ///
+    /// Only right after [`Self::new`].
     pub fn adopt_table(&mut self, actual: &Table) {
         for (id, epoch) in &actual.fresh {
             self.roster.raise_epoch(BackendId(*id), *epoch);
         }
-        let before: BTreeMap<FrontendKey, u16> = actual
+        self.roster.adopt_frontends(actual);
+        let pools: BTreeMap<u32, usize> = self
+            .roster
             .frontends
             .iter()
-            .map(|(key, value)| (*key, value.pool))
+            .map(|front| (u32::from(front.id), front.pool))
             .collect();
-        let lately: BTreeSet<u32> = actual.pools.keys().copied().collect();
-        let frontends = self.roster.plan_frontends(
-            |front, _| {
-                let keys = front.addresses.iter().map(|address| split(*address));
-                let mut keys = keys.map(|(addr, port)| FrontendKey::tcp(addr, port, Scope::Host));
-                keys.find_map(|key| before.get(&key).copied())
-            },
-            &lately,
-        );
-        self.roster.frontends = frontends;
-        self.adopt(&known(actual));
+        let sets = actual
+            .pools
+            .iter()
+            .filter_map(|(id, set)| Some((*pools.get(id)?, set)));
+        let known: Vec<Known> = sets
+            .flat_map(|(pool, set)| set.iter().map(move |slot| (pool, slot)))
+            .map(|(pool, slot)| Known {
+                pool: Some(pool),
+                addr: join(slot.addr, slot.port),
+                id: BackendId(slot.backend),
+                epoch: slot.epoch,
+                state: state(actual, slot.backend, slot.epoch),
+            })
+            .collect();
+        self.roster
+            .adopt(known.into_iter(), self.seed, self.started);
+        self.probes.clear();
+        self.rebuild_table();
     }
 }
 
-/// The backends in the pools of a table, each id once.
-fn known(actual: &Table) -> Vec<(SocketAddr, BackendId, u32, State)> {
-    let mut seen = BTreeSet::new();
-    let slots = actual.pools.values().flat_map(|set| set.iter());
-    let new = slots.filter(|slot| seen.insert(slot.backend));
-    new.map(|slot| {
-        let verdict = actual.verdicts.get(&slot.backend);
-        let current = verdict.filter(|verdict| verdict.epoch() == slot.epoch);
-        let state = current.map_or(State::Unknown, |verdict| verdict.state());
-        (
-            join(slot.addr, slot.port),
-            BackendId(slot.backend),
-            slot.epoch,
-            state,
-        )
-    })
-    .collect()
+/// The state that the maps hold for a backend.
+fn state(actual: &Table, id: u32, epoch: u32) -> State {
+    let verdict = actual
+        .verdicts
+        .get(&id)
+        .filter(|verdict| verdict.epoch() == epoch);
+    verdict.map_or(State::Unknown, |verdict| verdict.state())
+}
+
+impl Roster {
+    /// Gives frontends the ids and backends that the maps hold for their addresses.
+    fn adopt_frontends(&mut self, actual: &Table) {
+        let old = |addresses: &[SocketAddr]| {
+            let keys = addresses.iter().map(|address| split(*address));
+            let mut keys = keys.map(|(addr, port)| FrontendKey::tcp(addr, port, Scope::Host));
+            keys.find_map(|key| actual.frontends.get(&key))
+                .map(|frontend| frontend.pool)
+        };
+        let lately: BTreeSet<u32> = actual.pools.keys().copied().collect();
+        let mut frontends = self.plan_frontends(|front, _| old(&front.addresses), &lately);
+        for front in &mut frontends {
+            if old(&front.addresses) == Some(front.id) {
+                let set = actual.pools.get(&u32::from(front.id));
+                let ids = set.map(|set| set.iter().map(|slot| BackendId(slot.backend)).collect());
+                front.inherited = ids;
+            }
+        }
+        self.frontends = frontends;
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) struct KernelFrontend {
     pub(crate) addresses: Vec<SocketAddr>,
     /// For a node address: which backend of the pool has it, by index.
     pub(crate) home: Option<usize>,
+    /// The backends that the maps had for it when the agent started.
+    pub(crate) inherited: Option<BTreeSet<BackendId>>,
 }
 
 /// What makes a kernel frontend the same one in other settings: its name, and for a node address,
@@ -69,6 +71,7 @@ impl Roster {
             pool,
             addresses,
             home,
+            inherited: None,
         };
         match front.kind {
             FrontendKind::Vip | FrontendKind::Loopback => vec![one(front.addresses.clone(), None)],

@@ -29,6 +29,17 @@ pub(crate) struct Roster {
     pub(crate) epochs: BTreeMap<BackendId, u32>,
 }
 
+/// A backend that the maps hold when the agent starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Index of its pool in the settings; `None` for the first that has its address.
+    pub(crate) pool: Option<usize>,
+    pub(crate) addr: SocketAddr,
+    pub(crate) id: BackendId,
+    pub(crate) epoch: u32,
+    pub(crate) state: State,
+}
+
 impl Roster {
     /// The roster of other settings. What stays keeps its ids.
     pub(crate) fn rearranged(
@@ -122,23 +133,27 @@ impl Roster {
     }
 
     /// Gives the places of `known` the ids, epochs and states that it names, and new ids to the rest.
-    /// Each entry goes to the first pool that has its address and was not given it yet.
-    pub(crate) fn adopt(
-        &mut self,
-        known: &[(SocketAddr, BackendId, u32, State)],
-        seed: u32,
-        now: Instant,
-    ) {
+    pub(crate) fn adopt(&mut self, known: impl Iterator<Item = Known>, seed: u32, now: Instant) {
         let mut given = BTreeMap::new();
         let mut lately = BTreeSet::new();
-        for &(addr, id, epoch, state) in known {
+        for Known {
+            pool,
+            addr,
+            id,
+            epoch,
+            state,
+        } in known
+        {
             if id.0 >= MAX_BACKENDS || !lately.insert(id.0) {
                 continue;
             }
             self.raise_epoch(id, epoch);
             let addr = canonical(addr);
-            let open =
-                |place: &(usize, usize)| self.address(*place) == addr && !given.contains_key(place);
+            let open = |place: &(usize, usize)| {
+                pool.is_none_or(|pool| pool == place.0)
+                    && self.address(*place) == addr
+                    && !given.contains_key(place)
+            };
             if let Some(place) = self.places().find(open) {
                 given.insert(
                     place,

@@ -4,7 +4,7 @@ use nllb_common::addr::split;
 use nllb_common::maps::{Frontend, FrontendKey, NO_HOME, PoolSet, Scope, Slot, frontend_flags};
 
 use crate::backend::Backend;
-use crate::eligible::{Demand, Eligibility, decide};
+use crate::eligible::{Demand, Eligibility, Knowledge, decide};
 use crate::pool::fronts::KernelFrontend;
 use crate::pool::roster::Roster;
 use crate::settings::{FrontendKind, FrontendSettings, OnEmpty, ScopeSetting};
@@ -46,11 +46,21 @@ pub(crate) fn eligibility<'a>(
         addresses: &front.addresses,
         home: front.home,
     };
-    let seen: Vec<_> = roster
+    let known: Vec<_> = roster
         .pool(front.pool)
-        .map(|backend| backend.seen.as_ref())
+        .map(|backend| knowledge(front, backend))
         .collect();
-    roster.pool(front.pool).zip(decide(demand, &seen))
+    roster.pool(front.pool).zip(decide(demand, &known))
+}
+
+fn knowledge<'a>(front: &KernelFrontend, backend: &'a Backend) -> Knowledge<'a> {
+    match (&backend.seen, &front.inherited) {
+        (Some(seen), _) => Knowledge::Seen(seen),
+        (None, Some(inherited)) if backend.adopted => Knowledge::Inherited {
+            used: inherited.contains(&backend.id),
+        },
+        (None, _) => Knowledge::Nothing,
+    }
 }
 
 fn pool_set(roster: &Roster, front: &KernelFrontend) -> Result<PoolSet, TableError> {
