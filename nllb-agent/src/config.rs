@@ -101,7 +101,7 @@ impl Config {
         let located = |Fault { place, problem }| ConfigError {
             file: file.into(),
             place,
-            problem,
+            problem: Box::new(problem),
         };
         let raw: RawConfig = yaml::parse(text).map_err(|error| {
             let YamlError {

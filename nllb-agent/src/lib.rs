@@ -7,4 +7,5 @@ pub mod config;
 pub mod discovery;
 pub mod health_check;
 mod load;
+pub mod probe;
 mod yaml;

@@ -14,7 +14,7 @@ impl Config {
         let text = std::fs::read_to_string(file).map_err(|source| ConfigError {
             file: file.to_owned(),
             place: Place::default(),
-            problem: Problem::Read { source },
+            problem: Box::new(Problem::Read { source }),
         })?;
         Self::parse(file, &text, &|path| {
             let Kubeconfig {

@@ -15,7 +15,7 @@ pub struct ConfigError {
     /// Where in it.
     pub place: Place,
     /// What is wrong.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 fn position(place: &Place) -> String {

@@ -72,12 +72,14 @@ fn listen_address(found: String) -> Result<SocketAddr, Problem> {
         Ok(address) if !address.ip().to_canonical().is_loopback() => {
             Err(Problem::OpenListener { address })
         }
-        Ok(_) | Err(_) => socket_address(found).map_err(|problem| match problem {
-            Problem::NoPort { found, .. } => Problem::NoPort {
+        Ok(_) | Err(_) => socket_address(found).map_err(|problem| {
+            let Problem::NoPort { found, .. } = problem else {
+                return problem;
+            };
+            Problem::NoPort {
                 example: format!("{found}:{DEFAULT_PORT}"),
                 found,
-            },
-            problem => problem,
+            }
         }),
     }
 }

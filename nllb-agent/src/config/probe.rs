@@ -98,10 +98,10 @@ impl TryFrom<At<RawProbe>> for Probe {
         })?;
         let skip = place.optional("insecureSkipVerify", insecure_skip_verify);
         let authority = place.optional("caFile", ca_file);
-        if let (Some(skip), true) = (&skip, authority.is_some())
-            && skip.value
-        {
-            return Err(skip.clone().fault(Problem::Excludes { other: "caFile" }));
+        if let (Some(At { value: true, .. }), Some(authority)) = (&skip, &authority) {
+            return Err(authority.clone().fault(Problem::Excludes {
+                other: "insecureSkipVerify",
+            }));
         }
         let credentials = Credentials {
             authority: authority

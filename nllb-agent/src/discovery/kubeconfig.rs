@@ -262,17 +262,19 @@ fn trust(key: &str, raw: RawCluster, base: &Path) -> Result<Credentials, Kubecon
     } = raw;
     let at = format!("{key}.certificate-authority");
     let authority = material(&at, certificate_authority_data, certificate_authority, base)?;
-    if let Some((material, pem)) = &authority
-        && !holds_certificates(pem)
-    {
-        let suffix = if material.path().is_some() {
-            ""
-        } else {
-            "-data"
-        };
-        return Err(KubeconfigProblem::NoCertificate {
-            key: format!("{at}{suffix}"),
-        });
+    match &authority {
+        Some((_, pem)) if holds_certificates(pem) => {}
+        Some((material, _)) => {
+            let suffix = if material.path().is_some() {
+                ""
+            } else {
+                "-data"
+            };
+            return Err(KubeconfigProblem::NoCertificate {
+                key: format!("{at}{suffix}"),
+            });
+        }
+        None => {}
     }
     Ok(Credentials {
         authority: authority.map(|(material, _)| material),

@@ -1,0 +1,47 @@
+//! Names and validity of a certificate, read without judging it.
+
+use nllb_core::{CertificateFacts, SubjectName};
+use std::net::IpAddr;
+use x509_parser::extensions::GeneralName;
+
+/// What the core needs to know of a certificate; `None` when it is not one.
+pub(super) fn facts(der: &[u8]) -> Option<CertificateFacts> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let names = match certificate.subject_alternative_name() {
+        Ok(Some(extension)) => extension
+            .value
+            .general_names
+            .iter()
+            .filter_map(name)
+            .collect(),
+        Ok(None) | Err(_) => Vec::new(),
+    };
+    let validity = certificate.validity();
+    Some(CertificateFacts {
+        names,
+        not_before: validity.not_before.timestamp(),
+        not_after: validity.not_after.timestamp(),
+        issuer: certificate.issuer().to_string(),
+        subject: certificate.subject().to_string(),
+    })
+}
+
+/// A name that a client can dial; mail addresses and the like are none.
+fn name(name: &GeneralName<'_>) -> Option<SubjectName> {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only two kinds of name are dialled"
+    )]
+    match name {
+        GeneralName::DNSName(name) => Some(SubjectName::Dns((*name).to_owned())),
+        GeneralName::IPAddress(bytes) => {
+            let ip = match bytes.len() {
+                4 => IpAddr::from(*bytes.first_chunk::<4>()?),
+                16 => IpAddr::from(*bytes.first_chunk::<16>()?),
+                _ => return None,
+            };
+            Some(SubjectName::Ip(ip))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,129 @@
+//! What a failure at each step says about the backend, or about this host.
+
+use nllb_core::Outcome;
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
+
+/// A failure on this host, which says nothing about the backend.
+pub(super) fn local(error: &dyn Display) -> Outcome {
+    Outcome::Local {
+        reason: error.to_string(),
+    }
+}
+
+/// The status of a whole answer.
+pub(super) const fn of_status(status: u16) -> Outcome {
+    match status {
+        200..=299 => Outcome::Ready,
+        401 => Outcome::Unauthorized,
+        status => Outcome::NotReady { status },
+    }
+}
+
+/// A failed connect. What is not known to come from the network counts as local: no descriptor, no
+/// memory, no port, or the host's own firewall (EPERM).
+pub(super) fn of_connect(error: &io::Error) -> Outcome {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the standard library's list is open"
+    )]
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Outcome::Refused,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Outcome::Reset,
+        ErrorKind::TimedOut => Outcome::Silent,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            Outcome::Unreachable
+        }
+        _ if is_icmp(error) => Outcome::Unreachable,
+        _ => local(error),
+    }
+}
+
+/// Errors that Linux makes of ICMP messages and that have no kind: EHOSTDOWN, ENONET, EPROTO,
+/// ENOPROTOOPT, EOPNOTSUPP (`icmp_err_convert` in net/ipv4/icmp.c), EACCES for ICMPv6.
+fn is_icmp(error: &io::Error) -> bool {
+    const CODES: [i32; 6] = [112, 64, 71, 92, 95, 13];
+    error
+        .raw_os_error()
+        .is_some_and(|code| CODES.contains(&code))
+}
+
+/// A failure of an established connection, TLS included.
+pub(super) fn of_stream(error: &io::Error) -> Outcome {
+    if let Some(reason) = error.get_ref().and_then(tls_reason) {
+        return Outcome::TlsFailed { reason };
+    }
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the standard library's list is open"
+    )]
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::NotConnected => {
+            Outcome::Closed
+        }
+        ErrorKind::TimedOut => Outcome::Silent,
+        _ => of_connect(error),
+    }
+}
+
+/// A failure while asking or reading the answer.
+pub(super) fn of_http(error: &(dyn Error + 'static)) -> Outcome {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<io::Error>() {
+            return of_stream(io);
+        }
+        cause = current.source();
+    }
+    // What is left is an answer cut short, or one that is not HTTP.
+    Outcome::Closed
+}
+
+/// Why TLS failed, when it was TLS that did.
+fn tls_reason(error: &(dyn Error + Send + Sync + 'static)) -> Option<String> {
+    error
+        .downcast_ref::<rustls::Error>()
+        .map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_errno_of_a_connect_has_its_meaning() {
+        let silent = Outcome::Silent;
+        for (errno, outcome) in [
+            (111, Outcome::Refused),
+            (104, Outcome::Reset),
+            (103, Outcome::Reset),
+            (110, silent),
+            (113, Outcome::Unreachable),
+            (101, Outcome::Unreachable),
+            (100, Outcome::Unreachable),
+            (112, Outcome::Unreachable),
+            (13, Outcome::Unreachable),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            assert_eq!(of_connect(&error), outcome, "{error}");
+        }
+        // EPERM, ENFILE, EMFILE, ENOBUFS, EADDRNOTAVAIL.
+        for errno in [1, 23, 24, 105, 99] {
+            let outcome = of_connect(&io::Error::from_raw_os_error(errno));
+            assert!(
+                matches!(outcome, Outcome::Local { .. }),
+                "{errno}: {outcome:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_success_is_ready_and_only_401_is_unauthorized() {
+        assert_eq!(of_status(200), Outcome::Ready);
+        assert_eq!(of_status(401), Outcome::Unauthorized);
+        for status in [100, 302, 403, 404, 429, 500, 503] {
+            assert_eq!(of_status(status), Outcome::NotReady { status });
+        }
+    }
+}
