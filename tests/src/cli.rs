@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::lab::Lab;
 use crate::place::Place;
 use crate::{apiserver, client, fault, lab};
 
@@ -22,6 +23,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build a lab, say its name, and keep it until standard input ends.
+    Up {
+        /// How many control-plane hosts.
+        #[arg(long, default_value_t = 3)]
+        control_planes: usize,
+        /// How many nodes.
+        #[arg(long, default_value_t = 1)]
+        nodes: usize,
+        /// How many pods on each node.
+        #[arg(long, default_value_t = 0)]
+        pods: usize,
+    },
     /// Run an API server.
     Apiserver {
         /// File with its settings, JSON.
@@ -59,6 +72,20 @@ fn run(cli: Cli) -> Result<()> {
     let Cli { place, command } = cli;
     place.enter()?;
     match command {
+        Command::Up {
+            control_planes,
+            nodes,
+            pods,
+        } => {
+            let lab = Lab::builder()
+                .control_planes(control_planes)
+                .nodes(nodes)
+                .pods(pods);
+            let lab = lab.build()?;
+            println!("{}", lab.name());
+            std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+            Ok(())
+        }
         Command::Apiserver { config } => apiserver::run(&config),
         Command::Client => client::run(),
         Command::Relay { port, micros } => fault::relay::run(&port, Duration::from_micros(micros)),

@@ -21,6 +21,6 @@ pub mod process;
 mod sys;
 
 pub use client::Client;
-pub use client::protocol::{Ask, Connect, Outcome, Storm, StormReport};
+pub use client::protocol::{Ask, Connect, Http, Outcome, Stage, Storm, StormReport, Udp};
 pub use lab::Lab;
 pub use place::Place;

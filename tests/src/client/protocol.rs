@@ -130,6 +130,15 @@ impl Connect {
             ..Self::to(address)
         }
     }
+
+    /// A connect that sends an HTTP request.
+    #[must_use]
+    pub fn http(address: SocketAddr, request: Http) -> Self {
+        Self {
+            ask: Ask::Http(request),
+            ..Self::to(address)
+        }
+    }
 }
 
 /// What to ask the server.

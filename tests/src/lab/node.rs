@@ -1,13 +1,15 @@
 //! A node: a network namespace, a cgroup, a directory for pins, and its pods.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Result;
 
 use super::layout;
 use crate::place::Place;
-use crate::{bpffs, cgroup};
+use crate::{bpffs, cgroup, process};
 
 /// A node of a lab.
 pub struct Node {
@@ -83,6 +85,11 @@ impl Node {
     #[must_use]
     pub fn pods(&self) -> &[Pod] {
         &self.pods
+    }
+
+    /// A command that runs a sub-command of `nllb-lab` as one of the node's own processes.
+    pub fn command(&self, args: &[OsString]) -> Result<Command> {
+        process::command(&self.place(), args)
     }
 
     /// The place of the node's own processes.

@@ -1,0 +1,430 @@
+//! The embedded API server does what was measured on the real one. No privileges needed.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ChildStdin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use nix::sys::signal::Signal;
+use nllb_lab::apiserver::{self, Modes, Request, Settings, Startup, Stats};
+use nllb_lab::pki::{Authority, Identity};
+use nllb_lab::process::Process;
+use nllb_lab::{Ask, Client, Connect, Http, Outcome, Place, Stage};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+#[test]
+fn coming_up_it_refuses_then_forbids_then_fails_then_is_ready() {
+    // A port that nobody has: the server refuses at first, so it cannot choose one itself.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("its address");
+    drop(free);
+    let server = Server::start(|settings| {
+        settings.listen = vec![address];
+        settings.startup = Startup {
+            refuse: MS(150),
+            forbidden: MS(150),
+            failing: MS(150),
+        };
+    });
+    let mut seen: Vec<String> = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while seen.last().is_none_or(|last| last != "200") && Instant::now() < deadline {
+        let outcome = server.get_at(address, "/readyz");
+        let answer = outcome
+            .status
+            .map(|status| status.to_string())
+            .or(outcome.error);
+        let answer = answer.expect("a status or an error");
+        if seen.last() != Some(&answer) {
+            seen.push(answer);
+        }
+    }
+    assert_eq!(seen, ["ECONNREFUSED", "403", "500", "200"]);
+}
+
+#[test]
+fn it_names_itself_to_those_who_trust_its_authority() {
+    let server = Server::start(|_| {});
+    let outcome = server.get("/whoami");
+    assert_eq!(outcome.server.as_deref(), Some("cp7"), "{outcome:?}");
+    let body = outcome.body.expect("a body");
+    assert!(
+        body.contains("system:anonymous") && body.contains("127.0.0.1:"),
+        "{body}"
+    );
+    for path in ["/livez", "/healthz", "/version", "/readyz"] {
+        assert_eq!(server.get(path).status, Some(200), "{path}");
+    }
+    assert_eq!(server.get("/nothing").status, Some(404));
+
+    let stranger = Http {
+        server_name: "elsewhere".to_owned(),
+        ..server.http("/whoami")
+    };
+    let outcome = server.connect(&Connect::http(server.tls, stranger));
+    assert_eq!(
+        outcome.stage,
+        Some(Stage::Ask),
+        "the certificate does not carry the name"
+    );
+}
+
+#[test]
+fn it_speaks_http2_to_those_who_offer_it() {
+    let server = Server::start(|_| {});
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let (version, body) = runtime
+        .expect("a runtime")
+        .block_on(http2_get(&server, "/whoami"));
+    assert_eq!(version, hyper::Version::HTTP_2);
+    assert!(body.contains("cp7"), "{body}");
+}
+
+#[test]
+fn without_anonymous_access_only_credentials_open_it() {
+    let server = Server::start(|settings| settings.modes.anonymous = false);
+    for path in ["/readyz", "/livez", "/version", "/whoami"] {
+        assert_eq!(server.get(path).status, Some(401), "{path}");
+    }
+    let http = server.http("/readyz");
+    let bearer = |token: &str| Http {
+        bearer: Some(token.to_owned()),
+        ..http.clone()
+    };
+    assert_eq!(
+        server
+            .connect(&Connect::http(server.tls, bearer("secret")))
+            .status,
+        Some(200)
+    );
+    assert_eq!(
+        server
+            .connect(&Connect::http(server.tls, bearer("guess")))
+            .status,
+        Some(401)
+    );
+    let Identity { certificate, key } = server.authority.client("probe").expect("a certificate");
+    let certified = Http {
+        identity: Some((certificate, key)),
+        ..http
+    };
+    assert_eq!(
+        server.connect(&Connect::http(server.tls, certified)).status,
+        Some(200)
+    );
+
+    server.set(Modes::default());
+    assert_eq!(
+        server.get("/readyz").status,
+        Some(200),
+        "changed while it runs"
+    );
+}
+
+#[test]
+fn a_status_or_slowness_of_readyz_is_its_own() {
+    let server = Server::start(|_| {});
+    for status in [500, 403, 401] {
+        server.set(Modes {
+            readyz: Some(status),
+            ..Modes::default()
+        });
+        assert_eq!(server.get("/readyz").status, Some(status));
+        assert_eq!(server.get("/livez").status, Some(200));
+    }
+    server.set(Modes {
+        slow_readyz: MS(150),
+        ..Modes::default()
+    });
+    assert!(server.get("/readyz").total_us >= 150_000);
+    assert!(server.get("/livez").total_us < 150_000);
+    server.set(Modes {
+        slow: MS(150),
+        ..Modes::default()
+    });
+    assert!(server.get("/livez").total_us >= 150_000);
+}
+
+#[test]
+fn told_to_stop_it_refuses_soon_and_established_watches_go_on() {
+    let mut server = Server::start(|_| {});
+    let watch = server.watch();
+    let told = Instant::now();
+    server.process.signal(Signal::SIGTERM).expect("a signal");
+    let refused = server.await_refusal();
+    assert!(
+        refused > told + MS(40) && refused < told + MS(300),
+        "after {:?}",
+        refused - told
+    );
+
+    // Whatever was under way before is read first; these come from after the listener closed.
+    let listen_until = Instant::now() + MS(300);
+    let mut events = 0;
+    while Instant::now() < listen_until {
+        let event = server.client.next_event(watch, MS(500)).expect("an answer");
+        assert!(
+            event.is_some_and(|event| event.contains("cp7")),
+            "the watch still delivers"
+        );
+        events += 1;
+    }
+    assert!(events >= 5, "{events} events in 300 ms");
+    server.client.close(watch).expect("closed");
+    assert!(
+        server.process.wait().expect("an end").success(),
+        "the last connection ends it"
+    );
+}
+
+#[test]
+fn the_grace_of_established_watches_ends() {
+    let mut server = Server::start(|settings| settings.modes.shutdown_grace = MS(200));
+    let watch = server.watch();
+    server.process.signal(Signal::SIGTERM).expect("a signal");
+    assert!(server.process.wait().expect("an end").success());
+    while server
+        .client
+        .next_event(watch, MS(500))
+        .expect("an answer")
+        .is_some()
+    {}
+}
+
+#[test]
+fn with_a_shutdown_delay_only_readyz_fails_until_it_ends() {
+    let mut server = Server::start(|settings| settings.modes.shutdown_delay = MS(400));
+    let told = Instant::now();
+    server.process.signal(Signal::SIGTERM).expect("a signal");
+    while server.get("/readyz").status != Some(500) {
+        assert!(told.elapsed() < MS(100), "readyz fails at once");
+    }
+    assert_eq!(
+        server.get("/whoami").server.as_deref(),
+        Some("cp7"),
+        "new connections are served"
+    );
+    let refused = server.await_refusal();
+    assert!(
+        refused > told + MS(390) && refused < told + MS(700),
+        "after {:?}",
+        refused - told
+    );
+}
+
+#[test]
+fn frozen_it_still_accepts_and_never_answers() {
+    let mut server = Server::start(|_| {});
+    server.process.signal(Signal::SIGSTOP).expect("a signal");
+    let patience = MS(150);
+    let frozen = Connect {
+        answer_timeout: patience,
+        ..Connect::http(server.tls, server.http("/readyz"))
+    };
+    let outcome = server.connect(&frozen);
+    assert_eq!(
+        (outcome.stage, outcome.timed_out),
+        (Some(Stage::Ask), true),
+        "{outcome:?}"
+    );
+    assert!(outcome.connect_us < 50_000, "{outcome:?}");
+    server.process.signal(Signal::SIGCONT).expect("a signal");
+    assert_eq!(server.get("/readyz").status, Some(200));
+}
+
+#[test]
+fn raw_clients_get_its_name_and_it_counts_everything() {
+    let server = Server::start(|_| {});
+    let questions = [
+        (server.plain, Ask::Greeting, false),
+        (server.tls, Ask::Name, false),
+        (server.tls, Ask::Echo, true),
+    ];
+    for (address, ask, echoes) in questions {
+        let outcome = server.connect(&Connect {
+            ask,
+            keep: true,
+            ..Connect::to(address)
+        });
+        assert_eq!(outcome.server.as_deref(), Some("cp7"), "{outcome:?}");
+        let handle = outcome.handle.expect("a handle");
+        let echoed = server.client.echo(handle, MS(500)).expect("an answer");
+        assert_eq!(echoed, echoes, "{outcome:?}");
+    }
+    let kept = Connect {
+        keep: true,
+        ..Connect::http(server.tls, server.http("/livez"))
+    };
+    let handle = server.connect(&kept).handle.expect("a handle");
+    let again = server
+        .client
+        .ask(handle, &Ask::Http(server.http("/livez")))
+        .expect("an answer");
+    assert_eq!(again.status, Some(200));
+    server.get("/livez");
+
+    let Stats {
+        accepted,
+        handshakes,
+        greetings,
+        requests,
+        connections,
+        ..
+    } = server.stats();
+    assert_eq!((accepted, handshakes, greetings), (5, 2, 3));
+    assert_eq!((requests["/livez"], connections["/livez"]), (3, 2));
+}
+
+struct Server {
+    authority: Authority,
+    client: Client,
+    process: Process,
+    tls: SocketAddr,
+    plain: SocketAddr,
+    control: PathBuf,
+    _lifeline: Option<ChildStdin>,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    /// A server on loopback.
+    fn start(tune: impl FnOnce(&mut Settings)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let authority = Authority::new("test").expect("an authority");
+        let identity = authority
+            .server("cp7", &["kubernetes".to_owned()])
+            .expect("a certificate");
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let mut settings = Settings {
+            name: "cp7".to_owned(),
+            listen: vec![any],
+            listen_plain: vec![any],
+            certificate: identity.certificate,
+            key: identity.key,
+            client_authority: authority.pem().to_owned(),
+            control: directory.path().join("control"),
+            bearer_token: "secret".to_owned(),
+            startup: Startup::default(),
+            modes: Modes::default(),
+        };
+        tune(&mut settings);
+        let file = directory.path().join("settings");
+        fs::write(&file, serde_json::to_vec(&settings).expect("JSON")).expect("a file");
+        let args = ["apiserver".into(), "--config".into(), file.into()];
+        let mut process = Process::spawn(&Place::default(), &args, None).expect("a process");
+        let lifeline = process.take_stdin();
+        let mut line = String::new();
+        let stdout = process.take_stdout().expect("its output");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("its addresses");
+        let addresses: Vec<SocketAddr> = serde_json::from_str(&line).expect("its addresses");
+        Self {
+            authority,
+            client: Client::start(&Place::default()).expect("a client"),
+            process,
+            tls: addresses.first().copied().unwrap_or(any),
+            plain: addresses.get(1).copied().unwrap_or(any),
+            control: settings.control,
+            _lifeline: lifeline,
+            _directory: directory,
+        }
+    }
+
+    fn http(&self, path: &str) -> Http {
+        Http {
+            path: path.to_owned(),
+            server_name: "kubernetes".to_owned(),
+            authority: self.authority.pem().to_owned(),
+            bearer: None,
+            identity: None,
+        }
+    }
+
+    fn get(&self, path: &str) -> Outcome {
+        self.get_at(self.tls, path)
+    }
+
+    fn get_at(&self, address: SocketAddr, path: &str) -> Outcome {
+        self.connect(&Connect::http(address, self.http(path)))
+    }
+
+    fn connect(&self, connect: &Connect) -> Outcome {
+        self.client.connect(connect).expect("the client answers")
+    }
+
+    fn watch(&self) -> u64 {
+        let http = self.http("/api/v1/watch/pods");
+        let outcome = self.connect(&Connect {
+            keep: true,
+            ..Connect::http(self.tls, http)
+        });
+        assert_eq!(outcome.status, Some(200), "{outcome:?}");
+        outcome.handle.expect("a handle")
+    }
+
+    /// Connects until the server refuses; when that was.
+    fn await_refusal(&self) -> Instant {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            if self.connect(&Connect::to(self.tls)).error.as_deref() == Some("ECONNREFUSED") {
+                return Instant::now();
+            }
+            assert!(Instant::now() < deadline, "the listener does not close");
+        }
+    }
+
+    fn set(&self, modes: Modes) {
+        apiserver::ask(&self.control, &Request::Set(modes)).expect("changed");
+    }
+
+    fn stats(&self) -> Stats {
+        apiserver::ask(&self.control, &Request::Stats).expect("told")
+    }
+}
+
+async fn http2_get(server: &Server, path: &str) -> (hyper::Version, String) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(server.authority.pem().as_bytes());
+    roots.add(authority.expect("PEM")).expect("an authority");
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = tokio::net::TcpStream::connect(server.tls)
+        .await
+        .expect("connected");
+    let name = ServerName::try_from("kubernetes").expect("a name");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(name, stream).await.expect("a handshake");
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    tokio::spawn(connection);
+    let request = hyper::Request::get(format!("https://kubernetes{path}"));
+    let request = request
+        .body(Empty::<bytes::Bytes>::new())
+        .expect("a request");
+    let response = sender.send_request(request).await.expect("a response");
+    let version = response.version();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    (version, String::from_utf8_lossy(&body).into_owned())
+}
