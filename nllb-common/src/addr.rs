@@ -11,12 +11,13 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const MAPPED_PREFIX: u32 = u32::from_be_bytes([0, 0, 0xff, 0xff]).to_be();
 
 /// Address family of a backend or of what a socket may reach.
+#[repr(u16)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4, also when written as a v4-mapped address.
-    V4,
+    V4 = 0,
     /// IPv6.
-    V6,
+    V6 = 1,
 }
 
 /// An IP address, 16 bytes in network order, v4 as v4-mapped.

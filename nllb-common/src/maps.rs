@@ -5,7 +5,7 @@
 //! pool change by swapping a whole inner map, a verdict is one aligned word, evidence is touched by
 //! atomics only.
 
-use crate::addr::{Addr, Port};
+use crate::addr::{Addr, Family, Port};
 
 /// Most frontend keys at once (a frontend for both scopes takes two).
 pub const MAX_FRONTENDS: u32 = 1024;
@@ -123,6 +123,8 @@ pub mod frontend_flags {
 
 /// A backend id that names none.
 pub const NO_BACKEND: u32 = u32::MAX;
+/// Backend id of the self-test's listeners: outside the maps, so that nothing is kept about them.
+pub const SELF_TEST_BACKEND: u32 = u32::MAX - 1;
 
 /// What an address dialled leads to; FRONTENDS holds it as one word ([`Frontend::word`]), because an
 /// entry of a hash map can be replaced while a program reads it.
@@ -182,8 +184,8 @@ pub struct Slot {
     pub addr: Addr,
     /// Port.
     pub port: Port,
-    /// Keeps the layout free of padding; zero.
-    pub reserved: u16,
+    /// [`Family`] of the address as its number, so that the choice need not work it out.
+    pub family: u16,
     /// Index into VERDICT and EVIDENCE.
     pub backend: u32,
     /// Epoch of that id: verdict and evidence of another epoch are about another backend.
@@ -195,7 +197,7 @@ impl Slot {
     pub const EMPTY: Self = Self {
         addr: Addr::UNSPECIFIED,
         port: Port::new(0),
-        reserved: 0,
+        family: Family::V6 as u16,
         backend: NO_BACKEND,
         epoch: 0,
     };
@@ -206,7 +208,7 @@ impl Slot {
         Self {
             addr,
             port,
-            reserved: 0,
+            family: addr.family() as u16,
             backend,
             epoch,
         }
@@ -330,6 +332,13 @@ impl Verdict {
             4 => State::Unhealthy,
             _ => State::Unknown,
         }
+    }
+
+    /// The number of the state, not checked to be one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state_number(self) -> u32 {
+        self.0 as u8 as u32
     }
 
     /// Latency class, lowest first.
@@ -461,8 +470,8 @@ pub struct Control {
     pub syn_floor_ms: u32,
     /// Least time between two events about a backend, in milliseconds.
     pub event_interval_ms: u32,
-    /// Keeps the layout free of padding; zero.
-    pub reserved: u32,
+    /// Zero, and must stay so: it hides constants from the verifier, see [`crate::pick::Request`].
+    pub zero: u32,
 }
 
 impl Control {
@@ -479,7 +488,7 @@ impl Control {
             hz,
             syn_floor_ms: 80,
             event_interval_ms: 10,
-            reserved: 0,
+            zero: 0,
         }
     }
 }

@@ -5,9 +5,12 @@
 //! Random and not "fastest wins", because with one fastest server every node would choose it. The
 //! draw is a weighted reservoir (A-Chao: M. T. Chao, "A general purpose unequal probability sampling
 //! plan", 1982): one pass, no array on the 512-byte stack, no second look at the maps.
+//!
+//! The loop is written for the verifier as much as for the reader. The verifier follows every path
+//! and merges two only when nothing it knows differs, so what is known must not depend on the path:
+//! facts are combined by arithmetic instead of branches, and [`Request::zero`] hides constants.
 
-use crate::addr::Family;
-use crate::maps::{MAX_POOL_BACKENDS, PoolSet, Slot, State, Verdict};
+use crate::maps::{MAX_POOL_BACKENDS, NO_BACKEND, PoolSet, Slot, State, Verdict};
 use crate::mix;
 
 /// What the choice reads about backends, apart from the pool itself.
@@ -19,29 +22,26 @@ pub trait View {
     fn suspect_until_ns(&self, backend: u32, epoch: u32) -> u64;
 }
 
-/// Which families the socket can reach.
+/// Which families a socket can reach.
+///
+/// Two bits per family, at twice its number: reachable, and only by mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// A v4 socket, or a v6 socket bound to a v4-mapped address.
-    V4Only,
-    /// A v6 socket bound to a v6 address.
-    V6Only,
-    /// An unbound v6 socket that dialled a v6 address: v4 by mapping, when there is nothing better.
-    PreferV6,
-    /// An unbound v6 socket that dialled a v4-mapped address.
-    PreferV4,
-}
+pub struct Reach(u32);
 
 impl Reach {
-    /// Whether a backend of `family` is out of reach (`None`) or costs a mapping (`Some(true)`).
+    /// A v4 socket, or a v6 socket bound to a v4-mapped address.
+    pub const V4_ONLY: Self = Self(0b00_01);
+    /// A v6 socket bound to a v6 address.
+    pub const V6_ONLY: Self = Self(0b01_00);
+    /// An unbound v6 socket that dialled a v6 address: v4 by mapping, when there is nothing better.
+    pub const PREFER_V6: Self = Self(0b01_11);
+    /// An unbound v6 socket that dialled a v4-mapped address.
+    pub const PREFER_V4: Self = Self(0b11_01);
+
+    /// The two bits of a family, given by its number.
     #[inline(always)]
-    const fn mismatch(self, family: Family) -> Option<bool> {
-        match (self, family) {
-            (Self::V4Only | Self::PreferV4, Family::V4)
-            | (Self::V6Only | Self::PreferV6, Family::V6) => Some(false),
-            (Self::PreferV6, Family::V4) | (Self::PreferV4, Family::V6) => Some(true),
-            (Self::V4Only, Family::V6) | (Self::V6Only, Family::V4) => None,
-        }
+    const fn bits(self, family: u16) -> u32 {
+        self.0 >> ((family as u32 & 1) * 2) & 0b11
     }
 }
 
@@ -56,6 +56,8 @@ pub struct Request {
     pub reach: Reach,
     /// A fresh random number.
     pub seed: u32,
+    /// Zero, read from a map: the verifier does not know what it is.
+    pub zero: u32,
 }
 
 /// The outcome of a choice.
@@ -74,17 +76,16 @@ type Class = u32;
 const NONE: Class = Class::MAX;
 
 /// The rung of the panic ladder: suspect, degraded, draining, any. What was never probed comes
-/// before what is known to be dead.
+/// before what is known to be dead. `state` is the number of a [`State`].
+///
+/// A table in a word instead of a match: one path for the verifier.
 #[inline(always)]
-const fn rung(state: State, suspect: bool) -> u32 {
-    let base = match state {
-        State::Healthy => 0,
-        State::Degraded => 2,
-        State::Draining => 4,
-        State::Unknown => 6,
-        State::Unhealthy => 8,
-    };
-    base + suspect as u32
+const fn rung(state: u32, suspect: u32) -> u32 {
+    const BASES: u32 = 6 << (4 * State::Unknown as u32)
+        | 2 << (4 * State::Degraded as u32)
+        | 4 << (4 * State::Draining as u32)
+        | 8 << (4 * State::Unhealthy as u32);
+    (BASES >> ((state & 7) * 4) & 0xf) + suspect
 }
 
 /// Whether a backend on this rung may get connections. Degraded counts: without credentials every
@@ -94,66 +95,71 @@ const fn is_eligible(rung: u32) -> bool {
     rung == 0 || rung == 2
 }
 
-/// State and suspicion of a backend under the circumstances of `request`, with its band and weight.
+/// Rung, band and weight of a backend under the circumstances of `request`.
 #[inline(always)]
 fn judge<V: View>(slot: &Slot, view: &V, request: &Request) -> (u32, u8, u16) {
-    let suspect = view.suspect_until_ns(slot.backend, slot.epoch) > request.now_ns;
-    if !request.lease_valid {
-        return (rung(State::Healthy, suspect), 0, 1);
-    }
+    /// What is assumed of every backend while the lease has lapsed.
+    const LAPSED: u64 = Verdict::new(State::Healthy, 0, 1, 0).word();
+    let until_ns = view.suspect_until_ns(slot.backend, slot.epoch);
+    // The sign of the difference: 1 when `until_ns` is later.
+    let suspect = (request.now_ns.wrapping_sub(until_ns) >> 63) as u32;
     let verdict = view.verdict(slot.backend);
-    if verdict.epoch() != slot.epoch {
-        return (rung(State::Unknown, suspect), 0, 1);
-    }
+    let word = if verdict.epoch() == slot.epoch {
+        verdict.word()
+    } else {
+        0
+    };
+    let trust = 0u64.wrapping_sub(u64::from(request.lease_valid) ^ u64::from(request.zero));
+    let verdict = Verdict::from_word(word & trust | LAPSED & !trust);
     (
-        rung(verdict.state(), suspect),
+        rung(verdict.state_number(), suspect),
         verdict.band(),
         verdict.weight(),
     )
 }
 
-/// Chooses a backend of `pool`; `None` when it has none that the socket can reach.
-#[inline(always)]
-pub fn pick<V: View>(pool: &PoolSet, view: &V, request: &Request) -> Option<Choice> {
-    pick_except(pool, view, request, crate::maps::NO_BACKEND)
+/// The best backend of a pool, and what is known of one that is set apart.
+struct Survey {
+    best: Class,
+    chosen: Slot,
+    home: Slot,
+    home_rung: u32,
 }
 
-/// Like [`pick`], but never `except`.
+/// Looks at every backend once. `home` takes no part in the choice and is reported by itself.
 #[inline(always)]
-fn pick_except<V: View>(
-    pool: &PoolSet,
-    view: &V,
-    request: &Request,
-    except: u32,
-) -> Option<Choice> {
-    let mut best = NONE;
-    let mut total = 0u32;
-    // The slot itself, not its index: for the verifier all slots are alike, indices are not.
-    let mut chosen = Slot::EMPTY;
+fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Survey {
+    let reach = Reach(request.reach.0 ^ request.zero);
+    let mut found = Survey {
+        best: NONE,
+        chosen: Slot::EMPTY,
+        home: Slot::EMPTY,
+        home_rung: request.zero,
+    };
+    let mut total = request.zero;
     for index in 0..MAX_POOL_BACKENDS {
         if index >= pool.len as usize {
             break;
         }
         let slot = &pool.slots[index];
-        let Some(mapped) = request.reach.mismatch(slot.addr.family()) else {
-            continue;
-        };
-        if slot.backend == except {
-            continue;
-        }
         let (rung, band, weight) = judge(slot, view, request);
-        // `reserved` is zero. The verifier does not know that, so it cannot tell classes or weights
-        // apart, and explores the loop once instead of once per order in which the backends may
-        // rank (a million steps, and a refusal).
-        let zero = u32::from(slot.reserved);
-        let class = (rung << 16 | u32::from(mapped) << 8 | u32::from(band)) ^ zero << 16;
-        let weight = u32::from(weight.max(1)) ^ zero;
-        if class > best {
+        if slot.backend == home {
+            found.home = *slot;
+            found.home_rung = rung;
             continue;
         }
-        if class < best {
-            best = class;
-            total = 0;
+        let family = reach.bits(slot.family);
+        if family & 1 == 0 {
+            continue;
+        }
+        let class = (rung << 16 | (family & 2) << 7 | u32::from(band)) ^ request.zero;
+        let weight = u32::from(weight) + u32::from(weight == 0);
+        if class > found.best {
+            continue;
+        }
+        if class < found.best {
+            found.best = class;
+            total = request.zero;
         }
         total += weight;
         #[expect(
@@ -162,72 +168,74 @@ fn pick_except<V: View>(
         )]
         let draw = mix(request.seed.wrapping_add(index as u32)) % total.max(1);
         if draw < weight {
-            chosen = *slot;
+            // The slot itself, not its index: for the verifier all slots are alike, indices differ.
+            found.chosen = *slot;
         }
     }
-    if best == NONE {
-        return None;
+    found
+}
+
+impl Survey {
+    #[inline(always)]
+    fn choice(&self) -> Option<Choice> {
+        if self.best == NONE {
+            return None;
+        }
+        Some(Choice {
+            slot: self.chosen,
+            eligible: is_eligible(self.best >> 16),
+        })
     }
-    Some(Choice {
-        slot: chosen,
-        eligible: is_eligible(best >> 16),
-    })
+}
+
+/// Chooses a backend of `pool`; `None` when it has none that the socket can reach.
+#[inline(always)]
+pub fn pick<V: View>(pool: &PoolSet, view: &V, request: &Request) -> Option<Choice> {
+    survey(pool, view, request, NO_BACKEND).choice()
 }
 
 /// Whether a backend other than `except` may get connections, so that giving up on it is no loss.
 #[inline(always)]
 pub fn other_eligible<V: View>(pool: &PoolSet, view: &V, request: &Request, except: u32) -> bool {
-    pick_except(pool, view, request, except).is_some_and(|choice| choice.eligible)
+    survey(pool, view, request, except)
+        .choice()
+        .is_some_and(|choice| choice.eligible)
 }
 
-/// What to do with a connect to a backend's own address.
+/// What to do with a connect to a frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeAddress {
-    /// Leave it alone and note that it goes to this backend.
+pub enum Target {
+    /// Leave it alone, but note that it goes to this backend, whose own address it is.
     Keep(Slot),
-    /// Leave it alone; the address belongs to no backend of the pool.
-    Unknown,
-    /// Translate it to another backend.
-    Move(Choice),
+    /// Translate it.
+    To(Choice),
+    /// Nothing can be done.
+    Nothing,
 }
 
-/// Decides on a connect to the own address of the backend `home`: away only when `home` is known
-/// not to be eligible and another backend is. The caller made the pool such that every backend in
-/// it has a certificate for the address.
+/// Decides on a connect. With `home` (not [`NO_BACKEND`]) the address dialled is the own address of
+/// that backend: then it is translated only when `home` is known not to be eligible and another
+/// backend is. The caller made the pool such that every backend in it has a certificate for it.
 #[inline(always)]
-pub fn pick_node_address<V: View>(
-    pool: &PoolSet,
-    view: &V,
-    request: &Request,
-    home: u32,
-) -> NodeAddress {
-    let mut own = None;
-    for index in 0..MAX_POOL_BACKENDS {
-        if index >= pool.len as usize {
-            break;
-        }
-        let slot = &pool.slots[index];
-        if slot.backend == home {
-            own = Some(*slot);
-        }
+pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Target {
+    let found = survey(pool, view, request, home);
+    if home == NO_BACKEND {
+        return found.choice().map_or(Target::Nothing, Target::To);
     }
-    let Some(own) = own else {
-        return NodeAddress::Unknown;
-    };
-    let (rung_own, _, _) = judge(&own, view, request);
-    if is_eligible(rung_own) || rung_own == rung(State::Unknown, false) {
-        return NodeAddress::Keep(own);
+    if found.home.backend == NO_BACKEND {
+        return Target::Nothing;
     }
-    match pick_except(pool, view, request, home) {
-        Some(choice) if choice.eligible => NodeAddress::Move(choice),
-        _ => NodeAddress::Keep(own),
+    let keep = is_eligible(found.home_rung) || found.home_rung == rung(State::Unknown as u32, 0);
+    match found.choice() {
+        Some(choice) if choice.eligible && !keep => Target::To(choice),
+        _ => Target::Keep(found.home),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::{Addr, Port};
+    use crate::addr::{Addr, Family, Port};
     use core::net::IpAddr;
     use proptest::prelude::*;
     use std::{vec, vec::Vec};
@@ -300,8 +308,9 @@ mod tests {
         Request {
             now_ns: NOW,
             lease_valid: true,
-            reach: Reach::V4Only,
+            reach: Reach::V4_ONLY,
             seed,
+            zero: 0,
         }
     }
 
@@ -382,7 +391,7 @@ mod tests {
         let v4 = Fact::state(State::Healthy);
         let v6 = Fact { v6: true, ..v4 };
         let reach = Request {
-            reach: Reach::PreferV6,
+            reach: Reach::PREFER_V6,
             ..request(9)
         };
         let facts = Facts(vec![v4, v6]);
@@ -431,13 +440,13 @@ mod tests {
         use State::{Degraded, Draining, Healthy, Unhealthy, Unknown};
         let moved = |facts: &[Fact], home: u32| {
             let facts = Facts(facts.to_vec());
-            match pick_node_address(&facts.pool(), &facts, &request(5), home) {
-                NodeAddress::Keep(slot) => {
+            match target(&facts.pool(), &facts, &request(5), home) {
+                Target::Keep(slot) => {
                     assert_eq!(slot.backend, home);
                     None
                 }
-                NodeAddress::Unknown => None,
-                NodeAddress::Move(choice) => Some(choice.slot.backend),
+                Target::Nothing => None,
+                Target::To(choice) => Some(choice.slot.backend),
             }
         };
         for keep in [
@@ -485,14 +494,15 @@ mod tests {
             facts in prop::collection::vec(fact(), 0..=MAX_POOL_BACKENDS),
             seed: u32,
             reach in prop::sample::select(
-                &[Reach::V4Only, Reach::V6Only, Reach::PreferV4, Reach::PreferV6][..]
+                &[Reach::V4_ONLY, Reach::V6_ONLY, Reach::PREFER_V4, Reach::PREFER_V6][..]
             ),
         ) {
             let facts = Facts(facts);
             let class = |fact: &Fact| {
                 let family = if fact.v6 { Family::V6 } else { Family::V4 };
-                let mapped = reach.mismatch(family)?;
-                Some((rung(fact.state, fact.suspect), mapped, fact.band))
+                let bits = reach.bits(family as u16);
+                let rung = rung(fact.state as u32, u32::from(fact.suspect));
+                (bits & 1 == 1).then_some((rung, bits & 2, fact.band))
             };
             let best = facts.0.iter().filter_map(class).min();
             let request = Request { reach, ..request(seed) };

@@ -5,10 +5,10 @@ use aya_log_ebpf::debug;
 use nllb_common::Counter;
 use nllb_common::Port;
 use nllb_common::maps::{
-    Control, Frontend, FrontendKey, PoolSet, Scope, Slot, SocketRecord, frontend_flags,
+    Control, Frontend, FrontendKey, NO_BACKEND, NO_HOME, Scope, Slot, SocketRecord, frontend_flags,
     netns_flags, socket_flags,
 };
-use nllb_common::pick::{NodeAddress, Request, pick, pick_node_address};
+use nllb_common::pick::{Choice, Request, Target, target};
 
 use crate::ctx::{Connect, now_ns, random};
 use crate::error::Error;
@@ -27,8 +27,10 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     let dialled = F::destination(ctx);
     let port = Port::from_word(ctx.user_port());
     let netns = ctx.netns_cookie();
-    let control = maps::control();
-    let scope = scope(netns, control.as_ref());
+    let Some(control) = maps::control() else {
+        return Err(Error::NoPool);
+    };
+    let scope = scope(netns, &control);
     let frontend = match maps::frontend(&FrontendKey::tcp(dialled, port, scope)) {
         Some(frontend) => frontend,
         None => {
@@ -64,93 +66,69 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     let now = now_ns();
     let request = Request {
         now_ns: now,
-        lease_valid: control.is_some_and(|c| c.lease_until_ns > now),
+        lease_valid: control.lease_until_ns > now,
         reach: F::reach(dialled, &binding),
         seed: random(),
+        zero: control.zero,
     };
-    let Some(choice) = choose(pool, &request, &frontend) else {
-        forget(ctx);
-        return Err(if frontend.flags & frontend_flags::FAIL_WHEN_EMPTY != 0 {
-            Error::Refused
-        } else {
-            Error::NoBackend
-        });
+    let home = match frontend.home {
+        NO_HOME => NO_BACKEND,
+        home => u32::from(home),
+    };
+    let (slot, counter) = match target(pool, &KernelView, &request, home) {
+        Target::To(Choice { slot, eligible: _ }) if home != NO_BACKEND => {
+            (slot, Counter::NodeAddressMoved)
+        }
+        Target::To(Choice {
+            slot,
+            eligible: true,
+        }) => (slot, Counter::Translated),
+        Target::To(Choice {
+            slot,
+            eligible: false,
+        }) => (slot, Counter::Panic),
+        Target::Keep(slot) => (slot, Counter::NodeAddressKept),
+        Target::Nothing => {
+            forget(ctx);
+            return Err(if frontend.flags & frontend_flags::FAIL_WHEN_EMPTY != 0 {
+                Error::Refused
+            } else {
+                Error::NoBackend
+            });
+        }
     };
 
     // 6. Remember the translation, so that what becomes of the connection counts for its backend.
     let self_test = frontend.flags & frontend_flags::SELF_TEST != 0;
-    remember(ctx, netns, &frontend, &choice.slot, self_test);
+    remember(ctx, netns, &frontend, &slot, self_test);
 
-    // 7. Count, and rewrite.
+    // 7. Count.
     if !self_test {
-        maps::count(choice.counter);
+        maps::count(counter);
         if !request.lease_valid {
             maps::count(Counter::LeaseLapsed);
         }
     }
-    if choice.rewrite {
-        let Slot {
-            addr,
-            port,
-            backend,
-            ..
-        } = choice.slot;
-        F::rewrite(ctx, addr);
-        ctx.set_user_port(port.word());
-        debug!(
-            ctx.inner(),
-            "frontend {} to backend {}", frontend.id, backend
-        );
-    }
+
+    // 8. Rewrite. A node address that is kept is rewritten to itself.
+    F::rewrite(ctx, slot.addr);
+    ctx.set_user_port(slot.port.word());
+    debug!(
+        ctx.inner(),
+        "frontend {} to backend {}", frontend.id, slot.backend
+    );
     Ok(())
 }
 
 /// The scope of a connect from this network namespace. While the host's is not known, nobody is in
 /// it: loopback frontends wait, which harms less than serving a pod what is the host's.
 #[inline(always)]
-fn scope(netns: u64, control: Option<&Control>) -> Scope {
-    match control {
-        Some(control) if control.host_netns == netns => Scope::Host,
-        _ => Scope::Other,
-    }
-}
-
-/// Where the connect goes.
-struct Target {
-    slot: Slot,
-    counter: Counter,
-    rewrite: bool,
-}
-
-#[inline(always)]
-fn choose(pool: &PoolSet, request: &Request, frontend: &Frontend) -> Option<Target> {
-    if frontend.flags & frontend_flags::NODE_ADDRESS != 0 {
-        let home = u32::from(frontend.home);
-        return match pick_node_address(pool, &KernelView, request, home) {
-            NodeAddress::Keep(slot) => Some(Target {
-                slot,
-                counter: Counter::NodeAddressKept,
-                rewrite: false,
-            }),
-            NodeAddress::Move(choice) => Some(Target {
-                slot: choice.slot,
-                counter: Counter::NodeAddressMoved,
-                rewrite: true,
-            }),
-            NodeAddress::Unknown => None,
-        };
-    }
-    let choice = pick(pool, &KernelView, request)?;
-    let counter = if choice.eligible {
-        Counter::Translated
+fn scope(netns: u64, control: &Control) -> Scope {
+    if control.host_netns == netns {
+        Scope::Host
     } else {
-        Counter::Panic
-    };
-    Some(Target {
-        slot: choice.slot,
-        counter,
-        rewrite: true,
-    })
+        Scope::Other
+    }
 }
 
 /// Drops what an earlier connect of this socket left behind. `connect(AF_UNSPEC)` runs no hook, so

@@ -33,7 +33,7 @@ impl Family for V4 {
 
     #[inline(always)]
     fn reach(_dialled: Addr, _binding: &Binding) -> Reach {
-        Reach::V4Only
+        Reach::V4_ONLY
     }
 
     #[inline(always)]
@@ -60,10 +60,10 @@ impl Family for V6 {
     fn reach(dialled: Addr, binding: &Binding) -> Reach {
         let bound = Self::bound(binding);
         match (bound.is_unspecified(), bound.family(), dialled.family()) {
-            (false, AddrFamily::V4, _) => Reach::V4Only,
-            (false, AddrFamily::V6, _) => Reach::V6Only,
-            (true, _, AddrFamily::V4) => Reach::PreferV4,
-            (true, _, AddrFamily::V6) => Reach::PreferV6,
+            (false, AddrFamily::V4, _) => Reach::V4_ONLY,
+            (false, AddrFamily::V6, _) => Reach::V6_ONLY,
+            (true, _, AddrFamily::V4) => Reach::PREFER_V4,
+            (true, _, AddrFamily::V6) => Reach::PREFER_V6,
         }
     }
 

@@ -128,8 +128,9 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
         now_ns: now,
         lease_valid: control.lease_until_ns > now,
         // Both families: whether this very socket can reach it shows at the next connect.
-        reach: Reach::PreferV4,
+        reach: Reach::PREFER_V4,
         seed: random(),
+        zero: control.zero,
     };
     if !other_eligible(pool, &KernelView, &request, record.backend) {
         return;

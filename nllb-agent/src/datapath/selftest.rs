@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nllb_common::addr::split;
 use nllb_common::maps::{
-    Frontend, FrontendKey, NO_BACKEND, NO_HOME, PoolSet, Scope, Slot, frontend_flags,
+    Frontend, FrontendKey, NO_HOME, PoolSet, SELF_TEST_BACKEND, Scope, Slot, frontend_flags,
 };
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
@@ -74,13 +74,13 @@ impl SelfTest {
         Ok(this)
     }
 
-    /// Writes pool and frontends. The slots name no backend, so neither verdict nor evidence is kept.
+    /// Writes pool and frontends.
     fn write(&self, maps: &mut impl Maps) -> Result<(), DatapathError> {
         let mut slots = Vec::new();
         for probe in &self.probes {
             let local = probe.listener.local_addr().map_err(DatapathError::SelfTest)?;
             let (addr, port) = split(local);
-            slots.push(Slot::new(addr, port, NO_BACKEND, 0));
+            slots.push(Slot::new(addr, port, SELF_TEST_BACKEND, 0));
         }
         let set = PoolSet::new(&slots).unwrap_or(PoolSet::EMPTY);
         maps.set_pool(u32::from(SELF_TEST_ID), &set)?;
