@@ -9,7 +9,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "../xtask/src/toolchain.rs"]
-#[expect(dead_code, reason = "set-up uses the rest of it")]
 mod toolchain;
 
 fn main() {
@@ -24,7 +23,7 @@ fn build() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let cargo = env::var_os("CARGO").ok_or("CARGO is not set")?;
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for path in ["nllb-ebpf", "nllb-common", "xtask/src/toolchain.rs"] {
+    for path in ["nllb-ebpf", "nllb-common", "xtask/src/toolchain.rs", "xtask/src/toolchain"] {
         println!("cargo:rerun-if-changed={}", workspace.join(path).display());
     }
     let toolchain = toolchain::find().map_err(|missing| missing.to_string())?;
