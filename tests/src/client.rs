@@ -85,10 +85,11 @@ impl Client {
     }
 
     /// Asks again on a connection that was kept.
-    pub fn ask(&self, handle: u64, ask: &Ask) -> Result<Outcome> {
+    pub fn ask(&self, handle: u64, ask: &Ask, timeout: Duration) -> Result<Outcome> {
         self.call(&Op::Ask {
             handle,
             ask: ask.clone(),
+            timeout,
         })
     }
 

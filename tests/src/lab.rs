@@ -192,10 +192,7 @@ impl Builder {
     /// Builds a lab for a test: says why and gives none where labs cannot be, panics if it fails.
     #[must_use]
     pub fn build_or_skip(self) -> Option<Lab> {
-        if let Err(error) = available() {
-            // Not by eprintln, which the test harness would swallow.
-            let line = format!("skipped, no lab here: {error:#}\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
+        if !available_or_say() {
             return None;
         }
         Some(self.build().expect("the lab can be built"))
@@ -280,4 +277,14 @@ pub fn available() -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "not root");
     crate::cgroup::mount_point()?;
     netns::ip(None, &["netns list".to_owned()]).context("iproute2 does not work")
+}
+
+/// Whether this process may build labs; if not, prints why a test is skipped.
+#[must_use]
+pub fn available_or_say() -> bool {
+    let Err(error) = available() else { return true };
+    // Not by eprintln, which the test harness would swallow.
+    let line = format!("skipped, no lab here: {error:#}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    false
 }

@@ -265,9 +265,10 @@ fn raw_clients_get_its_name_and_it_counts_everything() {
         ..Connect::http(server.tls, server.http("/livez"))
     };
     let handle = server.connect(&kept).handle.expect("a handle");
+    let livez = Ask::Http(server.http("/livez"));
     let again = server
         .client
-        .ask(handle, &Ask::Http(server.http("/livez")))
+        .ask(handle, &livez, MS(900))
         .expect("an answer");
     assert_eq!(again.status, Some(200));
     server.get("/livez");

@@ -25,6 +25,7 @@ pub enum Op {
     Ask {
         handle: u64,
         ask: Ask,
+        timeout: Duration,
     },
     Echo {
         handle: u64,

@@ -53,9 +53,11 @@ impl State {
                 unspec,
                 connect,
             } => json(&self.reconnect(handle, unspec, &connect)?),
-            Op::Ask { handle, ask } => {
-                json(&question(self.conn(handle)?, &ask, Duration::from_secs(5)))
-            }
+            Op::Ask {
+                handle,
+                ask,
+                timeout,
+            } => json(&question(self.conn(handle)?, &ask, timeout)),
             Op::Echo { handle, timeout } => json(&echo(self.conn(handle)?, timeout)?),
             Op::NextEvent { handle, timeout } => json(&next_event(self.conn(handle)?, timeout)?),
             Op::Inspect { handle } => json(&inspect(self.conn(handle)?)?),

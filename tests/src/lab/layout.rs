@@ -114,8 +114,12 @@ impl Layout<'_> {
             .into_iter()
             .chain(hosts.clone().cloned())
             .chain(pod_names);
-        let create: Vec<_> = all.map(|host| format!("netns add {}", ns(&host))).collect();
+        let all: Vec<_> = all.map(|host| ns(&host)).collect();
+        let create: Vec<_> = all.iter().map(|name| format!("netns add {name}")).collect();
         netns::ip(None, &create)?;
+        for name in &all {
+            tune(name)?;
+        }
 
         // No snooping: it would hold back neighbour discovery until the bridge has learned.
         let mut wire = vec![format!(
@@ -135,7 +139,6 @@ impl Layout<'_> {
             let mut lines = host_lines(plane_addresses(index));
             lines.extend((0..nodes).flat_map(route_to_pods));
             netns::ip(Some(&ns(plane)), &lines)?;
-            tune(&ns(plane))?;
         }
         for (index, node) in node_names.iter().enumerate() {
             let mut lines = host_lines(node_addresses(index));
@@ -143,7 +146,6 @@ impl Layout<'_> {
                 lines.extend(pod_port(index, pod, &ns(&format!("{node}-pod{pod}"))));
             }
             netns::ip(Some(&ns(node)), &lines)?;
-            tune(&ns(node))?;
             let forward = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
             netns::sysctl(&ns(node), &forward)?;
             for pod in 0..pods {
@@ -204,7 +206,14 @@ fn pod_lines(node: usize, pod: usize) -> Vec<String> {
     ]
 }
 
-/// Both ends do TCP Fast Open, without the listeners asking for it.
+/// Settings of a fresh namespace, before it has any device.
 fn tune(namespace: &str) -> Result<()> {
-    netns::sysctl(namespace, &[("ipv4/tcp_fastopen", "1027")])
+    let settings = [
+        // Both ends do TCP Fast Open, without the listeners asking for it.
+        ("ipv4/tcp_fastopen", "1027"),
+        // Nobody has the same address, and looking for duplicates takes a second.
+        ("ipv6/conf/all/accept_dad", "0"),
+        ("ipv6/conf/default/accept_dad", "0"),
+    ];
+    netns::sysctl(namespace, &settings)
 }
