@@ -44,8 +44,6 @@ pub(crate) struct Backend {
     pub(crate) last: Option<(Instant, ProbeReport)>,
     pub(crate) last_evidence: Option<(Instant, EventKind)>,
     pub(crate) seen: Option<Seen>,
-    /// Whether it was taken over from the maps.
-    pub(crate) adopted: bool,
 }
 
 /// Why a backend has its state.
@@ -95,7 +93,6 @@ impl Backend {
             last: None,
             last_evidence: None,
             seen: None,
-            adopted: false,
         }
     }
 
@@ -103,7 +100,6 @@ impl Backend {
     pub(crate) fn adopted(mut self, state: State) -> Self {
         self.health = Health::new(state);
         self.cause = Cause::Adopted;
-        self.adopted = true;
         self
     }
 

@@ -60,8 +60,8 @@ impl Table {
 
 /// Most pools that frontends may need: pool 0 belongs to the agent's self-test.
 pub const POOL_LIMIT: usize = MAX_POOLS as usize - 1;
-/// Most keys that frontends may need: two are kept for the agent's self-test.
-pub const FRONTEND_LIMIT: usize = MAX_FRONTENDS as usize - 2;
+/// Most keys that frontends may need: four are kept for the agent's self-test.
+pub const FRONTEND_LIMIT: usize = MAX_FRONTENDS as usize - 4;
 /// Most backends over all pools.
 pub const BACKEND_LIMIT: usize = MAX_BACKENDS as usize;
 

@@ -197,7 +197,6 @@ impl BackendView {
             last,
             last_evidence,
             seen,
-            adopted: _,
         } = backend;
         Self {
             addr: *addr,

@@ -53,13 +53,16 @@ pub(crate) fn eligibility<'a>(
     roster.pool(front.pool).zip(decide(demand, &known))
 }
 
+/// What is known of a backend's certificate. Who was not in the maps at the start waits until it was
+/// seen, since it may have been left out for good reason; when it is alive that is a matter of
+/// milliseconds.
 fn knowledge<'a>(front: &KernelFrontend, backend: &'a Backend) -> Knowledge<'a> {
     match (&backend.seen, &front.inherited) {
         (Some(seen), _) => Knowledge::Seen(seen),
-        (None, Some(inherited)) if backend.adopted => Knowledge::Inherited {
+        (None, Some(inherited)) => Knowledge::Inherited {
             used: inherited.contains(&backend.id),
         },
-        (None, _) => Knowledge::Nothing,
+        (None, None) => Knowledge::Nothing,
     }
 }
 

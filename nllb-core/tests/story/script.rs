@@ -1,0 +1,212 @@
+//! The words of a story, one event per line; `#` starts a comment.
+//!
+//! ```text
+//! pool NAME ENDPOINT... [interval=1s confirm=100ms backoff=30s rise=2 fall=2 jitter=0]
+//! frontend NAME vip|loopback|node-address ADDRESS... [pool=NAME scope=host|all empty=fail name=NAME trust=yes]
+//! start                      the agent starts with these settings
+//! forget                     the settings are written anew; then pools and frontends as above
+//! reload                     the agent takes the new settings
+//! restart                    another agent takes over the maps
+//! adopt ADDRESS id=N epoch=N STATE
+//! server ADDRESS|* OUTCOME [takes=1ms names=NAME,... expires=SECONDS]
+//! evidence ADDRESS silence|reset|aborted
+//! network                    the host's network changes
+//! run DURATION               time passes
+//! probes                     tell of each probe from now on
+//! status                     why the backends have their state, and who may serve what
+//! dump                       what the maps hold
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nllb_common::EventKind;
+use nllb_common::maps::State;
+use nllb_core::{
+    Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, Outcome, PoolSettings,
+    ScopeSetting, SubjectName,
+};
+
+/// A line cut into words: those in order, and those of the form `key=value`.
+pub(crate) struct Line<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) words: Vec<&'a str>,
+    pub(crate) options: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Line<'a> {
+    /// The lines of a story that say something.
+    pub(crate) fn all(story: &'a str) -> impl Iterator<Item = Self> {
+        let code = story
+            .lines()
+            .map(|line| line.split('#').next().unwrap_or("").trim());
+        code.filter(|text| !text.is_empty()).map(|text| {
+            let (options, words) = text
+                .split_whitespace()
+                .partition::<Vec<_>, _>(|w| w.contains('='));
+            let options = options
+                .iter()
+                .filter_map(|word| word.split_once('='))
+                .collect();
+            Self {
+                text,
+                words,
+                options,
+            }
+        })
+    }
+
+    fn option<T>(&self, key: &str, read: impl Fn(&str) -> T, default: T) -> T {
+        self.options.get(key).map_or(default, |text| read(text))
+    }
+
+    pub(crate) fn pool(&self) -> PoolSettings {
+        let default = HealthSettings::default();
+        PoolSettings {
+            name: self.words[1].to_owned(),
+            endpoints: self.words[2..].iter().map(|text| address(text)).collect(),
+            health: HealthSettings {
+                interval: self.option("interval", duration, default.interval),
+                jitter: self.option("jitter", number, 0.0),
+                confirm_interval: self.option("confirm", duration, default.confirm_interval),
+                max_backoff: self.option("backoff", duration, default.max_backoff),
+                rise: self.option("rise", number, default.rise),
+                fall: self.option("fall", number, default.fall),
+            },
+        }
+    }
+
+    pub(crate) fn frontend(&self, only_pool: &str) -> FrontendSettings {
+        let kind = match self.words[2] {
+            "vip" => FrontendKind::Vip,
+            "loopback" => FrontendKind::Loopback,
+            "node-address" => FrontendKind::NodeAddress,
+            other => panic!("no kind of frontend: {other}"),
+        };
+        let coverage = match self.options.get("name") {
+            Some(name) => Coverage::ServerName((*name).to_owned()),
+            None if self.options.contains_key("trust") => Coverage::Trusted,
+            None => Coverage::Address,
+        };
+        let fail = self.options.contains_key("empty");
+        FrontendSettings {
+            name: self.words[1].to_owned(),
+            kind,
+            addresses: self.words[3..].iter().map(|text| address(text)).collect(),
+            pool: self
+                .options
+                .get("pool")
+                .map_or(only_pool, |name| name)
+                .to_owned(),
+            scope: match self.options.get("scope") {
+                Some(&"all") => ScopeSetting::All,
+                _ => ScopeSetting::Host,
+            },
+            on_empty: if fail {
+                OnEmpty::Fail
+            } else {
+                OnEmpty::PassThrough
+            },
+            coverage,
+        }
+    }
+
+    /// What a server answers.
+    pub(crate) fn server(&self) -> Server {
+        let (outcome, takes) = outcome(self.words[2]);
+        let names = |list: &str| list.split(',').map(subject_name).collect();
+        Server {
+            outcome,
+            takes: self.option("takes", duration, Duration::from_millis(takes)),
+            names: self.options.get("names").map(|list| names(list)),
+            expires: self.option("expires", number, i64::MAX),
+        }
+    }
+
+    /// A backend that the maps hold: address, id, epoch, state.
+    pub(crate) fn known(&self) -> (SocketAddr, u32, u32, State) {
+        let state = State::ALL
+            .into_iter()
+            .find(|state| state.label() == self.words[2]);
+        let (id, epoch) = (
+            self.option("id", number, 0),
+            self.option("epoch", number, 1),
+        );
+        (address(self.words[1]), id, epoch, state.expect("a state"))
+    }
+
+    pub(crate) fn evidence(&self) -> (SocketAddr, EventKind) {
+        let kind = match self.words[2] {
+            "silence" => EventKind::SynSilence,
+            "reset" => EventKind::ConnectReset,
+            "aborted" => EventKind::ConnectAborted,
+            other => panic!("no evidence: {other}"),
+        };
+        (address(self.words[1]), kind)
+    }
+}
+
+/// What a server answers to a probe.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) outcome: Outcome,
+    pub(crate) takes: Duration,
+    /// `None` leaves the certificate as it was.
+    pub(crate) names: Option<Vec<SubjectName>>,
+    pub(crate) expires: i64,
+}
+
+/// An outcome, and how many milliseconds it takes to come to it.
+fn outcome(word: &str) -> (Outcome, u64) {
+    let reason = || String::from("unknown issuer");
+    match word {
+        "ready" => (Outcome::Ready, 1),
+        "401" => (Outcome::Unauthorized, 1),
+        "refused" => (Outcome::Refused, 1),
+        "reset" => (Outcome::Reset, 1),
+        "unreachable" => (Outcome::Unreachable, 1),
+        "silent" => (Outcome::Silent, 1000),
+        "tls" => (Outcome::TlsFailed { reason: reason() }, 1),
+        "slow" => (Outcome::Slow, 2000),
+        "hung" => (Outcome::Hung, 2000),
+        "closed" => (Outcome::Closed, 1),
+        "local" => (
+            Outcome::Local {
+                reason: String::from("too many open files"),
+            },
+            0,
+        ),
+        status => (
+            Outcome::NotReady {
+                status: number(status),
+            },
+            1,
+        ),
+    }
+}
+
+fn subject_name(text: &str) -> SubjectName {
+    match text.parse() {
+        Ok(ip) => SubjectName::Ip(ip),
+        Err(_) => SubjectName::Dns(text.to_owned()),
+    }
+}
+
+pub(crate) fn address(text: &str) -> SocketAddr {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+pub(crate) fn duration(text: &str) -> Duration {
+    match text.strip_suffix("ms") {
+        Some(millis) => Duration::from_millis(number(millis)),
+        None => Duration::from_secs(number(text.strip_suffix('s').expect("a unit"))),
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> T {
+    text.parse()
+        .ok()
+        .unwrap_or_else(|| panic!("no number: {text}"))
+}
