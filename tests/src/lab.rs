@@ -10,24 +10,24 @@
 //! labs run side by side with the same addresses. Nodes have no default route: a connect to a VIP
 //! that is not translated fails at once with ENETUNREACH.
 
+mod builder;
 mod layout;
 mod node;
 mod plane;
 mod remains;
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::apiserver::{Modes, Settings, Startup};
 use crate::client::Client;
 use crate::client::protocol::Http;
 use crate::netns;
 use crate::pki::Authority;
 use crate::place::Place;
 
+pub use builder::Builder;
 pub use layout::{VIP_V4, VIP_V6, own_names, shared_names};
 pub use node::{Node, Pod};
 pub use plane::ControlPlane;
@@ -36,9 +36,6 @@ pub use remains::clean;
 
 /// The bearer token that every server of a lab accepts.
 pub const TOKEN: &str = "lab-token";
-
-type Names = dyn Fn(usize) -> Vec<String>;
-type Tune = dyn Fn(usize, &mut Settings);
 
 /// A running lab. Dropping it removes everything.
 pub struct Lab {
@@ -50,26 +47,11 @@ pub struct Lab {
     remains: Remains,
 }
 
-/// What a lab shall have.
-pub struct Builder {
-    control_planes: usize,
-    nodes: usize,
-    pods: usize,
-    names: Box<Names>,
-    tune: Box<Tune>,
-}
-
 impl Lab {
     /// Three control-plane hosts and one node without pods, unless told otherwise.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder {
-            control_planes: 3,
-            nodes: 1,
-            pods: 0,
-            names: Box::new(|index| [shared_names(), own_names(index)].concat()),
-            tune: Box::new(|_, _| {}),
-        }
+        Builder::new()
     }
 
     /// The lab's name, the beginning of the name of all it owns.
@@ -140,124 +122,6 @@ impl Lab {
             bearer: None,
             identity: None,
         }
-    }
-}
-
-impl Builder {
-    /// How many control-plane hosts.
-    #[must_use]
-    pub fn control_planes(self, control_planes: usize) -> Self {
-        Self {
-            control_planes,
-            ..self
-        }
-    }
-
-    /// How many nodes.
-    #[must_use]
-    pub fn nodes(self, nodes: usize) -> Self {
-        Self { nodes, ..self }
-    }
-
-    /// How many pods on each node.
-    #[must_use]
-    pub fn pods(self, pods: usize) -> Self {
-        Self { pods, ..self }
-    }
-
-    /// What each server's certificate carries. Without it: [`shared_names`] and [`own_names`].
-    #[must_use]
-    pub fn names(self, names: impl Fn(usize) -> Vec<String> + 'static) -> Self {
-        Self {
-            names: Box::new(names),
-            ..self
-        }
-    }
-
-    /// Changes a server's settings before it starts.
-    #[must_use]
-    pub fn tune(self, tune: impl Fn(usize, &mut Settings) + 'static) -> Self {
-        Self {
-            tune: Box::new(tune),
-            ..self
-        }
-    }
-
-    /// How every server comes up. Without it they are ready at once.
-    #[must_use]
-    pub fn startup(self, startup: Startup) -> Self {
-        self.tune(move |_, settings| settings.startup = startup)
-    }
-
-    /// Builds a lab for a test: says why and gives none where labs cannot be, panics if it fails.
-    #[must_use]
-    pub fn build_or_skip(self) -> Option<Lab> {
-        if !available_or_say() {
-            return None;
-        }
-        Some(self.build().expect("the lab can be built"))
-    }
-
-    /// Builds the lab and starts its servers. Needs root.
-    pub fn build(self) -> Result<Lab> {
-        let remains = Remains::new();
-        let name = remains.name().to_owned();
-        let directory = remains::directory(&name);
-        fs::create_dir(&directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
-        let layout = layout::Layout {
-            name: &name,
-            control_planes: self.control_planes,
-            nodes: self.nodes,
-            pods: self.pods,
-        };
-        layout.build_network()?;
-        let nodes = (0..self.nodes)
-            .map(|index| Node::create(&name, index, self.pods))
-            .collect::<Result<Vec<_>>>()?;
-        let authority = Authority::new("lab")?;
-        let planes = (0..self.control_planes)
-            .map(|index| self.plane(&name, &directory, &authority, index))
-            .collect::<Result<Vec<_>>>()?;
-        // All are starting before the first is waited for.
-        for plane in &planes {
-            plane.spawn()?;
-        }
-        for plane in &planes {
-            plane.await_listening()?;
-        }
-        Ok(Lab {
-            planes,
-            nodes,
-            authority,
-            directory,
-            remains,
-        })
-    }
-
-    fn plane(
-        &self,
-        lab: &str,
-        directory: &Path,
-        authority: &Authority,
-        index: usize,
-    ) -> Result<ControlPlane> {
-        let name = format!("cp{index}");
-        let identity = authority.server(&name, &(self.names)(index))?;
-        let mut settings = Settings {
-            listen: layout::listen(crate::apiserver::TLS_PORT),
-            listen_plain: layout::listen(crate::apiserver::PLAIN_PORT),
-            certificate: identity.certificate,
-            key: identity.key,
-            client_authority: authority.pem().to_owned(),
-            control: directory.join(format!("{name}.sock")),
-            bearer_token: TOKEN.to_owned(),
-            startup: Startup::default(),
-            modes: Modes::default(),
-            name,
-        };
-        (self.tune)(index, &mut settings);
-        ControlPlane::new(lab, directory, index, settings)
     }
 }
 

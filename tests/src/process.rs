@@ -96,9 +96,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.is_running()
-            && let Err(error) = self.kill()
-        {
+        if !self.is_running() {
+            return;
+        }
+        if let Err(error) = self.kill() {
             eprintln!("lab: {error:#}");
         }
     }

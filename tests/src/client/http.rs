@@ -76,10 +76,10 @@ static LAST: Mutex<Option<Cached>> = Mutex::new(None);
 
 fn config(request: &Http) -> io::Result<Arc<ClientConfig>> {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((authority, identity, config)) = &*last
-        && *authority == request.authority
-        && *identity == request.identity
-    {
+    let known = last.as_ref().filter(|(authority, identity, _)| {
+        (authority, identity) == (&request.authority, &request.identity)
+    });
+    if let Some((_, _, config)) = known {
         return Ok(Arc::clone(config));
     }
     let config = Arc::new(new_config(request).map_err(io::Error::other)?);

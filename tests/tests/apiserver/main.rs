@@ -1,21 +1,19 @@
 //! The embedded API server does what was measured on the real one. No privileges needed.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::ChildStdin;
+mod server;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sys::signal::Signal;
-use nllb_lab::apiserver::{self, Modes, Request, Settings, Startup, Stats};
-use nllb_lab::pki::{Authority, Identity};
-use nllb_lab::process::Process;
-use nllb_lab::{Ask, Client, Connect, Http, Outcome, Place, Stage};
+use nllb_lab::apiserver::{Modes, Startup, Stats};
+use nllb_lab::pki::Identity;
+use nllb_lab::{Ask, Connect, Http, Stage};
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+
+use server::Server;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -283,114 +281,6 @@ fn raw_clients_get_its_name_and_it_counts_everything() {
     } = server.stats();
     assert_eq!((accepted, handshakes, greetings), (5, 2, 3));
     assert_eq!((requests["/livez"], connections["/livez"]), (3, 2));
-}
-
-struct Server {
-    authority: Authority,
-    client: Client,
-    process: Process,
-    tls: SocketAddr,
-    plain: SocketAddr,
-    control: PathBuf,
-    _lifeline: Option<ChildStdin>,
-    _directory: tempfile::TempDir,
-}
-
-impl Server {
-    /// A server on loopback.
-    fn start(tune: impl FnOnce(&mut Settings)) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let authority = Authority::new("test").expect("an authority");
-        let identity = authority
-            .server("cp7", &["kubernetes".to_owned()])
-            .expect("a certificate");
-        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let mut settings = Settings {
-            name: "cp7".to_owned(),
-            listen: vec![any],
-            listen_plain: vec![any],
-            certificate: identity.certificate,
-            key: identity.key,
-            client_authority: authority.pem().to_owned(),
-            control: directory.path().join("control"),
-            bearer_token: "secret".to_owned(),
-            startup: Startup::default(),
-            modes: Modes::default(),
-        };
-        tune(&mut settings);
-        let file = directory.path().join("settings");
-        fs::write(&file, serde_json::to_vec(&settings).expect("JSON")).expect("a file");
-        let args = ["apiserver".into(), "--config".into(), file.into()];
-        let mut process = Process::spawn(&Place::default(), &args, None).expect("a process");
-        let lifeline = process.take_stdin();
-        let mut line = String::new();
-        let stdout = process.take_stdout().expect("its output");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("its addresses");
-        let addresses: Vec<SocketAddr> = serde_json::from_str(&line).expect("its addresses");
-        Self {
-            authority,
-            client: Client::start(&Place::default()).expect("a client"),
-            process,
-            tls: addresses.first().copied().unwrap_or(any),
-            plain: addresses.get(1).copied().unwrap_or(any),
-            control: settings.control,
-            _lifeline: lifeline,
-            _directory: directory,
-        }
-    }
-
-    fn http(&self, path: &str) -> Http {
-        Http {
-            path: path.to_owned(),
-            server_name: "kubernetes".to_owned(),
-            authority: self.authority.pem().to_owned(),
-            bearer: None,
-            identity: None,
-        }
-    }
-
-    fn get(&self, path: &str) -> Outcome {
-        self.get_at(self.tls, path)
-    }
-
-    fn get_at(&self, address: SocketAddr, path: &str) -> Outcome {
-        self.connect(&Connect::http(address, self.http(path)))
-    }
-
-    fn connect(&self, connect: &Connect) -> Outcome {
-        self.client.connect(connect).expect("the client answers")
-    }
-
-    fn watch(&self) -> u64 {
-        let http = self.http("/api/v1/watch/pods");
-        let outcome = self.connect(&Connect {
-            keep: true,
-            ..Connect::http(self.tls, http)
-        });
-        assert_eq!(outcome.status, Some(200), "{outcome:?}");
-        outcome.handle.expect("a handle")
-    }
-
-    /// Connects until the server refuses; when that was.
-    fn await_refusal(&self) -> Instant {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        loop {
-            if self.connect(&Connect::to(self.tls)).error.as_deref() == Some("ECONNREFUSED") {
-                return Instant::now();
-            }
-            assert!(Instant::now() < deadline, "the listener does not close");
-        }
-    }
-
-    fn set(&self, modes: Modes) {
-        apiserver::ask(&self.control, &Request::Set(modes)).expect("changed");
-    }
-
-    fn stats(&self) -> Stats {
-        apiserver::ask(&self.control, &Request::Stats).expect("told")
-    }
 }
 
 async fn http2_get(server: &Server, path: &str) -> (hyper::Version, String) {
