@@ -123,6 +123,8 @@ impl Backend {
             self.since = now;
             self.cause = Cause::Probe(report.outcome.clone());
             self.transitions += 1;
+        } else if matches!(self.cause, Cause::Adopted) && self.agrees(&report.outcome) {
+            self.cause = Cause::Probe(report.outcome.clone());
         }
         let certificate_changed = self.see(&report);
         self.last = Some((now, report));
@@ -131,6 +133,11 @@ impl Backend {
             left,
             certificate_changed,
         }
+    }
+
+    /// Whether the outcome, just taken, is one for the state there is.
+    const fn agrees(&self, outcome: &Outcome) -> bool {
+        self.health.run().is_none() && !matches!(outcome, Outcome::Local { .. })
     }
 
     /// Keeps the certificate of the report, or else judges the one it has by the report's clock.

@@ -1,13 +1,13 @@
 //! Which backend may serve which frontend, by certificate.
 //!
-//! A client that dialled an address checks that the server's certificate is for it. Sending it to a
-//! server whose certificate is not would turn a working connect into a TLS error. The rules are not
+//! A client that dialled an address checks that the certificate shown is for it. Sending it to a
+//! backend whose certificate is not would turn a working connect into a TLS error. The rules are not
 //! the same for every frontend:
 //!
 //! - A VIP or a loopback address works through this table only, so the check must never empty it: a
 //!   backend not seen yet is used (a node must boot), and as long as no backend is known to fit, all
 //!   are used (a mistaken check must not cut the node off).
-//! - A node address works without us, so nobody but its own server is used on a guess.
+//! - A node address works without us, so nobody but its own backend is used on a guess.
 
 use std::fmt;
 use std::net::SocketAddr;

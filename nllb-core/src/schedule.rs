@@ -3,7 +3,7 @@
 //! Three paces: the plain interval; the much shorter confirming one while outcomes speak for
 //! another state, so that needing two in a row costs a tenth of a second and not a second; and for
 //! an unhealthy backend an exponential backoff. Every wait is spread by a jitter, else the nodes
-//! that saw the same server die would ask after it in step for ever. The jitter is drawn from a
+//! that saw the same backend die would ask after it in step for ever. The jitter is drawn from a
 //! seed, so a test sees the same times in every run.
 
 use std::time::{Duration, Instant};

@@ -83,7 +83,7 @@ fn the_self_test_is_left_alone() {
     assert_eq!(diff(&actual, &Table::default()), []);
 }
 
-/// A table as the machine makes them: every reference has its target.
+/// A table as the machine makes them: what is referred to is there.
 fn table() -> impl Strategy<Value = Table> {
     let backends = prop::collection::btree_map(0u32..6, (0..State::ALL.len(), 1u32..3), 0..6);
     let pools =

@@ -193,7 +193,7 @@ fn a_node_address_takes_nobody_else_on_a_guess() {
 }
 
 #[test]
-fn a_node_address_always_keeps_its_own_server() {
+fn a_node_address_always_keeps_its_own_backend() {
     let wrong = seen(&["x"]);
     let dialled = ["10.0.0.1:6443"];
     for own in [None, Some(&wrong)] {

@@ -108,3 +108,6 @@ fn addresses<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,9 +17,13 @@ use crate::script::{Line, Server, address, duration};
 pub(crate) fn play(name: &str, events: &str) -> String {
     let mut play = Play::new();
     for line in Line::all(events) {
+        // What an agent takes over it takes over before it writes anything.
+        if line.words[0] != "adopt" {
+            play.obey();
+        }
         play.event(&line);
-        play.obey();
     }
+    play.obey();
     assert!(play.machine.is_some(), "{name}: the agent never starts");
     play.out
 }
@@ -149,7 +153,6 @@ impl Play {
     /// Lets time pass, from one thing that is due to the next.
     fn run(&mut self, span: Duration) {
         let end = self.now + span;
-        self.obey();
         loop {
             let ends = self.under_way.keys().next().map(|(at, _)| *at);
             let due = self.machine().poll_timeout();
