@@ -67,9 +67,7 @@ impl Machine {
     /// Asks rustup for the library sources, unless someone said that nothing is to be downloaded.
     /// False when it did not give them.
     pub(crate) fn add_rust_src(&self, workspace: &Workspace) -> bool {
-        let forbids = |name, value| env::var_os(name).is_some_and(|set| set == value);
-        let offline = forbids("RUSTUP_AUTO_INSTALL", "0") || forbids("CARGO_NET_OFFLINE", "true");
-        if offline || !is_program("rustup") {
+        if !may_download(|name| env::var(name).ok()) || !is_program("rustup") {
             return false;
         }
         say("set-up: adding rust-src to the active toolchain (rustup)");
@@ -86,6 +84,12 @@ impl Machine {
         }
         added
     }
+}
+
+/// Whoever forbids rustup or cargo to fetch things by themselves means us too.
+fn may_download(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let forbids = |name, value| variable(name).is_some_and(|set| set == value);
+    !forbids("RUSTUP_AUTO_INSTALL", "0") && !forbids("CARGO_NET_OFFLINE", "true")
 }
 
 /// The kernel gives a process's directory to the user that it acts as.
@@ -137,6 +141,17 @@ mod tests {
         assert!(!is_known_debian("ID=debian\nVERSION_ID=\"11\"\n"));
         assert!(!is_known_debian("ID=debian\nPRETTY_NAME=\"trixie/sid\"\n"));
         assert!(!is_known_debian(""));
+    }
+
+    #[test]
+    fn rustup_is_not_asked_where_downloads_are_forbidden() {
+        let with = |name: &'static str, value: &'static str| {
+            move |asked: &str| (asked == name).then(|| value.to_owned())
+        };
+        assert!(may_download(|_| None));
+        assert!(may_download(with("RUSTUP_AUTO_INSTALL", "1")));
+        assert!(!may_download(with("RUSTUP_AUTO_INSTALL", "0")));
+        assert!(!may_download(with("CARGO_NET_OFFLINE", "true")));
     }
 
     #[test]
