@@ -6,7 +6,7 @@
 //!
 //! The path of a probe result: [`pool`] takes it in, [`health`] turns outcomes into a state,
 //! [`schedule`] says when to look again, [`eligible`] holds the certificate against each frontend,
-//! [`table`] says what the kernel maps should hold, and [`diff`] which writes lead there.
+//! [`table`] says what the kernel maps should hold, and [`mod@diff`] which writes lead there.
 
 pub mod backend;
 pub mod diff;
