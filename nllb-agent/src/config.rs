@@ -16,7 +16,7 @@ mod probe;
 mod settings;
 
 pub use crossref::Frontend;
-pub use datapath::{Cgroup, Datapath, LogLevel};
+pub use datapath::{Cgroup, DEFAULT_BPFFS, Datapath, LogLevel};
 pub use error::{ConfigError, Problem};
 pub use listen::{Admin, DEFAULT_SOCKET, Http};
 pub use place::Place;
@@ -26,6 +26,7 @@ use crate::health_check::Credentials;
 use crate::yaml::{self, YamlError};
 use duration::Limits;
 use error::Fault;
+use nllb_core::settings::FrontendKind;
 use place::At;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -166,6 +167,15 @@ impl Config {
             self_test_interval: SELF_TEST_INTERVAL
                 .apply(document.optional("selfTestInterval", self_test_interval))?,
         })
+    }
+
+    /// The addresses of loopback frontends, where the agent listens for sockets that the kernel
+    /// cannot translate.
+    pub fn loopback_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.frontends
+            .iter()
+            .filter(|frontend| frontend.kind == FrontendKind::Loopback)
+            .flat_map(|frontend| frontend.addresses.iter().copied())
     }
 
     /// The files whose change asks for a reload, besides the configuration file itself.

@@ -9,3 +9,8 @@ pub mod health_check;
 mod load;
 pub mod probe;
 mod yaml;
+pub mod admin;
+pub mod exit;
+mod serve;
+pub mod status;
+pub mod telemetry;

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::path::PathBuf;
 
-const DEFAULT_BPFFS: &str = "/sys/fs/bpf/nllb";
+/// Where pins are when nothing else is said.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/nllb";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]

@@ -1,0 +1,221 @@
+//! The admin socket: a unix socket for root, where `nllb status` asks.
+//!
+//! Tasks: one accepts, one per connection answers; all end with the future of [`Listener::serve`].
+//! Status shows addresses and names of the control plane, hence root only: the directory is made
+//! 0700 and the socket 0600, and since modes can be changed behind our back the peer's credentials
+//! are checked as well.
+
+pub use crate::status::{self, StatusRequest, StatusSource};
+
+use crate::serve::{self, Answer};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Path of the status document.
+pub const STATUS_PATH: &str = "/v1/status";
+/// People and scripts, not crowds: a few connections at once are plenty.
+const MOST_CONNECTIONS: usize = 8;
+/// Pause after a failed accept, so that a lasting cause does not eat the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the admin socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The directory cannot be made.
+    #[error("cannot make the directory {} of the admin socket: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent answers there.
+    #[error("another agent is running: it answers on {}", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something that is no socket has the name.
+    #[error("{} is not a socket: remove it or configure another admin.socket", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It cannot be bound.
+    #[error("cannot open the admin socket {}: {source}", path.display())]
+    Bind {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The open socket. Its file goes when this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "the admin socket is gone already");
+        }
+    }
+}
+
+impl Listener {
+    /// Opens the socket at `path`. One left over by a dead agent is replaced. The error holds an
+    /// [`AdminError`].
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        Self::open(path).map_err(|error| {
+            let kind = match &error {
+                AdminError::InUse { .. } => ErrorKind::AddrInUse,
+                AdminError::NotASocket { .. } => ErrorKind::AlreadyExists,
+                AdminError::Directory { source, .. } | AdminError::Bind { source, .. } => {
+                    source.kind()
+                }
+            };
+            io::Error::new(kind, error)
+        })
+    }
+
+    fn open(path: &Path) -> Result<Self, AdminError> {
+        make_directory(path)?;
+        clear(path)?;
+        let bind = || {
+            let listener = UnixListener::bind(path)?;
+            fs::set_permissions(path, Permissions::from_mode(0o600))?;
+            Ok(listener)
+        };
+        let listener = bind().map_err(|source| AdminError::Bind {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Answers until it is dropped.
+    pub async fn serve(self, source: StatusSource) {
+        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, most likely: waiting is all there is to do.
+                    tracing::warn!(%error, "the admin socket cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if !is_allowed(&stream) {
+                continue;
+            }
+            let source = source.clone();
+            connections.spawn(async move {
+                serve::connection(stream, |request| route(request, source.clone())).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn route(request: Request<Incoming>, source: StatusSource) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, STATUS_PATH) => status_document(&source).await,
+        (_, STATUS_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+        _ => serve::text(StatusCode::NOT_FOUND, "only /v1/status is here"),
+    }
+}
+
+async fn status_document(source: &StatusSource) -> Answer {
+    let Some(status) = serve::status(source).await else {
+        return serve::text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the agent is busy or stopping",
+        );
+    };
+    match serde_json::to_string(&status) {
+        Ok(json) => serve::answer(StatusCode::OK, "application/json", json),
+        Err(error) => serve::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// Root, or whoever runs this agent.
+fn is_allowed(stream: &UnixStream) -> bool {
+    let uid = match stream.peer_cred() {
+        Ok(peer) => peer.uid(),
+        Err(error) => {
+            tracing::warn!(%error, "a peer of the admin socket has no credentials");
+            return false;
+        }
+    };
+    let allowed = uid == 0 || uid == rustix::process::geteuid().as_raw();
+    if !allowed {
+        tracing::warn!(uid, "a user other than root asked on the admin socket");
+    }
+    allowed
+}
+
+fn make_directory(path: &Path) -> Result<(), AdminError> {
+    let Some(directory) = path.parent() else {
+        return Ok(());
+    };
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|source| AdminError::Directory {
+            path: directory.to_owned(),
+            source,
+        })
+}
+
+/// Removes a socket that nobody listens on.
+fn clear(path: &Path) -> Result<(), AdminError> {
+    let path = path.to_owned();
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(AdminError::Bind { path, source }),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(AdminError::NotASocket { path });
+        }
+        Ok(_) => {}
+    }
+    match StdUnixStream::connect(&path) {
+        Ok(_) => Err(AdminError::InUse { path }),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(&path).map_err(|source| AdminError::Bind { path, source })
+        }
+        Err(source) => Err(AdminError::Bind { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

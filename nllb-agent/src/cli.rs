@@ -1,0 +1,177 @@
+//! The command line. Every command ends in an exit code that scripts can rely on.
+
+mod check_config;
+mod run;
+mod status;
+mod uninstall;
+
+use crate::exit::Exit;
+use crate::telemetry::LogFormat;
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Node-local load balancer for the Kubernetes control plane.
+#[derive(Debug, Parser)]
+#[command(name = "nllb", version, propagate_version = true)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 unexpected, 2 configuration, 3 data path \
+    (kernel, privileges, attachment), 4 agent not reachable."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent: probe the API servers and keep the BPF maps true.
+    Run(RunArgs),
+    /// Check a configuration and say what is wrong with it, by line and key.
+    CheckConfig {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Show what the running agent knows.
+    Status(StatusArgs),
+    /// Remove every pin and link, so that nothing is translated any more.
+    Uninstall(UninstallArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The configuration; a change of it is applied at once.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// What is logged: error, warn, info, debug, trace, or module=level,...
+    #[arg(long, env = "NLLB_LOG", default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+    /// How it is logged.
+    #[arg(long, env = "NLLB_LOG_FORMAT", default_value = "text", value_enum)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// How it is shown.
+    #[arg(short, long, default_value = "table", value_enum)]
+    output: Output,
+    /// The agent's admin socket.
+    #[arg(long, default_value = crate::config::DEFAULT_SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// The whole document.
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct UninstallArgs {
+    /// Take the directory from this configuration.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The directory of the pins.
+    #[arg(long, value_name = "DIR")]
+    bpffs: Option<PathBuf>,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    run_from(std::env::args_os())
+}
+
+/// Runs a command line; the first word is the program's name.
+#[must_use]
+pub fn run_from<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    execute(args, &mut io::stdout(), &mut io::stderr()).into()
+}
+
+/// The same with the streams given.
+fn execute<I, T>(args: I, out: &mut dyn io::Write, err: &mut dyn io::Write) -> Exit
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let result = match Cli::try_parse_from(args) {
+        Ok(Cli { command }) => dispatch(command, out),
+        Err(error) => return usage(&error, out, err),
+    };
+    match result {
+        Ok(()) => Exit::Success,
+        Err(Failure { exit, line }) => {
+            // Nobody is left to be told when standard error is closed.
+            let _told = writeln!(err, "nllb: {line}");
+            exit
+        }
+    }
+}
+
+fn dispatch(command: Command, out: &mut dyn io::Write) -> Result<(), Failure> {
+    match command {
+        Command::Run(RunArgs {
+            config,
+            log_level,
+            log_format,
+        }) => run::run(&config, &log_level, log_format),
+        Command::CheckConfig { file } => check_config::run(&file, out),
+        Command::Status(StatusArgs { output, socket }) => status::run(&socket, output, out),
+        Command::Uninstall(UninstallArgs { config, bpffs }) => uninstall::run(config, bpffs, out),
+    }
+}
+
+/// Help and version are answers; everything else is a wrong command line.
+fn usage<'a>(error: &clap::Error, out: &'a mut dyn io::Write, err: &'a mut dyn io::Write) -> Exit {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only two kinds are not mistakes"
+    )]
+    let (stream, exit) = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => (out, Exit::Success),
+        _ => (err, Exit::Configuration),
+    };
+    // As above.
+    let _told = write!(stream, "{}", error.render());
+    exit
+}
+
+/// Why a command failed, in one line.
+#[derive(Debug)]
+struct Failure {
+    exit: Exit,
+    line: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, error: &dyn std::fmt::Display) -> Self {
+        Self {
+            exit,
+            line: error.to_string(),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// The only I/O of the commands themselves is their output.
+    fn from(error: io::Error) -> Self {
+        Self {
+            exit: Exit::Unexpected,
+            line: format!("cannot write the output: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

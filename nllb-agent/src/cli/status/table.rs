@@ -1,0 +1,276 @@
+//! The status for people: fits 100 columns, most important first, problems last where the eye ends.
+
+use crate::status::{Backend, Frontend, FrontendBackend, Listener, ListenerState, Status};
+use std::fmt::Write as _;
+
+const WIDTH: usize = 100;
+
+/// The whole text.
+pub(super) fn render(status: &Status) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _head = head(&mut out, status);
+    frontends(&mut out, &status.frontends);
+    for pool in &status.pools {
+        let _title = writeln!(out, "\nPOOL {}", pool.name);
+        backends(&mut out, &pool.backends);
+    }
+    listeners(&mut out, &status.listeners);
+    problems(&mut out, status);
+    out
+}
+
+fn head(out: &mut String, status: &Status) -> std::fmt::Result {
+    let Status {
+        agent,
+        config,
+        datapath,
+        lease,
+        ..
+    } = status;
+    let adopted = if agent.adopted {
+        ", took over from an earlier one"
+    } else {
+        ""
+    };
+    writeln!(
+        out,
+        "nllb {}, pid {}, up {}{adopted}",
+        agent.version,
+        agent.pid,
+        age(agent.uptime_ms)
+    )?;
+    writeln!(
+        out,
+        "configuration  {}, generation {}, {} old",
+        config.path.display(),
+        config.generation,
+        age(config.age_ms)
+    )?;
+    let attached = if datapath.problems().is_empty() {
+        "attached"
+    } else {
+        "NOT PROVEN"
+    };
+    let test = match datapath.self_test.age_ms {
+        Some(ms) if datapath.self_test.failures.is_empty() => format!("passed {} ago", age(ms)),
+        Some(ms) => format!("FAILED {} ago", age(ms)),
+        None => "not run yet".to_owned(),
+    };
+    writeln!(
+        out,
+        "data path      {attached} at {}, self-test {test}, lease {}",
+        datapath.cgroup.display(),
+        age(lease.remaining_ms)
+    )
+}
+
+fn frontends(out: &mut String, frontends: &[Frontend]) {
+    let mut rows = vec![["FRONTEND", "KIND", "ADDRESS", "POOL", "BACKENDS"].map(str::to_owned)];
+    for frontend in frontends {
+        let Frontend {
+            name,
+            kind,
+            addresses,
+            pool,
+            backends,
+            ..
+        } = frontend;
+        let used = backends.iter().filter(|backend| backend.used).count();
+        let count = format!("{used} of {}", backends.len());
+        for (index, address) in addresses.iter().enumerate() {
+            let first = |text: &str| {
+                if index == 0 {
+                    text.to_owned()
+                } else {
+                    String::new()
+                }
+            };
+            rows.push([
+                first(name),
+                first(kind),
+                address.to_string(),
+                first(pool),
+                first(&count),
+            ]);
+        }
+    }
+    out.push('\n');
+    grid(out, &rows);
+    for frontend in frontends {
+        for FrontendBackend {
+            address,
+            used: _,
+            reason,
+        } in &frontend.backends
+        {
+            if let Some(reason) = reason {
+                wrap(out, &format!("{} {address}: {reason}", frontend.name));
+            }
+        }
+    }
+}
+
+fn backends(out: &mut String, backends: &[Backend]) {
+    let mut rows = vec![
+        [
+            "BACKEND",
+            "STATE",
+            "SINCE",
+            "ACTIVE",
+            "RTT",
+            "EVIDENCE",
+            "LAST PROBE",
+        ]
+        .map(str::to_owned),
+    ];
+    for backend in backends {
+        let Backend {
+            address,
+            state,
+            state_age_ms,
+            evidence,
+            last_probe,
+            ..
+        } = backend;
+        let active = evidence
+            .as_ref()
+            .map_or("-".to_owned(), |e| e.active.to_string());
+        let evidence = match evidence {
+            Some(e) if e.suspect_ms > 0 => format!("suspect {}", age(e.suspect_ms)),
+            Some(_) => "good".to_owned(),
+            None => "-".to_owned(),
+        };
+        let (rtt, probe) = match last_probe {
+            Some(probe) => (
+                probe.rtt_us.map_or("-".to_owned(), micros),
+                format!("{} ago, {}", age(probe.age_ms), probe.outcome),
+            ),
+            None => ("-".to_owned(), "none yet".to_owned()),
+        };
+        rows.push([
+            address.to_string(),
+            state.clone(),
+            age(*state_age_ms),
+            active,
+            rtt,
+            evidence,
+            probe,
+        ]);
+    }
+    grid(out, &rows);
+    for backend in backends.iter().filter(|backend| backend.state != "healthy") {
+        let mut line = format!(
+            "{} is {}: {}",
+            backend.address, backend.state, backend.reason
+        );
+        if let Some(run) = &backend.run {
+            let _run = write!(line, " ({} of {} {})", run.count, run.needed, run.direction);
+        }
+        wrap(out, &line);
+    }
+}
+
+fn listeners(out: &mut String, listeners: &[Listener]) {
+    if listeners.is_empty() {
+        return;
+    }
+    let mut rows = vec![["LISTENER", "STATE", "ACTIVE", "RELAYED", "FAILED"].map(str::to_owned)];
+    for listener in listeners {
+        let Listener {
+            address,
+            state,
+            active,
+            relayed,
+            loops,
+            failed,
+            over_limit,
+        } = listener;
+        let state = match state {
+            ListenerState::Starting => "starting",
+            ListenerState::Listening => "listening",
+            ListenerState::OwnedByOther => "owned by another program, translation goes on",
+            ListenerState::Failed(_) => "failed",
+        };
+        rows.push([
+            address.to_string(),
+            state.to_owned(),
+            active.to_string(),
+            relayed.to_string(),
+            (failed + loops + over_limit).to_string(),
+        ]);
+    }
+    out.push('\n');
+    grid(out, &rows);
+}
+
+fn problems(out: &mut String, status: &Status) {
+    let mut lines = status.datapath.problems();
+    if let Some(error) = &status.config.last_reload_error {
+        lines.push(format!("the newest configuration is refused: {error}"));
+    }
+    for Listener { address, state, .. } in &status.listeners {
+        if let ListenerState::Failed(reason) = state {
+            lines.push(format!("listener {address}: {reason}"));
+        }
+    }
+    if lines.is_empty() {
+        return;
+    }
+    out.push_str("\nPROBLEMS\n");
+    for line in lines {
+        wrap(out, &line);
+    }
+}
+
+/// Columns as wide as their widest cell, two spaces apart, none after the last.
+fn grid<const N: usize>(out: &mut String, rows: &[[String; N]]) {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    for row in rows {
+        let mut line = String::new();
+        for (width, cell) in widths.iter().zip(row) {
+            let _cell = write!(line, "{cell:<width$}  ");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}
+
+/// A sentence below a table, broken at words.
+fn wrap(out: &mut String, text: &str) {
+    let mut line = String::from(" ");
+    for word in text.split_whitespace() {
+        if line.len() + 1 + word.len() > WIDTH && !line.trim().is_empty() {
+            out.push_str(&line);
+            out.push('\n');
+            line = String::from("   ");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    out.push_str(&line);
+    out.push('\n');
+}
+
+/// A duration in two digits or so: 0.3s, 12s, 3m, 5h, 2d.
+fn age(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        10_000..120_000 => format!("{}s", ms / 1000),
+        120_000..7_200_000 => format!("{}m", ms / 60_000),
+        7_200_000..172_800_000 => format!("{}h", ms / 3_600_000),
+        _ => format!("{}d", ms / 86_400_000),
+    }
+}
+
+fn micros(us: u64) -> String {
+    format!("{}.{}ms", us / 1000, us % 1000 / 100)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! `nllb uninstall`: removes what outlives the agent.
+
+use super::Failure;
+use crate::config::Config;
+use crate::datapath;
+use crate::exit::Exit;
+use std::io;
+use std::path::PathBuf;
+
+pub(super) fn run(
+    config: Option<PathBuf>,
+    bpffs: Option<PathBuf>,
+    out: &mut dyn io::Write,
+) -> Result<(), Failure> {
+    let directory = match (config, bpffs) {
+        (Some(file), _) => {
+            let config =
+                Config::load(&file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
+            config.datapath.bpffs
+        }
+        (None, Some(directory)) => directory,
+        (None, None) => PathBuf::from(crate::config::DEFAULT_BPFFS),
+    };
+    let removed =
+        datapath::uninstall(&directory).map_err(|error| Failure::new(Exit::Datapath, &error))?;
+    if removed.is_empty() {
+        writeln!(out, "{}: nothing to remove", directory.display())?;
+    }
+    for path in removed {
+        writeln!(out, "removed {}", path.display())?;
+    }
+    Ok(())
+}

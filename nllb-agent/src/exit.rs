@@ -1,0 +1,38 @@
+//! How the program ends, as scripts see it.
+
+use std::process::ExitCode;
+
+/// An exit code with a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Success,
+    /// Something that should not happen.
+    Unexpected,
+    /// The configuration or the command line is wrong; nothing was applied.
+    Configuration,
+    /// The data path: kernel, privileges, attachment.
+    Datapath,
+    /// The agent cannot be reached.
+    Unreachable,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Unexpected => 1,
+            Self::Configuration => 2,
+            Self::Datapath => 3,
+            Self::Unreachable => 4,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

@@ -1,0 +1,73 @@
+//! HTTP/1 on one accepted connection, for the two places where the agent can be asked.
+
+use crate::status::{Status, StatusRequest, StatusSource};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A client that sends nothing for this long is let go.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Far longer than the driver ever takes between two requests; a stuck driver is an error.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nothing that is asked here is long.
+const BUFFER: usize = 8 << 10;
+
+/// A whole answer.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// Answers the requests of one connection until it ends.
+pub(crate) async fn connection<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Answer>,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a client of the agent's own HTTP went away");
+    }
+}
+
+/// An answer with this status, type and body.
+pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static(content_type),
+    );
+    answer
+}
+
+/// A line of plain text.
+pub(crate) fn text(status: StatusCode, line: &str) -> Answer {
+    answer(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+/// Asks the driver for the status document; `None` when it does not answer.
+pub(crate) async fn status(source: &StatusSource) -> Option<Status> {
+    let ask = async {
+        let (request, answer) = StatusRequest::new();
+        source.send(request).await.ok()?;
+        answer.await.ok()
+    };
+    tokio::time::timeout(STATUS_TIMEOUT, ask)
+        .await
+        .ok()
+        .flatten()
+}

@@ -1,0 +1,196 @@
+//! A document with everything in it, for the tests of whatever shows or sends one.
+
+use super::*;
+
+pub(crate) fn status() -> Status {
+    Status {
+        agent: Agent {
+            version: "0.1.0".to_owned(),
+            abi_version: 1,
+            pid: 4711,
+            uptime_ms: 185_000,
+            adopted: true,
+            kernel_features: [("set_retval".to_owned(), true)].into(),
+        },
+        config: ConfigState {
+            path: "/etc/nllb/agent.yaml".into(),
+            generation: 2,
+            age_ms: 60_000,
+            last_reload_error: None,
+        },
+        datapath: datapath(),
+        lease: Lease {
+            length_ms: 3000,
+            remaining_ms: 2800,
+        },
+        frontends: frontends(),
+        pools: vec![Pool {
+            name: "apiserver".to_owned(),
+            backends: backends(),
+        }],
+        listeners: vec![listener("127.0.0.1:7443", ListenerState::Listening)],
+        counters: [("translated".to_owned(), 120), ("panic".to_owned(), 0)].into(),
+    }
+}
+
+pub(crate) fn listener(address: &str, state: ListenerState) -> Listener {
+    let address = socket(address);
+    Listener {
+        address,
+        state,
+        active: 1,
+        relayed: 7,
+        loops: 0,
+        failed: 0,
+        over_limit: 0,
+    }
+}
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn datapath() -> DatapathState {
+    let link = |hook: &str, program_id| Link {
+        hook: hook.to_owned(),
+        program_id,
+        problem: None,
+    };
+    DatapathState {
+        directory: "/sys/fs/bpf/nllb/v1".into(),
+        cgroup: "/sys/fs/cgroup".into(),
+        cgroup_is_root: true,
+        links: vec![
+            link("sock_ops", 11),
+            link("connect4", 12),
+            link("connect6", 13),
+        ],
+        watched: vec![Watched {
+            whose: "pid 1".to_owned(),
+            path: "/sys/fs/cgroup/init.scope".into(),
+            problem: None,
+        }],
+        self_test: SelfTest {
+            age_ms: Some(2100),
+            failures: Vec::new(),
+            runs: 37,
+            failed_runs: 0,
+        },
+        reattached: 0,
+        sync_error: None,
+    }
+}
+
+fn frontends() -> Vec<Frontend> {
+    let backend = |address: &str, reason: Option<&str>| FrontendBackend {
+        address: socket(address),
+        used: reason.is_none(),
+        reason: reason.map(str::to_owned),
+    };
+    vec![
+        Frontend {
+            name: "kubernetes".to_owned(),
+            id: 1,
+            kind: "vip".to_owned(),
+            addresses: vec![socket("10.96.0.1:443"), socket("[fd00:10:96::1]:443")],
+            pool: "apiserver".to_owned(),
+            scope: "all".to_owned(),
+            on_empty: "pass-through".to_owned(),
+            home: None,
+            backends: vec![
+                backend("10.0.0.11:6443", None),
+                backend("10.0.0.12:6443", None),
+            ],
+        },
+        Frontend {
+            name: "nodes".to_owned(),
+            id: 2,
+            kind: "node-address".to_owned(),
+            addresses: vec![socket("10.0.0.11:6443")],
+            pool: "apiserver".to_owned(),
+            scope: "all".to_owned(),
+            on_empty: "pass-through".to_owned(),
+            home: Some(socket("10.0.0.11:6443")),
+            backends: vec![
+                backend("10.0.0.11:6443", None),
+                backend(
+                    "10.0.0.12:6443",
+                    Some(
+                        "not eligible: its certificate covers kubernetes, 10.96.0.1, not 10.0.0.11",
+                    ),
+                ),
+            ],
+        },
+    ]
+}
+
+fn backends() -> Vec<Backend> {
+    let certificate = Certificate {
+        names: vec!["kubernetes".to_owned(), "10.96.0.1".to_owned()],
+        not_before: 1_577_836_800,
+        not_after: 4_102_444_800,
+        issuer: "CN=kubernetes".to_owned(),
+        subject: "CN=kube-apiserver".to_owned(),
+    };
+    let good = Backend {
+        address: socket("10.0.0.11:6443"),
+        id: 0,
+        epoch: 1,
+        state: "healthy".to_owned(),
+        state_age_ms: 180_000,
+        reason: "ready".to_owned(),
+        band: 0,
+        weight: 1,
+        transitions: 1,
+        run: None,
+        evidence: Some(Evidence {
+            suspect_ms: 0,
+            fail_streak: 0,
+            srtt_us: Some(410),
+            active: 12,
+            established: 118,
+            last_success_age_ms: Some(300),
+        }),
+        last_probe: Some(LastProbe {
+            age_ms: 700,
+            outcome: "ready".to_owned(),
+            text: "ready".to_owned(),
+            rtt_us: Some(420),
+            latency_us: 2600,
+        }),
+        next_probe_ms: Some(300),
+        probes: [("ready".to_owned(), 180)].into(),
+        certificate: Some(certificate),
+    };
+    let dead = Backend {
+        address: socket("10.0.0.12:6443"),
+        id: 1,
+        state: "unhealthy".to_owned(),
+        state_age_ms: 4200,
+        reason: "no answer to the connect".to_owned(),
+        transitions: 2,
+        run: Some(Run {
+            direction: "up".to_owned(),
+            count: 1,
+            needed: 2,
+        }),
+        evidence: Some(Evidence {
+            suspect_ms: 750,
+            fail_streak: 3,
+            active: 1,
+            established: 40,
+            ..Evidence::default()
+        }),
+        last_probe: Some(LastProbe {
+            age_ms: 1200,
+            outcome: "silent".to_owned(),
+            text: "no answer to the connect".to_owned(),
+            rtt_us: None,
+            latency_us: 1_000_000,
+        }),
+        next_probe_ms: None,
+        probes: [("ready".to_owned(), 176), ("silent".to_owned(), 4)].into(),
+        ..good.clone()
+    };
+    vec![good, dead]
+}

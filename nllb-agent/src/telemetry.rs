@@ -1,0 +1,87 @@
+//! What the agent says: text for people or JSON for collectors, on standard error.
+
+use std::io::{self, IsTerminal as _};
+use std::str::FromStr;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The level is none.
+    #[error(
+        "\"{level}\" is not a log level: use error, warn, info, debug or trace, or module=level,..."
+    )]
+    Level {
+        /// As written.
+        level: String,
+        /// Why.
+        #[source]
+        source: ParseError,
+    },
+    /// The process has a log already.
+    #[error("the log is set up already: {0}")]
+    Twice(#[from] TryInitError),
+}
+
+/// Sets up the log of this process.
+pub fn install(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
+    let targets = targets(level)?;
+    let registry = tracing_subscriber::registry().with(targets);
+    match format {
+        LogFormat::Text => {
+            let ansi = io::stderr().is_terminal();
+            registry
+                .with(fmt::layer().with_writer(io::stderr).with_ansi(ansi))
+                .try_init()?;
+        }
+        LogFormat::Json => {
+            registry
+                .with(
+                    fmt::layer()
+                        .json()
+                        .flatten_event(true)
+                        .with_writer(io::stderr),
+                )
+                .try_init()?;
+        }
+    }
+    Ok(())
+}
+
+fn targets(level: &str) -> Result<Targets, TelemetryError> {
+    Targets::from_str(level).map_err(|source| TelemetryError::Level {
+        level: level.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn a_level_holds_for_all_or_for_a_module() {
+        let some = targets("warn,nllb_agent::probe=trace").expect("levels");
+        assert!(some.would_enable("nllb_agent::probe", &Level::TRACE));
+        assert!(!some.would_enable("nllb_agent::driver", &Level::INFO));
+        let line = targets("nllb=loud").expect_err("no level").to_string();
+        assert!(
+            line.starts_with("\"nllb=loud\" is not a log level: use error"),
+            "{line}"
+        );
+    }
+}
