@@ -14,3 +14,7 @@ pub mod exit;
 mod serve;
 pub mod status;
 pub mod telemetry;
+pub mod http;
+pub mod metrics;
+pub mod relay;
+pub mod reload;

@@ -1,0 +1,336 @@
+//! Metrics, rendered from the status document at each scrape.
+//!
+//! One source of truth instead of counters kept twice: what a dashboard shows is what `nllb status`
+//! shows. A scrape builds a fresh registry, so a backend that is gone leaves no series behind.
+
+use crate::status::{Backend, DatapathState, Frontend, Listener, ListenerState, Status};
+use nllb_common::maps::State;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+/// Type of the text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Renders the metrics of `status`.
+pub fn render(status: &Status) -> Result<String, fmt::Error> {
+    let metrics = Metrics::default();
+    metrics.fill(status);
+    let mut registry = Registry::with_prefix("nllb");
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+type Labels = Vec<(&'static str, String)>;
+type Counters = Family<Labels, Counter>;
+type Gauges = Family<Labels, Gauge>;
+/// Seconds.
+type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// Every series that the agent has.
+#[derive(Debug, Default)]
+struct Metrics {
+    agent_info: Gauges,
+    agent_uptime: Seconds,
+    config_generation: Gauges,
+    config_reload_successful: Gauges,
+    datapath_attached: Gauges,
+    datapath_problems: Gauges,
+    datapath_reattachments: Counters,
+    datapath_outcomes: Counters,
+    self_tests: Counters,
+    lease_remaining: Seconds,
+    frontend_backends: Gauges,
+    frontend_backends_used: Gauges,
+    backend_state: Gauges,
+    backend_state_age: Seconds,
+    backend_transitions: Counters,
+    backend_probes: Counters,
+    backend_probe_rtt: Seconds,
+    backend_probe_duration: Seconds,
+    backend_certificate_expiry: Seconds,
+    backend_suspect: Gauges,
+    backend_connections: Counters,
+    backend_active_connections: Gauges,
+    listener_up: Gauges,
+    listener_active_connections: Gauges,
+    listener_connections: Counters,
+}
+
+impl Metrics {
+    /// Names and explains every series.
+    #[rustfmt::skip]
+    fn register(self, registry: &mut Registry) {
+        let Self {
+            agent_info, agent_uptime, config_generation, config_reload_successful,
+            datapath_attached, datapath_problems, datapath_reattachments, datapath_outcomes,
+            self_tests, lease_remaining, frontend_backends, frontend_backends_used,
+            backend_state, backend_state_age, backend_transitions, backend_probes,
+            backend_probe_rtt, backend_probe_duration, backend_certificate_expiry,
+            backend_suspect, backend_connections, backend_active_connections,
+            listener_up, listener_active_connections, listener_connections,
+        } = self;
+        registry.register("agent_info", "Version of the agent", agent_info);
+        registry.register_with_unit("agent_uptime", "Time since the agent started", Unit::Seconds, agent_uptime);
+        registry.register("config_generation", "Configurations applied so far", config_generation);
+        registry.register("config_reload_successful", "Whether the newest configuration is in force", config_reload_successful);
+        registry.register("datapath_attached", "Whether the program of a hook is attached", datapath_attached);
+        registry.register("datapath_problems", "Things wrong with the data path now", datapath_problems);
+        registry.register("datapath_reattachments", "Lost attachments repaired", datapath_reattachments);
+        registry.register("datapath_outcomes", "What the kernel programs did and saw", datapath_outcomes);
+        registry.register("self_tests", "Self-tests made", self_tests);
+        registry.register_with_unit("lease_remaining", "What is left of the lease", Unit::Seconds, lease_remaining);
+        registry.register("frontend_backends", "Backends in the frontend's pool", frontend_backends);
+        registry.register("frontend_backends_used", "Backends that the kernel chooses among", frontend_backends_used);
+        registry.register("backend_state", "1 for the state that the backend is in", backend_state);
+        registry.register_with_unit("backend_state_age", "Time in that state", Unit::Seconds, backend_state_age);
+        registry.register("backend_transitions", "Changes of state", backend_transitions);
+        registry.register("backend_probes", "Probes that ended", backend_probes);
+        registry.register_with_unit("backend_probe_rtt", "TCP round-trip time in the last probe", Unit::Seconds, backend_probe_rtt);
+        registry.register_with_unit("backend_probe_duration", "Duration of the last probe", Unit::Seconds, backend_probe_duration);
+        registry.register_with_unit("backend_certificate_expiry_timestamp", "End of the certificate's validity in unix time", Unit::Seconds, backend_certificate_expiry);
+        registry.register("backend_suspect", "Whether the kernel suspects the backend", backend_suspect);
+        registry.register("backend_connections", "Translated connections established", backend_connections);
+        registry.register("backend_active_connections", "Translated connections open now", backend_active_connections);
+        registry.register("listener_up", "Whether the listener on a loopback frontend listens", listener_up);
+        registry.register("listener_active_connections", "Connections being relayed now", listener_active_connections);
+        registry.register("listener_connections", "Connections to the listener", listener_connections);
+    }
+
+    fn fill(&self, status: &Status) {
+        let Status {
+            agent,
+            config,
+            datapath,
+            lease,
+            frontends,
+            pools: _,
+            listeners,
+            counters,
+        } = status;
+        let versions = vec![
+            ("version", agent.version.clone()),
+            ("abi_version", agent.abi_version.to_string()),
+        ];
+        gauge(&self.agent_info, versions, 1);
+        seconds(&self.agent_uptime, Vec::new(), millis(agent.uptime_ms));
+        gauge(&self.config_generation, Vec::new(), config.generation);
+        let successful = config.last_reload_error.is_none();
+        gauge(
+            &self.config_reload_successful,
+            Vec::new(),
+            successful.into(),
+        );
+        seconds(
+            &self.lease_remaining,
+            Vec::new(),
+            millis(lease.remaining_ms),
+        );
+        for (outcome, count) in counters {
+            counter(
+                &self.datapath_outcomes,
+                vec![("outcome", outcome.clone())],
+                *count,
+            );
+        }
+        self.fill_datapath(datapath);
+        frontends
+            .iter()
+            .for_each(|frontend| self.fill_frontend(frontend));
+        status
+            .backends()
+            .for_each(|(pool, backend)| self.fill_backend(pool, backend));
+        listeners
+            .iter()
+            .for_each(|listener| self.fill_listener(listener));
+    }
+
+    fn fill_datapath(&self, datapath: &DatapathState) {
+        for link in &datapath.links {
+            let labels = vec![("hook", link.hook.clone())];
+            gauge(
+                &self.datapath_attached,
+                labels,
+                link.problem.is_none().into(),
+            );
+        }
+        gauge(
+            &self.datapath_problems,
+            Vec::new(),
+            datapath.problems().len() as u64,
+        );
+        counter(
+            &self.datapath_reattachments,
+            Vec::new(),
+            datapath.reattached,
+        );
+        let test = &datapath.self_test;
+        let passed = test.runs.saturating_sub(test.failed_runs);
+        counter(&self.self_tests, result("passed"), passed);
+        counter(&self.self_tests, result("failed"), test.failed_runs);
+    }
+
+    fn fill_frontend(&self, frontend: &Frontend) {
+        let used = frontend
+            .backends
+            .iter()
+            .filter(|backend| backend.used)
+            .count();
+        for address in &frontend.addresses {
+            let labels = vec![
+                ("frontend", frontend.name.clone()),
+                ("address", address.to_string()),
+            ];
+            gauge(
+                &self.frontend_backends,
+                labels.clone(),
+                frontend.backends.len() as u64,
+            );
+            gauge(&self.frontend_backends_used, labels, used as u64);
+        }
+    }
+
+    fn fill_backend(&self, pool: &str, backend: &Backend) {
+        let labels = || {
+            vec![
+                ("pool", pool.to_owned()),
+                ("backend", backend.address.to_string()),
+            ]
+        };
+        let with = |name: &'static str, value: &str| {
+            let mut labels = labels();
+            labels.push((name, value.to_owned()));
+            labels
+        };
+        for state in State::ALL.map(State::label) {
+            gauge(
+                &self.backend_state,
+                with("state", state),
+                (state == backend.state).into(),
+            );
+        }
+        seconds(
+            &self.backend_state_age,
+            labels(),
+            millis(backend.state_age_ms),
+        );
+        counter(&self.backend_transitions, labels(), backend.transitions);
+        for (outcome, count) in &backend.probes {
+            counter(&self.backend_probes, with("outcome", outcome), *count);
+        }
+        if let Some(probe) = &backend.last_probe {
+            seconds(
+                &self.backend_probe_duration,
+                labels(),
+                micros(probe.latency_us),
+            );
+            if let Some(rtt) = probe.rtt_us {
+                seconds(&self.backend_probe_rtt, labels(), micros(rtt));
+            }
+        }
+        if let Some(certificate) = &backend.certificate {
+            let expiry = certificate.not_after as f64;
+            seconds(&self.backend_certificate_expiry, labels(), expiry);
+        }
+        if let Some(evidence) = &backend.evidence {
+            gauge(
+                &self.backend_suspect,
+                labels(),
+                (evidence.suspect_ms > 0).into(),
+            );
+            gauge(&self.backend_active_connections, labels(), evidence.active);
+            counter(&self.backend_connections, labels(), evidence.established);
+        }
+    }
+
+    fn fill_listener(&self, listener: &Listener) {
+        let Listener {
+            address,
+            state,
+            active,
+            relayed,
+            loops,
+            failed,
+            over_limit,
+        } = listener;
+        let labels = vec![("address", address.to_string())];
+        gauge(
+            &self.listener_up,
+            labels.clone(),
+            (*state == ListenerState::Listening).into(),
+        );
+        gauge(&self.listener_active_connections, labels.clone(), *active);
+        let results = [
+            ("relayed", relayed),
+            ("loop", loops),
+            ("failed", failed),
+            ("over_limit", over_limit),
+        ];
+        for (name, count) in results {
+            let mut labels = labels.clone();
+            labels.extend(result(name));
+            counter(&self.listener_connections, labels, *count);
+        }
+    }
+}
+
+fn result(name: &str) -> Labels {
+    vec![("result", name.to_owned())]
+}
+
+fn gauge(family: &Gauges, labels: impl Into<Labels>, value: u64) {
+    family
+        .get_or_create(&labels.into())
+        .set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+fn counter(family: &Counters, labels: impl Into<Labels>, value: u64) {
+    family.get_or_create(&labels.into()).inc_by(value);
+}
+
+fn seconds(family: &Seconds, labels: impl Into<Labels>, value: f64) {
+    family.get_or_create(&labels.into()).set(value);
+}
+
+fn millis(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
+
+fn micros(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::example;
+
+    #[test]
+    fn every_series_of_the_example_is_as_expected() {
+        let text = render(&example::status()).expect("text");
+        let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        lines.sort_unstable();
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics/example.txt");
+        let lines = lines.join("\n") + "\n";
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(file, &lines).expect("writable");
+        }
+        assert_eq!(lines, std::fs::read_to_string(file).expect("readable"));
+    }
+
+    #[test]
+    fn a_backend_is_in_exactly_one_state() {
+        let text = render(&example::status()).expect("text");
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("nllb_backend_state{"));
+        let (on, off): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.ends_with(" 1"));
+        assert_eq!((on.len(), off.len()), (2, 2 * (State::ALL.len() - 1)));
+    }
+}
