@@ -101,8 +101,8 @@ impl From<IpAddr> for Addr {
             IpAddr::V6(v6) => v6.octets(),
         };
         let mut words = [0; 4];
-        for (word, bytes) in words.iter_mut().zip(octets.as_chunks::<4>().0) {
-            *word = u32::from_ne_bytes(*bytes);
+        for (word, bytes) in words.iter_mut().zip(octets.chunks_exact(4)) {
+            *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
         Self { words }
     }
@@ -150,7 +150,6 @@ impl Port {
     /// The word to store in `bpf_sock_addr::user_port`.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_lossless, reason = "u32::from is not const")]
     pub const fn word(self) -> u32 {
         self.0 as u32
     }

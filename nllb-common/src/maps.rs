@@ -145,11 +145,7 @@ pub const NO_HOME: u16 = u16::MAX;
 
 const _: () = assert!(MAX_BACKENDS < NO_HOME as u32 && MAX_POOLS <= u16::MAX as u32);
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_lossless,
-    reason = "bit fields, in const"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "bit fields, in const")]
 impl Frontend {
     /// The word in the map: bits 0..16 id, 16..32 pool, 32..48 home, 48..64 flags.
     #[must_use]
@@ -296,11 +292,7 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict(u64);
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_lossless,
-    reason = "bit fields, in const"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "bit fields, in const")]
 impl Verdict {
     /// A verdict on the backend that has `epoch`.
     #[must_use]

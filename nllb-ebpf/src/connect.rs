@@ -163,7 +163,4 @@ fn remember(ctx: &Connect, netns: u64, frontend: &Frontend, slot: &Slot, self_te
     if !ctx.store_record(record) {
         maps::count(Counter::StorageFailed);
     }
-    if !self_test {
-        maps::note_netns(netns);
-    }
 }

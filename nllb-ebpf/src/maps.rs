@@ -71,29 +71,24 @@ pub(crate) fn pool(pool: u32) -> Option<&'static PoolSet> {
     POOLS.get_value(pool, &0)
 }
 
-/// Flags of a network namespace; 0 for one without translated connections.
+/// Flags of a network namespace, which is made known by asking, so that its connections can be
+/// found later.
 #[inline(always)]
 pub(crate) fn netns_flags(cookie: u64) -> u64 {
-    // SAFETY: the entry stays allocated while the program runs; one aligned word is read.
-    NETNS.get_ptr(cookie).map_or(0, |netns| unsafe {
-        ptr::read_volatile(&raw const (*netns).flags)
-    })
-}
-
-/// Makes the network namespace known, so that its connections can be found later.
-#[inline(always)]
-pub(crate) fn note_netns(cookie: u64) {
-    if NETNS.get_ptr(cookie).is_none() {
-        // Full: the connection is not counted for its namespace, nothing else.
-        let _full = NETNS.insert(
-            cookie,
-            Netns {
-                active: 0,
-                flags: 0,
-            },
-            u64::from(BPF_NOEXIST),
-        );
+    if let Some(netns) = NETNS.get_ptr(cookie) {
+        // SAFETY: the entry stays allocated while the program runs; one aligned word is read.
+        return unsafe { ptr::read_volatile(&raw const (*netns).flags) };
     }
+    // Full: the connections of this namespace are not counted, nothing else.
+    let _full = NETNS.insert(
+        cookie,
+        Netns {
+            active: 0,
+            flags: 0,
+        },
+        u64::from(BPF_NOEXIST),
+    );
+    0
 }
 
 /// Adds `delta` (1 or -1) to the connections of a network namespace.

@@ -82,7 +82,9 @@ pub enum CgroupChoice {
 #[derive(Debug, Error)]
 pub enum AttachError {
     /// No cgroup2 hierarchy is mounted.
-    #[error("no cgroup2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified")]
+    #[error(
+        "no cgroup2 hierarchy is mounted; mount one: mount -t cgroup2 none /sys/fs/cgroup/unified"
+    )]
     NoCgroup2,
     /// The cgroup could not be opened.
     #[error("cgroup {path}: {source}")]
@@ -94,7 +96,9 @@ pub enum AttachError {
         source: io::Error,
     },
     /// Somebody attached a program that excludes all others.
-    #[error("cgroup {cgroup}: {hook} is taken by {owner}, attached so that it excludes all others; detach it (bpftool cgroup detach) or attach it with the multi flag")]
+    #[error(
+        "cgroup {cgroup}: {hook} is taken by {owner}, attached so that it excludes all others; detach it (bpftool cgroup detach) or attach it with the multi flag"
+    )]
     Exclusive {
         /// The cgroup where it sits.
         cgroup: PathBuf,
@@ -134,8 +138,14 @@ impl Cgroup {
             CgroupChoice::Path(path) => vec![(path.clone(), cgroup_mount_of(path))],
             CgroupChoice::Auto => {
                 let mut mounts = cgroup2_mounts("/proc/self/mountinfo", Path::new("/"));
-                mounts.extend(cgroup2_mounts("/proc/1/mountinfo", Path::new("/proc/1/root")));
-                mounts.into_iter().map(|mount| (mount.clone(), mount)).collect()
+                mounts.extend(cgroup2_mounts(
+                    "/proc/1/mountinfo",
+                    Path::new("/proc/1/root"),
+                ));
+                mounts
+                    .into_iter()
+                    .map(|mount| (mount.clone(), mount))
+                    .collect()
             }
         };
         let mut found = None;
@@ -143,7 +153,13 @@ impl Cgroup {
             let opened = File::open(&path).and_then(|dir| Ok((dir.metadata()?.ino(), dir)));
             match opened {
                 Ok((id, dir)) => {
-                    let cgroup = Self { path, mount, id, dir, choice: choice.clone() };
+                    let cgroup = Self {
+                        path,
+                        mount,
+                        id,
+                        dir,
+                        choice: choice.clone(),
+                    };
                     if cgroup.is_root() || matches!(choice, CgroupChoice::Path(_)) {
                         return Ok(cgroup);
                     }
@@ -175,9 +191,16 @@ impl Cgroup {
         if let CgroupChoice::Path(path) = &self.choice {
             return vec![("configured cgroup".to_owned(), path.clone())];
         }
-        let mut watched: Vec<_> = self.cgroup_of("1").map(|path| ("pid 1".to_owned(), path)).into_iter().collect();
+        let mut watched: Vec<_> = self
+            .cgroup_of("1")
+            .map(|path| ("pid 1".to_owned(), path))
+            .into_iter()
+            .collect();
         for (pid, command) in kubelets() {
-            watched.extend(self.cgroup_of(&pid).map(|path| (format!("{command} ({pid})"), path)));
+            watched.extend(
+                self.cgroup_of(&pid)
+                    .map(|path| (format!("{command} ({pid})"), path)),
+            );
         }
         watched
     }
@@ -191,7 +214,9 @@ impl Cgroup {
 }
 
 fn kubelets() -> Vec<(String, String)> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().into_string().ok())
@@ -199,7 +224,9 @@ fn kubelets() -> Vec<(String, String)> {
         .filter_map(|pid| {
             let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let command = command.trim_end().to_owned();
-            KUBELETS.contains(&command.as_str()).then_some((pid, command))
+            KUBELETS
+                .contains(&command.as_str())
+                .then_some((pid, command))
         })
         .collect()
 }
@@ -216,7 +243,8 @@ fn cgroup2_mounts(mountinfo: &str, prefix: &Path) -> Vec<PathBuf> {
 fn parse_mountinfo(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| {
         let (mount, rest) = line.split_once(" - ")?;
-        rest.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?
+        rest.starts_with("cgroup2 ")
+            .then(|| mount.split(' ').nth(4))?
     })
 }
 
@@ -270,8 +298,11 @@ impl Attachment {
         cgroup: Cgroup,
         directory: &Path,
     ) -> Result<Self, AttachError> {
-        let mut attachment =
-            Self { cgroup, directory: directory.to_owned(), links: Vec::new() };
+        let mut attachment = Self {
+            cgroup,
+            directory: directory.to_owned(),
+            links: Vec::new(),
+        };
         attachment.repair(programs)?;
         Ok(attachment)
     }
@@ -312,7 +343,11 @@ impl Attachment {
             .into_iter()
             .map(|(whose, path)| {
                 let missing = self.missing(&path);
-                Watched { whose, path, missing }
+                Watched {
+                    whose,
+                    path,
+                    missing,
+                }
             })
             .collect();
         Coverage { hooks, watched }
@@ -321,10 +356,16 @@ impl Attachment {
     fn check_link(&self, link: &AttachedLink) -> Result<(), String> {
         let info = sys::link_info(&link.link).map_err(|error| error.to_string())?;
         if info.cgroup != self.cgroup.id {
-            return Err(format!("attached to cgroup {} instead of {}", info.cgroup, self.cgroup.id));
+            return Err(format!(
+                "attached to cgroup {} instead of {}",
+                info.cgroup, self.cgroup.id
+            ));
         }
         if info.program != link.program {
-            return Err(format!("runs program {} instead of {}", info.program, link.program));
+            return Err(format!(
+                "runs program {} instead of {}",
+                info.program, link.program
+            ));
         }
         if !link.hook.pin(&self.directory).exists() {
             return Err("its pin is gone".to_owned());
@@ -363,7 +404,10 @@ impl Coverage {
     pub fn complete(&self) -> bool {
         self.hooks.iter().all(|(_, _, state)| state.is_ok())
             && self.watched.iter().all(|watched| {
-                watched.missing.as_ref().map_or(true, |missing| missing.is_empty())
+                watched
+                    .missing
+                    .as_ref()
+                    .map_or(true, |missing| missing.is_empty())
             })
     }
 }
@@ -386,13 +430,23 @@ fn attach(
 ) -> Result<AttachedLink, AttachError> {
     let Loaded { hook, fd, id } = *program;
     let pin = hook.pin(directory);
-    let failed =
-        |verb| move |source| AttachError::Kernel { verb, hook: hook.label(), source };
+    let failed = |verb| {
+        move |source| AttachError::Kernel {
+            verb,
+            hook: hook.label(),
+            source,
+        }
+    };
     if let Ok(link) = sys::open_pin(&pin) {
         let same = sys::link_info(&link).is_ok_and(|info| info.cgroup == cgroup.id);
         if same {
             sys::link_update(&link, fd).map_err(failed("replace the program of"))?;
-            return Ok(AttachedLink { hook, link, program: id, origin: Origin::Adopted });
+            return Ok(AttachedLink {
+                hook,
+                link,
+                program: id,
+                origin: Origin::Adopted,
+            });
         }
     }
     let link = sys::link_create(fd, &cgroup.dir, hook.attach_type()).map_err(|source| {
@@ -406,7 +460,12 @@ fn attach(
         _ => {}
     }
     sys::pin(&link, &pin).map_err(failed("pin the link of"))?;
-    Ok(AttachedLink { hook, link, program: id, origin: Origin::New })
+    Ok(AttachedLink {
+        hook,
+        link,
+        program: id,
+        origin: Origin::New,
+    })
 }
 
 /// On EPERM, finds the program on the cgroup or above it that excludes all others.
@@ -414,16 +473,22 @@ fn exclusive_owner(cgroup: &Cgroup, hook: Hook, error: &io::Error) -> Option<Att
     if error.raw_os_error() != Some(libc::EPERM) {
         return None;
     }
-    cgroup.path.ancestors().take_while(|path| path.starts_with(&cgroup.mount)).find_map(|path| {
-        let dir = File::open(path).ok()?;
-        let attached = sys::query(dir.as_fd(), hook.attach_type(), false).ok()?;
-        let &[first, ..] = attached.programs.as_slice() else { return None };
-        (attached.flags == 0).then(|| AttachError::Exclusive {
-            cgroup: path.to_owned(),
-            hook: hook.label(),
-            owner: describe(first),
+    cgroup
+        .path
+        .ancestors()
+        .take_while(|path| path.starts_with(&cgroup.mount))
+        .find_map(|path| {
+            let dir = File::open(path).ok()?;
+            let attached = sys::query(dir.as_fd(), hook.attach_type(), false).ok()?;
+            let &[first, ..] = attached.programs.as_slice() else {
+                return None;
+            };
+            (attached.flags == 0).then(|| AttachError::Exclusive {
+                cgroup: path.to_owned(),
+                hook: hook.label(),
+                owner: describe(first),
+            })
         })
-    })
 }
 
 fn describe(program: u32) -> String {
@@ -448,13 +513,18 @@ mod tests {
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 42 31 0:39 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
 ";
-        assert_eq!(parse_mountinfo(text).collect::<Vec<_>>(), ["/sys/fs/cgroup/unified"]);
+        assert_eq!(
+            parse_mountinfo(text).collect::<Vec<_>>(),
+            ["/sys/fs/cgroup/unified"]
+        );
     }
 
     #[test]
     fn a_cgroup_that_is_not_there_is_named() {
         let choice = CgroupChoice::Path("/sys/fs/cgroup/no/such".into());
-        let error = Cgroup::find(&choice).expect_err("no such cgroup").to_string();
+        let error = Cgroup::find(&choice)
+            .expect_err("no such cgroup")
+            .to_string();
         assert!(error.contains("/sys/fs/cgroup/no/such"), "{error}");
     }
 }

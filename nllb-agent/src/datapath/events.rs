@@ -6,10 +6,19 @@ use aya_log::EbpfLogger;
 use nllb_common::Event;
 use nllb_common::maps::names;
 use std::io;
+use std::os::fd::AsRawFd;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::DatapathError;
 use super::maps;
+
+/// Waits for a ring buffer to have something.
+fn watch<T: AsRawFd>(ring: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: aya's ring buffer and logger own the descriptor they give out, keep it open as long as
+    // they live and never give out another one; the `AsyncFd` owns them.
+    unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(io::Error::from)
+}
 
 /// The event ring buffer.
 pub struct Events {
@@ -19,7 +28,9 @@ pub struct Events {
 impl Events {
     pub(super) fn take(bpf: &mut Ebpf) -> Result<Self, DatapathError> {
         let ring = maps::take(bpf, names::EVENTS)?;
-        Ok(Self { ring: AsyncFd::new(ring).map_err(DatapathError::Events)? })
+        Ok(Self {
+            ring: watch(ring).map_err(DatapathError::Events)?,
+        })
     }
 
     /// The next event. Safe to cancel: an event is taken only when it is returned.
@@ -50,7 +61,9 @@ impl Log {
     /// `None` when the object holds no diagnostics.
     pub(super) fn take(bpf: &mut Ebpf) -> Option<Self> {
         let logger = EbpfLogger::init(bpf).ok()?;
-        Some(Self { logger: AsyncFd::new(logger).ok()? })
+        Some(Self {
+            logger: watch(logger).ok()?,
+        })
     }
 
     /// Passes on what comes, until the ring buffer can no longer be watched.

@@ -18,8 +18,7 @@ use thiserror::Error;
 use super::attach::Hook;
 
 /// The object built from `nllb-ebpf`.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
 
 /// `BPF_FS_MAGIC`, what `statfs` says of a BPF file system.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -71,9 +70,13 @@ pub struct Features {
 impl Features {
     /// Asks the kernel.
     fn probe() -> Self {
-        let set_retval =
-            is_helper_supported(ProgramType::CgroupSockAddr, bpf_func_id::BPF_FUNC_set_retval);
-        Self { set_retval: set_retval.unwrap_or(false) }
+        let set_retval = is_helper_supported(
+            ProgramType::CgroupSockAddr,
+            bpf_func_id::BPF_FUNC_set_retval,
+        );
+        Self {
+            set_retval: set_retval.unwrap_or(false),
+        }
     }
 }
 
@@ -92,6 +95,8 @@ pub enum BpfLogLevel {
     Info = 3,
     /// Every decision.
     Debug = 4,
+    /// As debug; the programs have nothing finer.
+    Trace = 5,
 }
 
 /// The pin directory of this ABI version below `bpffs`.
@@ -101,7 +106,10 @@ pub fn pin_directory(bpffs: &Path) -> PathBuf {
 }
 
 /// Loads maps and programs; maps pinned in `directory` are taken over.
-pub(super) fn load(directory: &Path, log_level: BpfLogLevel) -> Result<(Ebpf, Features), LoadError> {
+pub(super) fn load(
+    directory: &Path,
+    log_level: BpfLogLevel,
+) -> Result<(Ebpf, Features), LoadError> {
     make_directory(directory)?;
     let features = Features::probe();
     let log_level = log_level as u8;
@@ -114,10 +122,14 @@ pub(super) fn load(directory: &Path, log_level: BpfLogLevel) -> Result<(Ebpf, Fe
     for map in names::ALL {
         loader.map_pin_path(map, directory.join(map));
     }
-    let mut bpf = loader.load(OBJECT).map_err(|error| match permission(&error) {
-        true => LoadError::NotPermitted,
-        false => LoadError::Object { reason: causes(&error) },
-    })?;
+    let mut bpf = loader
+        .load(OBJECT)
+        .map_err(|error| match permission(&error) {
+            true => LoadError::NotPermitted,
+            false => LoadError::Object {
+                reason: causes(&error),
+            },
+        })?;
     for hook in Hook::ALL {
         load_program(&mut bpf, hook)?;
     }
@@ -127,8 +139,13 @@ pub(super) fn load(directory: &Path, log_level: BpfLogLevel) -> Result<(Ebpf, Fe
 
 fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
     let name = hook.program();
-    let refused = |reason: String| LoadError::Program { program: name, reason };
-    let program = bpf.program_mut(name).ok_or_else(|| refused("not in the object".to_owned()))?;
+    let refused = |reason: String| LoadError::Program {
+        program: name,
+        reason,
+    };
+    let program = bpf
+        .program_mut(name)
+        .ok_or_else(|| refused("not in the object".to_owned()))?;
     let loaded = match hook {
         Hook::Connect4 | Hook::Connect6 => {
             <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load)
@@ -144,13 +161,25 @@ fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
 /// Creates the pin directory, readable by root alone.
 fn make_directory(directory: &Path) -> Result<(), LoadError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let failed = |source| LoadError::Directory { path: directory.to_owned(), source };
-    let existing = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let failed = |source| LoadError::Directory {
+        path: directory.to_owned(),
+        source,
+    };
+    let existing = directory
+        .ancestors()
+        .find(|path| path.is_dir())
+        .unwrap_or(Path::new("/"));
     let fs = rustix::fs::statfs(existing).map_err(|errno| failed(errno.into()))?;
     if fs.f_type != BPF_FS_MAGIC {
-        return Err(LoadError::NoBpffs { path: directory.to_owned() });
+        return Err(LoadError::NoBpffs {
+            path: directory.to_owned(),
+        });
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(failed)
 }
 
 fn permission(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! The trait speaks the contract of `nllb-common` only; which entry goes where is decided elsewhere.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -98,7 +99,9 @@ pub struct KernelMaps {
 
 /// Takes a map out of the loaded object as the type it must have.
 pub(super) fn take<M: TryFrom<Map>>(bpf: &mut Ebpf, map: &'static str) -> Result<M, MapsError> {
-    bpf.take_map(map).and_then(|found| M::try_from(found).ok()).ok_or(MapsError::Mismatch { map })
+    bpf.take_map(map)
+        .and_then(|found| M::try_from(found).ok())
+        .ok_or(MapsError::Mismatch { map })
 }
 
 impl KernelMaps {
@@ -118,9 +121,17 @@ impl KernelMaps {
 
 /// Names map and verb in a kernel error.
 fn kernel(map: &'static str, verb: &'static str) -> impl Fn(MapError) -> MapsError {
-    move |source| MapsError::Kernel { map, verb, source: Box::new(source) }
+    move |source| MapsError::Kernel {
+        map,
+        verb,
+        source: Box::new(source),
+    }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these two carry an errno"
+)]
 fn errno(error: &MapError) -> Option<i32> {
     match error {
         MapError::SyscallError(error) => error.io_error.raw_os_error(),
@@ -147,7 +158,9 @@ impl Maps for KernelMaps {
                 Err(MapError::KeyNotFound) => continue,
                 Err(error) => return Err(kernel(names::POOLS, "look up a pool")(error)),
             };
-            let set = inner.get(&0, 0).map_err(kernel(names::POOLS, "read a pool"))?;
+            let set = inner
+                .get(&0, 0)
+                .map_err(kernel(names::POOLS, "read a pool"))?;
             if set.len > 0 {
                 pools.push((pool, set));
             }
@@ -167,12 +180,15 @@ impl Maps for KernelMaps {
     }
 
     fn set_frontend(&mut self, key: FrontendKey, frontend: Frontend) -> Result<(), MapsError> {
-        self.frontends.insert(key, frontend.word(), 0).map_err(|error| match errno(&error) {
-            Some(libc::E2BIG | libc::ENOSPC) => {
-                MapsError::Full { map: names::FRONTENDS, limit: MAX_FRONTENDS }
-            }
-            _ => kernel(names::FRONTENDS, "write a frontend")(error),
-        })
+        self.frontends
+            .insert(key, frontend.word(), 0)
+            .map_err(|error| match errno(&error) {
+                Some(libc::E2BIG | libc::ENOSPC) => MapsError::Full {
+                    map: names::FRONTENDS,
+                    limit: MAX_FRONTENDS,
+                },
+                _ => kernel(names::FRONTENDS, "write a frontend")(error),
+            })
     }
 
     fn remove_frontend(&mut self, key: FrontendKey) -> Result<(), MapsError> {
@@ -189,12 +205,19 @@ impl Maps for KernelMaps {
 
     fn set_pool(&mut self, pool: u32, set: &PoolSet) -> Result<(), MapsError> {
         if pool >= MAX_POOLS {
-            return Err(MapsError::Full { map: names::POOLS, limit: MAX_POOLS });
+            return Err(MapsError::Full {
+                map: names::POOLS,
+                limit: MAX_POOLS,
+            });
         }
         let mut inner = Array::<MapData, PoolSet>::create(1, 0)
             .map_err(kernel(names::POOLS, "create the map of a pool"))?;
-        inner.set(0, set, 0).map_err(kernel(names::POOLS, "fill a pool"))?;
-        self.pools.set(pool, &inner, 0).map_err(kernel(names::POOLS, "swap a pool"))
+        inner
+            .set(0, set, 0)
+            .map_err(kernel(names::POOLS, "fill a pool"))?;
+        self.pools
+            .set(pool, &inner, 0)
+            .map_err(kernel(names::POOLS, "swap a pool"))
     }
 
     fn set_verdict(&mut self, backend: u32, verdict: Verdict) -> Result<(), MapsError> {
@@ -204,7 +227,9 @@ impl Maps for KernelMaps {
     }
 
     fn evidence(&self, backend: u32) -> Result<Evidence, MapsError> {
-        self.evidence.get(&backend, 0).map_err(kernel(names::EVIDENCE, "read evidence"))
+        self.evidence
+            .get(&backend, 0)
+            .map_err(kernel(names::EVIDENCE, "read evidence"))
     }
 
     fn reset_evidence(&mut self, backend: u32, epoch: u32) -> Result<(), MapsError> {
@@ -227,11 +252,15 @@ impl Maps for KernelMaps {
     }
 
     fn control(&self) -> Result<Control, MapsError> {
-        self.control.get(&0, 0).map_err(kernel(names::CONTROL, "read the lease"))
+        self.control
+            .get(&0, 0)
+            .map_err(kernel(names::CONTROL, "read the lease"))
     }
 
     fn set_control(&mut self, control: Control) -> Result<(), MapsError> {
-        self.control.set(0, control, 0).map_err(kernel(names::CONTROL, "write the lease"))
+        self.control
+            .set(0, control, 0)
+            .map_err(kernel(names::CONTROL, "write the lease"))
     }
 
     fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
@@ -244,12 +273,12 @@ impl Maps for KernelMaps {
 
 /// Records of single sockets, reached by their file descriptor.
 #[derive(Debug)]
-pub struct Sockets(SkStorage<MapData, SocketRecord>);
+pub struct Sockets(RefCell<SkStorage<MapData, SocketRecord>>);
 
 impl Sockets {
     /// Takes the map out of the loaded object.
     pub(super) fn take(bpf: &mut Ebpf) -> Result<Self, MapsError> {
-        take(bpf, names::SOCKS).map(Self)
+        take(bpf, names::SOCKS).map(|map| Self(RefCell::new(map)))
     }
 
     /// Opens the pinned map of a running data path.
@@ -258,29 +287,30 @@ impl Sockets {
         Map::from_map_data(data)
             .ok()
             .and_then(|map| SkStorage::try_from(map).ok())
-            .map(Self)
+            .map(|map| Self(RefCell::new(map)))
             .ok_or(MapsError::Mismatch { map: names::SOCKS })
     }
 
     /// Marks a socket as a probe of `backend`: never translated. To be called before `connect`.
-    pub fn bypass(
-        &mut self,
-        socket: &impl AsRawFd,
-        backend: u32,
-        epoch: u32,
-    ) -> Result<(), MapsError> {
+    ///
+    /// # Errors
+    /// When the kernel has no memory for it; such a socket must not dial.
+    pub fn bypass(&self, socket: &impl AsRawFd, backend: u32, epoch: u32) -> Result<(), MapsError> {
         let record = SocketRecord {
             backend,
             epoch,
             flags: socket_flags::BYPASS,
             ..SocketRecord::default()
         };
-        self.0.insert(socket, record, 0).map_err(kernel(names::SOCKS, "exempt a probe"))
+        self.0
+            .borrow_mut()
+            .insert(socket, record, 0)
+            .map_err(kernel(names::SOCKS, "exempt a probe"))
     }
 
     /// The record of a socket; `None` for one that was not translated.
     pub fn record(&self, socket: &impl AsRawFd) -> Result<Option<SocketRecord>, MapsError> {
-        match self.0.get(socket, 0) {
+        match self.0.borrow().get(socket, 0) {
             Ok(record) => Ok(Some(record)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),

@@ -37,9 +37,18 @@ pub(super) enum AttachType {
 unsafe fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<libc::c_long> {
     // SAFETY: the caller vouches for the attribute; the kernel reads and writes only its size.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<A>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<A>(),
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Takes ownership of a file descriptor that a command has just returned.
@@ -89,8 +98,12 @@ pub(super) fn link_update(link: impl AsFd, program: impl AsFd) -> io::Result<()>
         flags: u32,
         old_prog_fd: u32,
     }
-    let mut attr =
-        Attr { link_fd: raw(link), new_prog_fd: raw(program), flags: 0, old_prog_fd: 0 };
+    let mut attr = Attr {
+        link_fd: raw(link),
+        new_prog_fd: raw(program),
+        flags: 0,
+        old_prog_fd: 0,
+    };
     // SAFETY: the layout of BPF_LINK_UPDATE.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_| ())
 }
@@ -105,8 +118,11 @@ struct ObjAttr {
 /// Pins an object so that it outlives this process.
 pub(super) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
-    let mut attr =
-        ObjAttr { pathname: path.as_ptr() as u64, bpf_fd: raw(object), file_flags: 0 };
+    let mut attr = ObjAttr {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: raw(object),
+        file_flags: 0,
+    };
     // SAFETY: the layout of BPF_OBJ_PIN; `path` lives until the call returns.
     unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(|_| ())
 }
@@ -114,7 +130,11 @@ pub(super) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
 /// Opens a pinned object.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
-    let mut attr = ObjAttr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let mut attr = ObjAttr {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
     // SAFETY: the layout of BPF_OBJ_GET; `path` lives until the call returns.
     unsafe { bpf(BPF_OBJ_GET, &mut attr) }.map(owned)
 }
@@ -166,7 +186,10 @@ pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     // SAFETY: initialised above; volatile because the kernel wrote behind the compiler's back.
     let info = unsafe { std::ptr::read_volatile(&raw const info) };
-    Ok(LinkInfo { program: info.prog_id, cgroup: info.cgroup_id })
+    Ok(LinkInfo {
+        program: info.prog_id,
+        cgroup: info.cgroup_id,
+    })
 }
 
 /// Programs on a cgroup.
@@ -208,7 +231,10 @@ pub(super) fn query(
     // SAFETY: the layout of BPF_PROG_QUERY; `ids` is writable for `prog_cnt` words.
     unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
     ids.truncate(attr.prog_cnt as usize);
-    Ok(Attached { programs: ids, flags: attr.attach_flags })
+    Ok(Attached {
+        programs: ids,
+        flags: attr.attach_flags,
+    })
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.
@@ -226,7 +252,10 @@ pub(super) fn hz() -> u32 {
 type ClockCall = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int;
 
 fn clock(id: libc::clockid_t, call: ClockCall) -> (u64, u64) {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: both calls fill the timespec they are given; these clocks exist since Linux 2.6.32.
     unsafe { call(id, &raw mut time) };
     (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs())

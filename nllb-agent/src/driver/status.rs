@@ -1,0 +1,317 @@
+//! Makes the status document out of what the core, the maps and the attachment know.
+//!
+//! Every view is taken apart field by field, so that a new field cannot be forgotten here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use nllb_common::ABI_VERSION;
+use nllb_core::{
+    BackendId, BackendView, CertificateFacts, Direction, Eligibility, FrontendBackend,
+    FrontendView, PoolView, ProbeSummary, Run, View,
+};
+
+use super::attachment::Attached;
+use super::{Driver, Reloads};
+use crate::datapath::attach::{Coverage, Watched};
+use crate::datapath::load::Features;
+use crate::datapath::maps::{KernelMaps, Maps as _};
+use crate::datapath::monotonic_ns;
+use crate::status;
+
+impl Driver {
+    /// The status document of this moment.
+    pub(super) fn status(&self) -> status::Status {
+        let now = Instant::now();
+        let View { frontends, pools } = self.machine.view();
+        let counters = self.maps.counters().unwrap_or_default();
+        status::Status {
+            agent: self.agent(now),
+            config: self.config_state(),
+            datapath: datapath(&self.attached, self.sync.error.clone(), now),
+            lease: self.lease(),
+            frontends: frontends
+                .into_iter()
+                .map(|front| frontend(front, &pools))
+                .collect(),
+            pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),
+            listeners: self.relays.status(),
+            counters: counters
+                .into_iter()
+                .map(|(counter, count)| (counter.label().to_owned(), count))
+                .collect(),
+        }
+    }
+
+    fn agent(&self, now: Instant) -> status::Agent {
+        let Features { set_retval } = self.attached.datapath().features();
+        status::Agent {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            abi_version: ABI_VERSION,
+            pid: std::process::id(),
+            uptime_ms: millis(now - self.started),
+            adopted: self.adopted,
+            kernel_features: BTreeMap::from([("set_retval".to_owned(), set_retval)]),
+        }
+    }
+
+    fn config_state(&self) -> status::ConfigState {
+        let Reloads {
+            generation,
+            applied_at,
+            error,
+        } = &self.reloads;
+        status::ConfigState {
+            path: self.file.clone(),
+            generation: *generation,
+            age_ms: millis(applied_at.elapsed()),
+            last_reload_error: error.clone(),
+        }
+    }
+
+    fn lease(&self) -> status::Lease {
+        let until = self
+            .maps
+            .control()
+            .map_or(0, |control| control.lease_until_ns);
+        let remaining = Duration::from_nanos(until.saturating_sub(monotonic_ns()));
+        status::Lease {
+            length_ms: millis(self.config.lease),
+            remaining_ms: millis(remaining),
+        }
+    }
+
+    fn pool(&self, pool: PoolView, now: Instant) -> status::Pool {
+        let PoolView { name, backends } = pool;
+        let backends = backends
+            .into_iter()
+            .map(|view| self.backend(view, now))
+            .collect();
+        status::Pool { name, backends }
+    }
+
+    fn backend(&self, view: BackendView, now: Instant) -> status::Backend {
+        let BackendView {
+            addr,
+            id,
+            epoch,
+            state,
+            since,
+            reason,
+            run,
+            run_needed,
+            transitions,
+            band,
+            weight,
+            last,
+            next_probe,
+            last_evidence: _,
+            certificate,
+        } = view;
+        let probes = self.outcomes.get(&(id, epoch)).into_iter().flatten();
+        status::Backend {
+            address: addr,
+            id: id.0,
+            epoch,
+            state: state.label().to_owned(),
+            state_age_ms: millis(now.saturating_duration_since(since)),
+            reason,
+            band,
+            weight,
+            transitions,
+            run: run
+                .zip(run_needed)
+                .map(|(Run { direction, count }, needed)| status::Run {
+                    direction: match direction {
+                        Direction::Up => "up".to_owned(),
+                        Direction::Down => "down".to_owned(),
+                    },
+                    count,
+                    needed,
+                }),
+            evidence: evidence(&self.maps, id, epoch),
+            last_probe: last.map(|last| last_probe(last, now)),
+            next_probe_ms: next_probe.map(|due| millis(due.saturating_duration_since(now))),
+            probes: probes
+                .map(|(label, count)| ((*label).to_owned(), *count))
+                .collect(),
+            certificate: certificate.map(|facts| certificate_of(&facts)),
+        }
+    }
+}
+
+/// What the kernel saw of a backend; `None` when the maps hold another epoch.
+fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evidence> {
+    let nllb_common::maps::Evidence {
+        suspect_until_ns,
+        last_success_ns,
+        last_event_ns: _,
+        active,
+        established,
+        fail_streak,
+        srtt_us,
+        epoch: held,
+        reserved: _,
+    } = maps.evidence(id.0).ok()?;
+    if held != epoch {
+        return None;
+    }
+    let now = monotonic_ns();
+    let suspect = Duration::from_nanos(suspect_until_ns.saturating_sub(now));
+    let age = Duration::from_nanos(now.saturating_sub(last_success_ns));
+    Some(status::Evidence {
+        suspect_ms: millis(suspect),
+        fail_streak,
+        srtt_us: (srtt_us != 0).then_some(srtt_us),
+        active,
+        established,
+        last_success_age_ms: (last_success_ns != 0).then(|| millis(age)),
+    })
+}
+
+fn datapath(
+    attached: &Attached,
+    sync_error: Option<String>,
+    now: Instant,
+) -> status::DatapathState {
+    let Coverage { hooks, watched } = &attached.coverage;
+    let datapath = attached.datapath();
+    status::DatapathState {
+        directory: datapath.directory().to_owned(),
+        cgroup: datapath.cgroup().path().to_owned(),
+        cgroup_is_root: datapath.cgroup().is_root(),
+        links: hooks
+            .iter()
+            .map(|(hook, program_id, state)| status::Link {
+                hook: hook.label().to_owned(),
+                program_id: *program_id,
+                problem: state.clone().err(),
+            })
+            .collect(),
+        watched: watched.iter().map(watched_of).collect(),
+        self_test: status::SelfTest {
+            age_ms: attached
+                .checked_at
+                .map(|at| millis(now.saturating_duration_since(at))),
+            failures: attached.failures.clone(),
+            runs: attached.runs,
+            failed_runs: attached.failed,
+        },
+        reattached: attached.repaired,
+        sync_error,
+    }
+}
+
+fn watched_of(watched: &Watched) -> status::Watched {
+    let Watched {
+        whose,
+        path,
+        missing,
+    } = watched;
+    let problem = match missing {
+        Ok(missing) if missing.is_empty() => None,
+        Ok(missing) => {
+            let hooks: Vec<_> = missing.iter().map(|hook| hook.label()).collect();
+            Some(format!("not effective there: {}", hooks.join(", ")))
+        }
+        Err(reason) => Some(format!("cannot be asked: {reason}")),
+    };
+    status::Watched {
+        whose: whose.clone(),
+        path: path.clone(),
+        problem,
+    }
+}
+
+fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
+    let FrontendView {
+        name,
+        id,
+        kind,
+        addresses,
+        pool,
+        scope,
+        on_empty,
+        coverage: _,
+        home,
+        backends,
+    } = view;
+    status::Frontend {
+        home: home.and_then(|home| address_of(pools, home)),
+        name,
+        id: u32::from(id),
+        kind: kind.label().to_owned(),
+        addresses,
+        pool,
+        scope: scope.label().to_owned(),
+        on_empty: on_empty.label().to_owned(),
+        backends: backends
+            .into_iter()
+            .map(
+                |FrontendBackend {
+                     id: _,
+                     addr,
+                     eligibility,
+                 }| status::FrontendBackend {
+                    address: addr,
+                    used: eligibility.is_used(),
+                    reason: match &eligibility {
+                        Eligibility::Eligible => None,
+                        Eligibility::Overruled(_) | Eligibility::NotEligible(_) => {
+                            Some(eligibility.to_string())
+                        }
+                    },
+                },
+            )
+            .collect(),
+    }
+}
+
+fn address_of(pools: &[PoolView], id: BackendId) -> Option<SocketAddr> {
+    let mut backends = pools.iter().flat_map(|pool| &pool.backends);
+    backends
+        .find(|backend| backend.id == id)
+        .map(|backend| backend.addr)
+}
+
+fn last_probe(last: ProbeSummary, now: Instant) -> status::LastProbe {
+    let ProbeSummary {
+        at,
+        outcome,
+        rtt,
+        latency,
+    } = last;
+    status::LastProbe {
+        age_ms: millis(now.saturating_duration_since(at)),
+        outcome: outcome.label().to_owned(),
+        text: outcome.to_string(),
+        rtt_us: rtt.map(micros),
+        latency_us: micros(latency),
+    }
+}
+
+fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
+    let CertificateFacts {
+        names,
+        not_before,
+        not_after,
+        issuer,
+        subject,
+    } = facts;
+    status::Certificate {
+        names: names.iter().map(ToString::to_string).collect(),
+        not_before: *not_before,
+        not_after: *not_after,
+        issuer: issuer.clone(),
+        subject: subject.clone(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

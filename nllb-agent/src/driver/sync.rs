@@ -1,0 +1,189 @@
+//! Brings the maps to what the core wants, write by write.
+//!
+//! `actual` is what the maps are known to hold. A write that fails stops the round: everything before
+//! it is in place and everything after it would refer to it, so the maps stay consistent, with the
+//! older state. The next round starts from what was really written.
+
+use std::time::{Duration, Instant};
+
+use nllb_common::maps::{MAX_BACKENDS, PoolSet, Verdict};
+use nllb_core::{Change, Table, diff};
+
+use crate::datapath::maps::{Maps, MapsError};
+
+/// What the maps hold, and how the last round went.
+#[derive(Debug)]
+pub(super) struct Sync {
+    actual: Table,
+    /// How long the last round with writes took.
+    pub(super) last_duration: Option<Duration>,
+    /// Writes so far.
+    pub(super) writes: u64,
+    /// Rounds that a failing write stopped.
+    pub(super) failures: u64,
+    /// Why the maps are not as wanted.
+    pub(super) error: Option<String>,
+}
+
+impl Sync {
+    /// Starts from what the maps hold now.
+    pub(super) fn start(maps: &impl Maps) -> Result<Self, MapsError> {
+        Ok(Self {
+            actual: read(maps)?,
+            last_duration: None,
+            writes: 0,
+            failures: 0,
+            error: None,
+        })
+    }
+
+    /// What the maps hold.
+    pub(super) const fn actual(&self) -> &Table {
+        &self.actual
+    }
+
+    /// Writes what differs from `desired`. `clock` is read before and after.
+    pub(super) fn apply(
+        &mut self,
+        maps: &mut impl Maps,
+        desired: &Table,
+        clock: impl Fn() -> Instant,
+    ) -> Result<(), MapsError> {
+        let changes = diff(&self.actual, desired);
+        if changes.is_empty() {
+            self.error = None;
+            return Ok(());
+        }
+        let started = clock();
+        for change in &changes {
+            if let Err(error) = write(maps, change) {
+                self.failures += 1;
+                self.error = Some(error.to_string());
+                return Err(error);
+            }
+            self.actual.apply(change);
+            self.writes += 1;
+        }
+        self.last_duration = Some(clock() - started);
+        self.error = None;
+        Ok(())
+    }
+
+    /// Reads the maps again and writes what differs: after a failure, or when somebody else may have
+    /// written to them.
+    pub(super) fn resync(
+        &mut self,
+        maps: &mut impl Maps,
+        desired: &Table,
+        clock: impl Fn() -> Instant,
+    ) -> Result<(), MapsError> {
+        self.actual = read(maps)?;
+        self.apply(maps, desired, clock)
+    }
+}
+
+/// What the maps hold.
+fn read(maps: &impl Maps) -> Result<Table, MapsError> {
+    let mut fresh = std::collections::BTreeMap::new();
+    for id in 0..MAX_BACKENDS {
+        let epoch = maps.evidence(id)?.epoch;
+        if epoch != 0 {
+            fresh.insert(id, epoch);
+        }
+    }
+    Ok(Table {
+        frontends: maps.frontends()?.into_iter().collect(),
+        pools: maps.pools()?.into_iter().collect(),
+        verdicts: maps.verdicts()?.into_iter().collect(),
+        fresh,
+    })
+}
+
+fn write(maps: &mut impl Maps, change: &Change) -> Result<(), MapsError> {
+    match change {
+        Change::ResetEvidence { id, epoch } => maps.reset_evidence(id.0, *epoch),
+        Change::SetVerdict { id, verdict } => maps.set_verdict(id.0, *verdict),
+        Change::SetPool { pool, set } => maps.set_pool(*pool, set),
+        Change::SetFrontend { key, frontend } => maps.set_frontend(*key, *frontend),
+        Change::RemoveFrontend { key } => maps.remove_frontend(*key),
+        Change::RemovePool { pool } => maps.set_pool(*pool, &PoolSet::EMPTY),
+        Change::RemoveVerdict { id } => maps.set_verdict(id.0, Verdict::from_word(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::fake::FakeMaps;
+    use nllb_core::{
+        Coverage, FrontendKind, FrontendSettings, HealthSettings, Machine, OnEmpty, PoolSettings,
+        ScopeSetting, Settings,
+    };
+
+    fn table(endpoints: &[&str]) -> Table {
+        let settings = Settings {
+            pools: vec![PoolSettings {
+                name: "apiserver".into(),
+                endpoints: endpoints
+                    .iter()
+                    .map(|e| e.parse().expect("an address"))
+                    .collect(),
+                health: HealthSettings::default(),
+            }],
+            frontends: vec![FrontendSettings {
+                name: "kubernetes".into(),
+                kind: FrontendKind::Vip,
+                addresses: vec!["10.96.0.1:443".parse().expect("an address")],
+                pool: "apiserver".into(),
+                scope: ScopeSetting::All,
+                on_empty: OnEmpty::PassThrough,
+                coverage: Coverage::Trusted,
+            }],
+        };
+        Machine::new(settings, 1, Instant::now())
+            .expect("a table")
+            .table()
+            .clone()
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_wanted_and_a_second_round_writes_nothing() {
+        let mut maps = FakeMaps::default();
+        let mut sync = Sync::start(&maps).expect("empty maps");
+        let desired = table(&["10.0.0.1:6443", "10.0.0.2:6443"]);
+        sync.apply(&mut maps, &desired, Instant::now)
+            .expect("room enough");
+        assert_eq!(read(&maps).expect("readable"), desired);
+        let writes = sync.writes;
+        sync.apply(&mut maps, &desired, Instant::now)
+            .expect("nothing to do");
+        assert_eq!(sync.writes, writes);
+    }
+
+    #[test]
+    fn a_failing_write_keeps_the_older_state_and_the_next_round_goes_on_from_there() {
+        let before = table(&["10.0.0.1:6443"]);
+        let after = table(&["10.0.0.1:6443", "10.0.0.2:6443", "10.0.0.3:6443"]);
+        let all = diff(&before, &after).len();
+        for writes in 0..all {
+            let mut maps = FakeMaps::default();
+            let mut sync = Sync::start(&maps).expect("empty maps");
+            sync.apply(&mut maps, &before, Instant::now)
+                .expect("room enough");
+            maps.fail_after(writes);
+            let error = sync
+                .apply(&mut maps, &after, Instant::now)
+                .expect_err("no room");
+            assert!(error.to_string().contains("is full: it holds"), "{error}");
+            assert_eq!(&read(&maps).expect("readable"), sync.actual());
+            // Whatever stopped it, every frontend leads to a pool that is there.
+            for frontend in sync.actual().frontends.values() {
+                assert!(sync.actual().pools.contains_key(&u32::from(frontend.pool)));
+            }
+            maps.heal();
+            sync.resync(&mut maps, &after, Instant::now)
+                .expect("room again");
+            assert_eq!(read(&maps).expect("readable"), after);
+        }
+    }
+}
