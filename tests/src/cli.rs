@@ -1,5 +1,6 @@
 //! The sub-commands of `nllb-lab`. Each enters its place before it does anything else.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,6 +44,13 @@ enum Command {
     },
     /// Connect as told on standard input.
     Client,
+    /// Run `nllb` with these arguments.
+    #[command(disable_help_flag = true)]
+    Agent {
+        /// The arguments of `nllb`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Delay a host's frames.
     Relay {
         /// The host's port on the bridge.
@@ -60,7 +68,7 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("nllb-lab: {error:#}");
             ExitCode::FAILURE
@@ -68,32 +76,30 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<ExitCode> {
     let Cli { place, command } = cli;
     place.enter()?;
     match command {
-        Command::Up {
-            control_planes,
-            nodes,
-            pods,
-        } => {
-            let lab = Lab::builder()
-                .control_planes(control_planes)
-                .nodes(nodes)
-                .pods(pods);
+        Command::Up { control_planes, nodes, pods } => {
+            let lab = Lab::builder().control_planes(control_planes).nodes(nodes).pods(pods);
             let lab = lab.build()?;
             println!("{}", lab.name());
             std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
-            Ok(())
         }
-        Command::Apiserver { config } => apiserver::run(&config),
-        Command::Client => client::run(),
-        Command::Relay { port, micros } => fault::relay::run(&port, Duration::from_micros(micros)),
+        Command::Apiserver { config } => apiserver::run(&config)?,
+        Command::Client => client::run()?,
+        Command::Agent { args } => {
+            let program = OsString::from("nllb");
+            return Ok(nllb_agent::cli::run_from([program].into_iter().chain(args)));
+        }
+        Command::Relay { port, micros } => {
+            fault::relay::run(&port, Duration::from_micros(micros))?;
+        }
         Command::Clean => {
             for name in lab::clean()? {
                 println!("removed {name}");
             }
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -148,7 +148,7 @@ pub fn available() -> Result<()> {
 pub fn available_or_say() -> bool {
     let Err(error) = available() else { return true };
     // Not by eprintln, which the test harness would swallow.
-    let line = format!("skipped, no lab here: {error:#}\n");
+    let line = format!("skipped: no lab here: {error:#}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
     false
 }

@@ -5,8 +5,10 @@
 //! every API server a process of its own (so that it can be killed or stopped), every node a
 //! network namespace and a cgroup. Dropping the lab removes all of it, also after a panic.
 //!
-//! [`lab`] builds it, [`fault`] breaks it, [`client`] connects from inside it.
+//! [`lab`] builds it, [`fault`] breaks it, [`client`] connects from inside it, [`agent`] runs the
+//! product on one of its nodes.
 
+pub mod agent;
 pub mod apiserver;
 pub mod bpffs;
 pub mod cgroup;
@@ -16,10 +18,13 @@ pub mod fault;
 pub mod lab;
 pub mod netns;
 pub mod pki;
+pub mod pins;
 pub mod place;
 pub mod process;
 mod sys;
+pub mod wait;
 
+pub use agent::{Agent, Configuration};
 pub use client::Client;
 pub use client::protocol::{Ask, Connect, Http, Outcome, Stage, Storm, StormReport, Udp};
 pub use lab::Lab;

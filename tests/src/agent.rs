@@ -1,0 +1,245 @@
+//! The agent on a node of a lab: a process in the node's network namespace and cgroup, attached to
+//! that cgroup only, with pins in the node's directory. Dropping it removes its data path.
+
+mod admin;
+mod configuration;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use nllb_agent::status::{Backend, Status};
+
+use crate::lab::{Lab, TOKEN};
+use crate::place::Place;
+use crate::process::{Process, command};
+use crate::wait::wait_until;
+use configuration::Files;
+
+pub use configuration::{Configuration, NodeAddresses};
+
+/// An agent, running or not.
+pub struct Agent {
+    process: Option<Process>,
+    place: Place,
+    cgroup: PathBuf,
+    bpffs: PathBuf,
+    directory: PathBuf,
+}
+
+impl Agent {
+    /// Starts an agent on the first node of a lab and waits until it is ready.
+    pub fn start(lab: &Lab, configuration: &Configuration) -> Result<Self> {
+        let mut agent = Self::prepare(lab, 0)?;
+        agent.configure(configuration)?;
+        agent.restart()?;
+        Ok(agent)
+    }
+
+    /// An agent that is not running yet, and has no configuration.
+    pub fn prepare(lab: &Lab, node: usize) -> Result<Self> {
+        let directory = lab.directory().join(format!("agent{node}"));
+        fs::create_dir_all(&directory).context("cannot create the agent's directory")?;
+        fs::write(directory.join("ca.pem"), lab.authority().pem())?;
+        fs::write(directory.join("token"), TOKEN)?;
+        let node = lab.node(node);
+        Ok(Self {
+            process: None,
+            place: node.place(),
+            cgroup: node.cgroup().to_owned(),
+            bpffs: node.bpffs().to_owned(),
+            directory,
+        })
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.directory.join("config.yaml")
+    }
+
+    /// Its admin socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("admin.sock")
+    }
+
+    /// The directory of its pins.
+    #[must_use]
+    pub fn pins(&self) -> PathBuf {
+        nllb_agent::datapath::pin_directory(&self.bpffs)
+    }
+
+    /// The directory above it, the one in the configuration.
+    #[must_use]
+    pub fn bpffs(&self) -> &Path {
+        &self.bpffs
+    }
+
+    /// All it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// The text of a configuration, with this agent's paths.
+    #[must_use]
+    pub fn text(&self, configuration: &Configuration) -> String {
+        configuration.text(&Files {
+            authority: &self.directory.join("ca.pem"),
+            token: &self.directory.join("token"),
+            socket: &self.socket(),
+            bpffs: &self.bpffs,
+            cgroup: &self.cgroup,
+        })
+    }
+
+    /// Writes the configuration file.
+    pub fn configure(&self, configuration: &Configuration) -> Result<()> {
+        self.write(&self.text(configuration))
+    }
+
+    /// Writes any text as the configuration file, in one step as an editor does.
+    pub fn write(&self, text: &str) -> Result<()> {
+        let new = self.directory.join("config.new");
+        fs::write(&new, text)?;
+        fs::rename(new, self.file()).context("cannot write the configuration")
+    }
+
+    /// Starts it and waits until it is ready and every server has been probed.
+    pub fn restart(&mut self) -> Result<Status> {
+        self.spawn()?;
+        self.await_status("a ready agent", |status| {
+            status.obstacles().is_empty()
+                && status.backends().all(|(_, backend)| backend.last_probe.is_some())
+        })
+    }
+
+    /// Starts its process and does not wait.
+    pub fn spawn(&mut self) -> Result<()> {
+        let args = [
+            "agent".into(),
+            "run".into(),
+            "--config".into(),
+            self.file().into(),
+            "--log-level".into(),
+            "debug".into(),
+        ];
+        let log = self.directory.join("log");
+        self.process = Some(Process::spawn(&self.place, &args, Some(&log))?);
+        Ok(())
+    }
+
+    /// Runs another `nllb` on the same node to its end.
+    pub fn nllb(&self, args: &[OsString]) -> Result<Output> {
+        let args: Vec<_> = ["agent".into()].into_iter().chain(args.iter().cloned()).collect();
+        command(&self.place, &args)?.output().context("cannot run nllb")
+    }
+
+    /// The status document.
+    pub fn status(&self) -> Result<Status> {
+        admin::status(&self.socket())
+    }
+
+    /// Waits until the status document is as wanted.
+    pub fn await_status(&mut self, what: &str, good: impl Fn(&Status) -> bool) -> Result<Status> {
+        let mut last = None;
+        let found = wait_until(what, || {
+            self.ensure_running()?;
+            // Until it listens there is none; a bug there shows when the time is over.
+            let Ok(status) = self.status() else {
+                return Ok(None);
+            };
+            if good(&status) {
+                return Ok(Some(status));
+            }
+            last = Some(status);
+            Ok(None)
+        });
+        found.with_context(|| format!("last status: {last:#?}\nlog:\n{}", self.log()))
+    }
+
+    /// Waits until the verdict on a server is this one.
+    pub fn await_state(&mut self, server: std::net::SocketAddr, state: &str) -> Result<Status> {
+        self.await_status(&format!("{server} {state}"), |status| {
+            backend(status, server).is_some_and(|backend| backend.state == state)
+        })
+    }
+
+    /// Its process id; none when it does not run.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill(&mut self) -> Result<()> {
+        self.process()?.kill()?;
+        self.process = None;
+        Ok(())
+    }
+
+    /// Tells it to stop (SIGTERM) and waits for its end.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.process()?.signal(Signal::SIGTERM)?;
+        self.await_end()
+    }
+
+    /// Waits for its end.
+    pub fn await_end(&mut self) -> Result<ExitStatus> {
+        let status = self.process()?.wait()?;
+        self.process = None;
+        Ok(status)
+    }
+
+    /// Tells it to read its configuration again (SIGHUP).
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.process()?.signal(Signal::SIGHUP)
+    }
+
+    /// Gives it another configuration and waits until that is in force.
+    pub fn reload(&mut self, configuration: &Configuration) -> Result<Status> {
+        let before = self.status()?.config.generation;
+        self.configure(configuration)?;
+        self.hang_up()?;
+        self.await_status("a reload", |status| status.config.generation > before)
+    }
+
+    /// Removes its data path; gives what was removed.
+    pub fn uninstall(&self) -> Result<Vec<PathBuf>> {
+        Ok(nllb_agent::datapath::uninstall(&self.bpffs)?)
+    }
+
+    fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("the agent does not run")
+    }
+
+    fn ensure_running(&mut self) -> Result<()> {
+        if !self.process()?.is_running() {
+            let status = self.process()?.wait()?;
+            bail!("the agent has ended: {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // First the process, which would repair what is removed.
+        self.process = None;
+        if let Err(error) = self.uninstall() {
+            eprintln!("lab: {error:#}");
+        }
+    }
+}
+
+/// What a status document says of a server.
+#[must_use]
+pub fn backend(status: &Status, server: std::net::SocketAddr) -> Option<&Backend> {
+    let mut backends = status.backends();
+    let found = backends.find(|(_, backend)| backend.address == server)?;
+    Some(found.1)
+}
