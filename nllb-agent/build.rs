@@ -23,19 +23,12 @@ fn build() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let cargo = env::var_os("CARGO").ok_or("CARGO is not set")?;
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for path in [
-        "nllb-ebpf",
-        "nllb-common",
-        "xtask/src/toolchain.rs",
-        "xtask/src/toolchain",
-    ] {
+    for path in ["nllb-ebpf", "nllb-common", "xtask/src/toolchain.rs", "xtask/src/toolchain"] {
         println!("cargo:rerun-if-changed={}", workspace.join(path).display());
     }
     let toolchain = toolchain::find().map_err(|missing| missing.to_string())?;
     let target_dir = out.join("bpf");
-    let status = toolchain
-        .command(&cargo, &workspace, &target_dir)
-        .status()?;
+    let status = toolchain.command(&cargo, &workspace, &target_dir).status()?;
     if !status.success() {
         return Err(format!("building nllb-ebpf failed: {status}").into());
     }

@@ -102,14 +102,9 @@ impl Listener {
             fs::set_permissions(path, Permissions::from_mode(0o600))?;
             Ok(listener)
         };
-        let listener = bind().map_err(|source| AdminError::Bind {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-        })
+        let listener =
+            bind().map_err(|source| AdminError::Bind { path: path.to_owned(), source })?;
+        Ok(Self { listener, path: path.to_owned() })
     }
 
     /// Answers until it is dropped.
@@ -153,10 +148,7 @@ async fn route(request: Request<Incoming>, source: StatusSource) -> Answer {
 
 async fn status_document(source: &StatusSource) -> Answer {
     let Some(status) = serve::status(source).await else {
-        return serve::text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the agent is busy or stopping",
-        );
+        return serve::text(StatusCode::SERVICE_UNAVAILABLE, "the agent is busy or stopping");
     };
     match serde_json::to_string(&status) {
         Ok(json) => serve::answer(StatusCode::OK, "application/json", json),
@@ -191,10 +183,7 @@ fn make_directory(path: &Path) -> Result<(), AdminError> {
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .map_err(|source| AdminError::Directory {
-            path: directory.to_owned(),
-            source,
-        })
+        .map_err(|source| AdminError::Directory { path: directory.to_owned(), source })
 }
 
 /// Removes a socket that nobody listens on.

@@ -17,10 +17,8 @@ use std::process::ExitCode;
 /// Node-local load balancer for the Kubernetes control plane.
 #[derive(Debug, Parser)]
 #[command(name = "nllb", version, propagate_version = true)]
-#[command(
-    after_help = "Exit codes: 0 ok, 1 unexpected, 2 configuration, 3 data path \
-    (kernel, privileges, attachment), 4 agent not reachable."
-)]
+#[command(after_help = "Exit codes: 0 ok, 1 unexpected, 2 configuration, 3 data path \
+    (kernel, privileges, attachment), 4 agent not reachable.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -121,11 +119,9 @@ where
 
 fn dispatch(command: Command, out: &mut dyn io::Write) -> Result<(), Failure> {
     match command {
-        Command::Run(RunArgs {
-            config,
-            log_level,
-            log_format,
-        }) => run::run(&config, &log_level, log_format),
+        Command::Run(RunArgs { config, log_level, log_format }) => {
+            run::run(&config, &log_level, log_format)
+        }
         Command::CheckConfig { file } => check_config::run(&file, out),
         Command::Status(StatusArgs { output, socket }) => status::run(&socket, output, out),
         Command::Uninstall(UninstallArgs { config, bpffs }) => uninstall::run(config, bpffs, out),
@@ -134,10 +130,7 @@ fn dispatch(command: Command, out: &mut dyn io::Write) -> Result<(), Failure> {
 
 /// Help and version are answers; everything else is a wrong command line.
 fn usage<'a>(error: &clap::Error, out: &'a mut dyn io::Write, err: &'a mut dyn io::Write) -> Exit {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "only two kinds are not mistakes"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only two kinds are not mistakes")]
     let (stream, exit) = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => (out, Exit::Success),
         _ => (err, Exit::Configuration),
@@ -156,20 +149,14 @@ struct Failure {
 
 impl Failure {
     fn new(exit: Exit, error: &dyn std::fmt::Display) -> Self {
-        Self {
-            exit,
-            line: error.to_string(),
-        }
+        Self { exit, line: error.to_string() }
     }
 }
 
 impl From<io::Error> for Failure {
     /// The only I/O of the commands themselves is their output.
     fn from(error: io::Error) -> Self {
-        Self {
-            exit: Exit::Unexpected,
-            line: format!("cannot write the output: {error}"),
-        }
+        Self { exit: Exit::Unexpected, line: format!("cannot write the output: {error}") }
     }
 }
 

@@ -105,12 +105,7 @@ impl Config {
             problem: Box::new(problem),
         };
         let raw: RawConfig = yaml::parse(text).map_err(|error| {
-            let YamlError {
-                line,
-                column,
-                key,
-                problem,
-            } = error;
+            let YamlError { line, column, key, problem } = error;
             located(Place { line, column, key }.fault(problem.into()))
         })?;
         Self::check(raw, discover).map_err(located)
@@ -129,20 +124,12 @@ impl Config {
             self_test_interval,
         } = raw;
         let document = Place::default();
-        supported(
-            document.required("apiVersion", API_VERSION, api_version)?,
-            API_VERSION,
-        )?;
+        supported(document.required("apiVersion", API_VERSION, api_version)?, API_VERSION)?;
         supported(document.required("kind", KIND, kind)?, KIND)?;
 
-        let pools = filled(
-            document.required("pools", "a list with one pool", pools)?,
-            "pool",
-        )?;
-        let checked: Vec<(At<String>, Pool)> = pools
-            .into_iter()
-            .map(|raw| pool::check(raw, discover))
-            .collect::<Result<_, _>>()?;
+        let pools = filled(document.required("pools", "a list with one pool", pools)?, "pool")?;
+        let checked: Vec<(At<String>, Pool)> =
+            pools.into_iter().map(|raw| pool::check(raw, discover)).collect::<Result<_, _>>()?;
         crossref::unique_names(checked.iter().map(|(name, _)| name))?;
         let pools: Vec<Pool> = checked.into_iter().map(|(_, pool)| pool).collect();
 
@@ -150,10 +137,8 @@ impl Config {
             document.required("frontends", "a list with one frontend", frontends)?,
             "frontend",
         )?;
-        let drafts: Vec<frontend::Draft> = frontends
-            .into_iter()
-            .map(frontend::Draft::try_from)
-            .collect::<Result<_, _>>()?;
+        let drafts: Vec<frontend::Draft> =
+            frontends.into_iter().map(frontend::Draft::try_from).collect::<Result<_, _>>()?;
         crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;
         let frontends = crossref::frontends(drafts, &pools)?;
 
@@ -180,9 +165,7 @@ impl Config {
 
     /// The files whose change asks for a reload, besides the configuration file itself.
     pub fn sources(&self) -> impl Iterator<Item = &PathBuf> {
-        self.pools
-            .iter()
-            .filter_map(|pool| pool.kubeconfig.as_ref())
+        self.pools.iter().filter_map(|pool| pool.kubeconfig.as_ref())
     }
 }
 

@@ -94,44 +94,21 @@ impl Datapath {
     /// # Errors
     /// When the kernel or the host's set-up does not allow it; nothing new is attached then.
     pub fn open(settings: &Settings) -> Result<Opened, DatapathError> {
-        let Settings {
-            bpffs,
-            cgroup,
-            log_level,
-        } = settings;
+        let Settings { bpffs, cgroup, log_level } = settings;
         let cgroup = Cgroup::find(cgroup)?;
         let directory = pin_directory(bpffs);
         let (mut bpf, features) = load::load(&directory, *log_level)?;
         let mut maps = KernelMaps::take(&mut bpf)?;
         let sockets = Sockets::take(&mut bpf)?;
         let events = events::Events::take(&mut bpf)?;
-        let log = (*log_level > BpfLogLevel::Off)
-            .then(|| events::Log::take(&mut bpf))
-            .flatten();
+        let log = (*log_level > BpfLogLevel::Off).then(|| events::Log::take(&mut bpf)).flatten();
         let hz = sys::hz();
         let host_netns = maps.control()?.host_netns;
-        maps.set_control(Control {
-            host_netns,
-            ..Control::new(hz)
-        })?;
+        maps.set_control(Control { host_netns, ..Control::new(hz) })?;
         let attachment = Attachment::establish(&programs(&bpf)?, cgroup, &directory)?;
         let adopted = attachment.adopted();
-        let datapath = Self {
-            bpf,
-            directory,
-            features,
-            attachment,
-            host_netns,
-            hz,
-        };
-        Ok(Opened {
-            datapath,
-            maps,
-            sockets,
-            events,
-            log,
-            adopted,
-        })
+        let datapath = Self { bpf, directory, features, attachment, host_netns, hz };
+        Ok(Opened { datapath, maps, sockets, events, log, adopted })
     }
 
     /// Asks the kernel whether the programs are where they should be.
@@ -203,20 +180,14 @@ fn programs(bpf: &Ebpf) -> Result<Vec<Loaded<'_>>, AttachError> {
             let program = bpf
                 .program(hook.program())
                 .ok_or_else(|| failed("it is not in the object".to_owned()))?;
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "the object has only these two"
-            )]
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the object has only these two")]
             let fd = match program {
                 Program::CgroupSockAddr(program) => program.fd(),
                 Program::SockOps(program) => program.fd(),
                 _ => return Err(failed("it has another type".to_owned())),
             };
             let fd = fd.map_err(|error| failed(error.to_string()))?.as_fd();
-            let id = program
-                .info()
-                .map_err(|error| failed(error.to_string()))?
-                .id();
+            let id = program.info().map_err(|error| failed(error.to_string()))?.id();
             Ok(Loaded { hook, fd, id })
         })
         .collect()

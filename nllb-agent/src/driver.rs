@@ -14,43 +14,43 @@
 //! The kernel programs need none of them: when the agent ends, they go on.
 
 mod attachment;
+mod config;
+mod load;
+mod probes;
 mod shutdown;
 mod status;
 mod sync;
 
-use std::collections::{BTreeMap, HashMap};
 use std::future;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nllb_common::EventKind;
-use nllb_core::{
-    BackendId, Command, EvidenceFact, FrontendKind, Machine, Outcome, ProbeReport, TableError,
-};
+use nllb_core::{Command, EvidenceFact, Machine, TableError};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::task::{self, JoinError, JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::admin;
-use crate::config::{self, Config, ConfigError};
-use crate::datapath::attach::CgroupChoice;
-use crate::datapath::load::BpfLogLevel;
+use crate::config::Config;
 use crate::datapath::maps::{KernelMaps, Maps as _, Sockets};
-use crate::datapath::{self, Datapath, DatapathError, Opened, events};
-use crate::http;
-use crate::probe::Prober;
+use crate::datapath::{Datapath, DatapathError, Opened, events};
+use crate::metrics::http;
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::status::StatusRequest;
 
 use self::attachment::Attached;
+use self::config::Reloads;
+use self::probes::Probes;
 use self::shutdown::Stop;
 use self::sync::Sync;
+
+pub use self::load::load;
 
 /// Status requests that wait: each is answered at once, so more than a few means a stuck driver, and
 /// then those who ask should wait in their socket instead of here.
@@ -104,9 +104,6 @@ pub fn run(file: &Path, config: Config) -> Result<(), RunError> {
     })
 }
 
-/// The result of a probe, with what it was of.
-type Probed = (BackendId, u32, ProbeReport);
-
 /// The agent's state.
 struct Driver {
     file: PathBuf,
@@ -116,25 +113,11 @@ struct Driver {
     sync: Sync,
     attached: Attached,
     sockets: Rc<Sockets>,
-    probers: Vec<Rc<Prober>>,
-    probes: JoinSet<ProbeReport>,
-    probing: HashMap<task::Id, (BackendId, u32)>,
-    /// Probes so far, by backend and outcome.
-    outcomes: HashMap<(BackendId, u32), BTreeMap<&'static str, u64>>,
+    probes: Probes,
     relays: Relays,
     reloads: Reloads,
     started: Instant,
     adopted: bool,
-}
-
-/// How the configuration got where it is.
-#[derive(Debug)]
-struct Reloads {
-    /// Counts the configurations applied.
-    generation: u64,
-    applied_at: Instant,
-    /// Why the last one was refused.
-    error: Option<String>,
 }
 
 /// Where events come from.
@@ -151,7 +134,7 @@ impl Driver {
     /// Sets everything up: the data path first, so that connects are served while the rest starts.
     async fn start(file: &Path, config: Config) -> Result<(Self, Inputs), RunError> {
         let stop = Stop::new().map_err(setup("wait for signals"))?;
-        let settings = datapath_settings(&config);
+        let settings = config::datapath_settings(&config);
         // Before the data path is touched, so that a second agent changes nothing.
         let admin =
             admin::Listener::bind(&config.admin.socket).map_err(setup("open the admin socket"))?;
@@ -161,19 +144,10 @@ impl Driver {
             .map_err(setup(&format!("watch {}", file.display())))?;
 
         let now = Instant::now();
-        let mut machine =
-            Machine::new(config.settings(), seed(), now).map_err(|source| RunError::Table {
-                file: file.to_owned(),
-                source,
-            })?;
-        let Opened {
-            datapath,
-            mut maps,
-            sockets,
-            events,
-            log,
-            adopted,
-        } = Datapath::open(&settings)?;
+        let mut machine = Machine::new(config.settings(), seed(), now)
+            .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
+        let Opened { datapath, mut maps, sockets, events, log, adopted } =
+            Datapath::open(&settings)?;
         let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
         machine.adopt_table(sync.actual());
         if let Err(error) = sync.apply(&mut maps, machine.table(), Instant::now) {
@@ -197,72 +171,51 @@ impl Driver {
         }
         let mut driver = Self {
             file: file.to_owned(),
-            probers: probers(&config),
+            probes: Probes::new(config::probers(&config), Rc::clone(&sockets)),
             config,
             machine,
             maps,
             sync,
             attached,
             sockets,
-            probes: JoinSet::new(),
-            probing: HashMap::new(),
-            outcomes: HashMap::new(),
             relays: Relays::default(),
-            reloads: Reloads {
-                generation: 1,
-                applied_at: now,
-                error: None,
-            },
+            reloads: Reloads { generation: 1, applied_at: now, error: None },
             started: now,
             adopted,
         };
         driver.renew_lease();
-        driver.relays.set(loopback_addresses(&driver.config));
+        driver.relays.set(config::loopback_addresses(&driver.config));
         info!(
             adopted,
             cgroup = %driver.attached.datapath().cgroup().path().display(),
             frontends = driver.config.frontends.len(),
             "data path in place"
         );
-        Ok((
-            driver,
-            Inputs {
-                events,
-                status,
-                reload,
-                stop,
-                _servers: servers,
-            },
-        ))
+        Ok((driver, Inputs { events, status, reload, stop, _servers: servers }))
     }
 
     /// Takes events one at a time until a signal ends it.
     async fn serve(mut self, inputs: Inputs) {
-        let Inputs {
-            mut events,
-            mut status,
-            mut reload,
-            mut stop,
-            _servers,
-        } = inputs;
+        let Inputs { mut events, mut status, mut reload, mut stop, _servers } = inputs;
         let mut lease = ticker(self.config.lease / RENEWALS);
         let mut self_test = ticker(self.config.self_test_interval);
         let mut tests = JoinSet::new();
+        let mut loads = JoinSet::new();
+        let mut hears = true;
         self.perform();
         loop {
             let due = self.machine.poll_timeout();
             tokio::select! {
                 // What clients feel comes first.
                 biased;
-                Some(probed) = next_probe(&mut self.probes, &mut self.probing) => {
-                    self.take_report(probed);
+                ((id, epoch), report) = self.probes.next() => {
+                    self.machine.handle_probe(id, epoch, report, Instant::now());
                 }
-                event = events.next() => match event {
+                event = events.next(), if hears => match event {
                     Ok(event) => self.hear(event),
                     Err(error) => {
-                        // Probes still find everything, only later.
-                        error!(%error, "no more events from the kernel");
-                        break;
+                        error!(%error, "no more events from the kernel; probes go on without");
+                        hears = false;
                     }
                 },
                 () = at(due) => self.machine.handle_timeout(Instant::now()),
@@ -277,7 +230,11 @@ impl Driver {
                 }
                 Some(request) = status.recv() => request.answer(self.status()),
                 () = reload.next() => {
-                    if self.reload() {
+                    let file = self.file.clone();
+                    loads.spawn_blocking(move || load(&file));
+                }
+                Some(Ok(loaded)) = loads.join_next() => {
+                    if self.take_config(loaded) {
                         reload.set_sources(self.config.sources());
                         lease = ticker(self.config.lease / RENEWALS);
                         self_test = ticker(self.config.self_test_interval);
@@ -297,19 +254,10 @@ impl Driver {
         while let Some(command) = self.machine.next_command() {
             match command {
                 Command::Apply => self.apply(),
-                Command::Probe {
-                    id,
-                    epoch,
-                    addr,
-                    pool,
-                } => self.probe(id, epoch, addr, pool),
-                Command::Transition {
-                    id,
-                    addr,
-                    from,
-                    to,
-                    reason,
-                } => {
+                Command::Probe { id, epoch, addr, pool } => {
+                    self.probes.start((id, epoch), addr, pool);
+                }
+                Command::Transition { id, addr, from, to, reason } => {
                     info!(
                         backend = %addr,
                         %id,
@@ -323,33 +271,12 @@ impl Driver {
         }
     }
 
+    /// Brings the maps to the machine's table.
     fn apply(&mut self) {
-        match self
-            .sync
-            .apply(&mut self.maps, self.machine.table(), Instant::now)
-        {
+        match self.sync.apply(&mut self.maps, self.machine.table(), Instant::now) {
             Ok(()) => debug!(duration = ?self.sync.last_duration, "maps written"),
             Err(error) => error!(%error, "cannot write the maps; the older state stays"),
         }
-    }
-
-    fn probe(&mut self, id: BackendId, epoch: u32, addr: SocketAddr, pool: usize) {
-        let Some(prober) = self.probers.get(pool).cloned() else {
-            return;
-        };
-        let sockets = Rc::clone(&self.sockets);
-        let handle = self.probes.spawn_local(async move {
-            prober
-                .probe(addr, |socket| Ok(sockets.bypass(&socket, id.0, epoch)?))
-                .await
-        });
-        self.probing.insert(handle.id(), (id, epoch));
-    }
-
-    fn take_report(&mut self, (id, epoch, report): Probed) {
-        let counts = self.outcomes.entry((id, epoch)).or_default();
-        *counts.entry(report.outcome.label()).or_default() += 1;
-        self.machine.handle_probe(id, epoch, report, Instant::now());
     }
 
     fn hear(&mut self, event: nllb_common::Event) {
@@ -357,11 +284,7 @@ impl Driver {
             return;
         };
         debug!(backend = event.backend, ?kind, "evidence");
-        let fact = EvidenceFact {
-            backend: event.backend,
-            epoch: event.epoch,
-            kind,
-        };
+        let fact = EvidenceFact { backend: event.backend, epoch: event.epoch, kind };
         self.machine.handle_evidence(fact, Instant::now());
     }
 
@@ -377,139 +300,6 @@ impl Driver {
                 debug!(%error, "the maps are still not as wanted");
             }
         }
-    }
-
-    /// Reads the configuration again; says whether a new one is in force. A bad one changes nothing.
-    fn reload(&mut self) -> bool {
-        match self.try_reload() {
-            Ok(false) => {
-                self.reloads.error = None;
-                false
-            }
-            Ok(true) => {
-                let Reloads {
-                    generation,
-                    applied_at,
-                    error,
-                } = &mut self.reloads;
-                *generation += 1;
-                *applied_at = Instant::now();
-                *error = None;
-                info!(generation, "new configuration in force");
-                true
-            }
-            Err(reason) => {
-                warn!(%reason, "configuration refused; the old one stays");
-                self.reloads.error = Some(reason);
-                false
-            }
-        }
-    }
-
-    fn try_reload(&mut self) -> Result<bool, String> {
-        let config = Config::load(&self.file).map_err(|error: ConfigError| error.to_string())?;
-        if config == self.config {
-            // Files that it names may have changed; probers read those by themselves.
-            return Ok(false);
-        }
-        if let Some(key) = fixed_key(&self.config, &config) {
-            return Err(format!(
-                "{}: {key} cannot be changed while the agent runs; restart it",
-                self.file.display()
-            ));
-        }
-        self.machine
-            .handle_settings(config.settings(), Instant::now())
-            .map_err(|error| format!("{}: {error}", self.file.display()))?;
-        self.probers = probers(&config);
-        self.config = config;
-        self.relays.set(loopback_addresses(&self.config));
-        Ok(true)
-    }
-}
-
-/// Where sockets that cannot be translated are served by a relay.
-fn loopback_addresses(config: &Config) -> impl Iterator<Item = SocketAddr> {
-    let loopback = |frontend: &&config::Frontend| frontend.kind == FrontendKind::Loopback;
-    config
-        .frontends
-        .iter()
-        .filter(loopback)
-        .flat_map(|frontend| frontend.addresses.clone())
-}
-
-/// The key that differs and takes effect only at a start.
-fn fixed_key(old: &Config, new: &Config) -> Option<&'static str> {
-    if old.datapath != new.datapath {
-        Some("datapath")
-    } else if old.admin != new.admin {
-        Some("admin")
-    } else if old.http != new.http {
-        Some("http")
-    } else {
-        None
-    }
-}
-
-fn probers(config: &Config) -> Vec<Rc<Prober>> {
-    config
-        .pools
-        .iter()
-        .map(|pool| Rc::new(Prober::new(pool.check.clone())))
-        .collect()
-}
-
-fn datapath_settings(config: &Config) -> datapath::Settings {
-    let config::Datapath {
-        bpffs,
-        cgroup,
-        log_level,
-    } = config.datapath.clone();
-    datapath::Settings {
-        bpffs,
-        cgroup: match cgroup {
-            config::Cgroup::Auto => CgroupChoice::Auto,
-            config::Cgroup::Path(path) => CgroupChoice::Path(path),
-        },
-        log_level: match log_level {
-            config::LogLevel::Off => BpfLogLevel::Off,
-            config::LogLevel::Error => BpfLogLevel::Error,
-            config::LogLevel::Warn => BpfLogLevel::Warn,
-            config::LogLevel::Info => BpfLogLevel::Info,
-            config::LogLevel::Debug => BpfLogLevel::Debug,
-            config::LogLevel::Trace => BpfLogLevel::Trace,
-        },
-    }
-}
-
-/// The next probe that ended; never, while none is under way.
-async fn next_probe(
-    probes: &mut JoinSet<ProbeReport>,
-    probing: &mut HashMap<task::Id, (BackendId, u32)>,
-) -> Option<Probed> {
-    let joined = match probes.join_next_with_id().await {
-        Some(joined) => joined,
-        None => return future::pending().await,
-    };
-    let (task, report) = match joined {
-        Ok((task, report)) => (task, report),
-        Err(error) => (error.id(), lost(&error)),
-    };
-    let (id, epoch) = probing.remove(&task)?;
-    Some((id, epoch, report))
-}
-
-/// The report of a probe that died: the machine waits for one.
-fn lost(error: &JoinError) -> ProbeReport {
-    error!(%error, "a probe died");
-    ProbeReport {
-        outcome: Outcome::Local {
-            reason: error.to_string(),
-        },
-        rtt: None,
-        latency: Duration::ZERO,
-        certificate: None,
-        unix_time: 0,
     }
 }
 
@@ -530,9 +320,7 @@ fn ticker(period: Duration) -> tokio::time::Interval {
 
 /// Spreads the probes of different nodes, and of one node's successive agents.
 fn seed() -> u32 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     nllb_common::mix(now.subsec_nanos() ^ std::process::id())
 }
 

@@ -11,8 +11,6 @@ pub mod discovery;
 pub mod driver;
 pub mod exit;
 pub mod health_check;
-pub mod http;
-mod load;
 pub mod metrics;
 pub mod probe;
 pub mod relay;

@@ -3,6 +3,8 @@
 //! One source of truth instead of counters kept twice: what a dashboard shows is what `nllb status`
 //! shows. A scrape builds a fresh registry, so a backend that is gone leaves no series behind.
 
+pub mod http;
+
 use crate::status::{Backend, DatapathState, Frontend, Listener, ListenerState, Status};
 use nllb_common::maps::State;
 use prometheus_client::encoding::text::encode;
@@ -104,16 +106,8 @@ impl Metrics {
     }
 
     fn fill(&self, status: &Status) {
-        let Status {
-            agent,
-            config,
-            datapath,
-            lease,
-            frontends,
-            pools: _,
-            listeners,
-            counters,
-        } = status;
+        let Status { agent, config, datapath, lease, frontends, pools: _, listeners, counters } =
+            status;
         let versions = vec![
             ("version", agent.version.clone()),
             ("abi_version", agent.abi_version.to_string()),
@@ -122,54 +116,24 @@ impl Metrics {
         seconds(&self.agent_uptime, Vec::new(), millis(agent.uptime_ms));
         gauge(&self.config_generation, Vec::new(), config.generation);
         let successful = config.last_reload_error.is_none();
-        gauge(
-            &self.config_reload_successful,
-            Vec::new(),
-            successful.into(),
-        );
-        seconds(
-            &self.lease_remaining,
-            Vec::new(),
-            millis(lease.remaining_ms),
-        );
+        gauge(&self.config_reload_successful, Vec::new(), successful.into());
+        seconds(&self.lease_remaining, Vec::new(), millis(lease.remaining_ms));
         for (outcome, count) in counters {
-            counter(
-                &self.datapath_outcomes,
-                vec![("outcome", outcome.clone())],
-                *count,
-            );
+            counter(&self.datapath_outcomes, vec![("outcome", outcome.clone())], *count);
         }
         self.fill_datapath(datapath);
-        frontends
-            .iter()
-            .for_each(|frontend| self.fill_frontend(frontend));
-        status
-            .backends()
-            .for_each(|(pool, backend)| self.fill_backend(pool, backend));
-        listeners
-            .iter()
-            .for_each(|listener| self.fill_listener(listener));
+        frontends.iter().for_each(|frontend| self.fill_frontend(frontend));
+        status.backends().for_each(|(pool, backend)| self.fill_backend(pool, backend));
+        listeners.iter().for_each(|listener| self.fill_listener(listener));
     }
 
     fn fill_datapath(&self, datapath: &DatapathState) {
         for link in &datapath.links {
             let labels = vec![("hook", link.hook.clone())];
-            gauge(
-                &self.datapath_attached,
-                labels,
-                link.problem.is_none().into(),
-            );
+            gauge(&self.datapath_attached, labels, link.problem.is_none().into());
         }
-        gauge(
-            &self.datapath_problems,
-            Vec::new(),
-            datapath.problems().len() as u64,
-        );
-        counter(
-            &self.datapath_reattachments,
-            Vec::new(),
-            datapath.reattached,
-        );
+        gauge(&self.datapath_problems, Vec::new(), datapath.problems().len() as u64);
+        counter(&self.datapath_reattachments, Vec::new(), datapath.reattached);
         let test = &datapath.self_test;
         let passed = test.runs.saturating_sub(test.failed_runs);
         counter(&self.self_tests, result("passed"), passed);
@@ -177,59 +141,32 @@ impl Metrics {
     }
 
     fn fill_frontend(&self, frontend: &Frontend) {
-        let used = frontend
-            .backends
-            .iter()
-            .filter(|backend| backend.used)
-            .count();
+        let used = frontend.backends.iter().filter(|backend| backend.used).count();
         for address in &frontend.addresses {
-            let labels = vec![
-                ("frontend", frontend.name.clone()),
-                ("address", address.to_string()),
-            ];
-            gauge(
-                &self.frontend_backends,
-                labels.clone(),
-                frontend.backends.len() as u64,
-            );
+            let labels =
+                vec![("frontend", frontend.name.clone()), ("address", address.to_string())];
+            gauge(&self.frontend_backends, labels.clone(), frontend.backends.len() as u64);
             gauge(&self.frontend_backends_used, labels, used as u64);
         }
     }
 
     fn fill_backend(&self, pool: &str, backend: &Backend) {
-        let labels = || {
-            vec![
-                ("pool", pool.to_owned()),
-                ("backend", backend.address.to_string()),
-            ]
-        };
+        let labels = || vec![("pool", pool.to_owned()), ("backend", backend.address.to_string())];
         let with = |name: &'static str, value: &str| {
             let mut labels = labels();
             labels.push((name, value.to_owned()));
             labels
         };
         for state in State::ALL.map(State::label) {
-            gauge(
-                &self.backend_state,
-                with("state", state),
-                (state == backend.state).into(),
-            );
+            gauge(&self.backend_state, with("state", state), (state == backend.state).into());
         }
-        seconds(
-            &self.backend_state_age,
-            labels(),
-            millis(backend.state_age_ms),
-        );
+        seconds(&self.backend_state_age, labels(), millis(backend.state_age_ms));
         counter(&self.backend_transitions, labels(), backend.transitions);
         for (outcome, count) in &backend.probes {
             counter(&self.backend_probes, with("outcome", outcome), *count);
         }
         if let Some(probe) = &backend.last_probe {
-            seconds(
-                &self.backend_probe_duration,
-                labels(),
-                micros(probe.latency_us),
-            );
+            seconds(&self.backend_probe_duration, labels(), micros(probe.latency_us));
             if let Some(rtt) = probe.rtt_us {
                 seconds(&self.backend_probe_rtt, labels(), micros(rtt));
             }
@@ -239,39 +176,19 @@ impl Metrics {
             seconds(&self.backend_certificate_expiry, labels(), expiry);
         }
         if let Some(evidence) = &backend.evidence {
-            gauge(
-                &self.backend_suspect,
-                labels(),
-                (evidence.suspect_ms > 0).into(),
-            );
+            gauge(&self.backend_suspect, labels(), (evidence.suspect_ms > 0).into());
             gauge(&self.backend_active_connections, labels(), evidence.active);
             counter(&self.backend_connections, labels(), evidence.established);
         }
     }
 
     fn fill_listener(&self, listener: &Listener) {
-        let Listener {
-            address,
-            state,
-            active,
-            relayed,
-            loops,
-            failed,
-            over_limit,
-        } = listener;
+        let Listener { address, state, active, relayed, loops, failed, over_limit } = listener;
         let labels = vec![("address", address.to_string())];
-        gauge(
-            &self.listener_up,
-            labels.clone(),
-            (*state == ListenerState::Listening).into(),
-        );
+        gauge(&self.listener_up, labels.clone(), (*state == ListenerState::Listening).into());
         gauge(&self.listener_active_connections, labels.clone(), *active);
-        let results = [
-            ("relayed", relayed),
-            ("loop", loops),
-            ("failed", failed),
-            ("over_limit", over_limit),
-        ];
+        let results =
+            [("relayed", relayed), ("loop", loops), ("failed", failed), ("over_limit", over_limit)];
         for (name, count) in results {
             let mut labels = labels.clone();
             labels.extend(result(name));
@@ -285,9 +202,7 @@ fn result(name: &str) -> Labels {
 }
 
 fn gauge(family: &Gauges, labels: impl Into<Labels>, value: u64) {
-    family
-        .get_or_create(&labels.into())
-        .set(i64::try_from(value).unwrap_or(i64::MAX));
+    family.get_or_create(&labels.into()).set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 fn counter(family: &Counters, labels: impl Into<Labels>, value: u64) {
@@ -327,9 +242,7 @@ mod tests {
     #[test]
     fn a_backend_is_in_exactly_one_state() {
         let text = render(&example::status()).expect("text");
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with("nllb_backend_state{"));
+        let lines = text.lines().filter(|line| line.starts_with("nllb_backend_state{"));
         let (on, off): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.ends_with(" 1"));
         assert_eq!((on.len(), off.len()), (2, 2 * (State::ALL.len() - 1)));
     }

@@ -98,20 +98,9 @@ impl Prober {
     where
         F: FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     {
-        let HealthCheck {
-            path,
-            timeout,
-            credentials,
-        } = &self.check;
-        let keys = self
-            .keyring
-            .current()
-            .map_err(|error| outcome::local(&error))?;
-        let Keys {
-            tls,
-            verifier,
-            token,
-        } = keys.as_ref();
+        let HealthCheck { path, timeout, credentials } = &self.check;
+        let keys = self.keyring.current().map_err(|error| outcome::local(&error))?;
+        let Keys { tls, verifier, token } = keys.as_ref();
         let name = server_name(credentials.server_name.as_deref(), address)?;
 
         let socket = open(address, exempt).map_err(|error| outcome::local(&error))?;
@@ -134,10 +123,10 @@ impl Prober {
             Ok(done) => done.map_err(|error| outcome::of_stream(&error))?,
         };
 
-        let host = credentials.server_name.as_deref().map_or_else(
-            || address.to_string(),
-            |name| format!("{name}:{}", address.port()),
-        );
+        let host = credentials
+            .server_name
+            .as_deref()
+            .map_or_else(|| address.to_string(), |name| format!("{name}:{}", address.port()));
         match timeout_at(deadline, http::get(stream, &host, path, token.as_ref())).await {
             Err(_elapsed) => Err(Outcome::Slow),
             Ok(answer) => answer.map_err(|error| outcome::of_http(error.as_ref())),
@@ -158,11 +147,7 @@ fn open<F>(address: SocketAddr, exempt: F) -> io::Result<Dialer>
 where
     F: FnOnce(BorrowedFd<'_>) -> io::Result<()>,
 {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     exempt(socket.as_fd())?;
@@ -181,9 +166,7 @@ impl Dialer {
 /// Certificates are dated by the wall clock.
 fn unix_time() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

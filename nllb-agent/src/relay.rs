@@ -67,10 +67,7 @@ struct State {
 
 impl Default for Relays {
     fn default() -> Self {
-        Self {
-            running: BTreeMap::new(),
-            places: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
-        }
+        Self { running: BTreeMap::new(), places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
     }
 }
 
@@ -87,16 +84,9 @@ impl Relays {
             let relay = old.remove(&address).unwrap_or_else(|| {
                 let state = Arc::new(State::default());
                 let places = Arc::clone(&self.places);
-                let context = Context {
-                    address,
-                    state: Arc::clone(&state),
-                    places,
-                    dial: dial.clone(),
-                };
-                Relay {
-                    state,
-                    task: tokio::spawn(listen(context)),
-                }
+                let context =
+                    Context { address, state: Arc::clone(&state), places, dial: dial.clone() };
+                Relay { state, task: tokio::spawn(listen(context)) }
             });
             self.running.insert(address, relay);
         }
@@ -105,10 +95,7 @@ impl Relays {
     /// The listeners, for the status document.
     #[must_use]
     pub fn status(&self) -> Vec<Listener> {
-        self.running
-            .iter()
-            .map(|(address, relay)| relay.state.listener(*address))
-            .collect()
+        self.running.iter().map(|(address, relay)| relay.state.listener(*address)).collect()
     }
 }
 
@@ -146,15 +133,7 @@ impl State {
     }
 
     fn listener(&self, address: SocketAddr) -> Listener {
-        let Self {
-            state,
-            active,
-            relayed,
-            loops,
-            failed,
-            over_limit,
-            looped: _,
-        } = self;
+        let Self { state, active, relayed, loops, failed, over_limit, looped: _ } = self;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Listener {
             address,

@@ -57,30 +57,17 @@ impl Reload {
             }
         })
         .map_err(io::Error::other)?;
-        let mut files = Files {
-            watcher,
-            directories: BTreeSet::new(),
-            watched: Vec::new(),
-        };
+        let mut files = Files { watcher, directories: BTreeSet::new(), watched: Vec::new() };
         files.set(file, sources);
         let files = Arc::new(Mutex::new(files));
         let due = Arc::new(Notify::new());
         let task = tokio::spawn(settle(stirred, Arc::clone(&files), Arc::clone(&due)));
-        Ok(Self {
-            hangup,
-            file: file.to_owned(),
-            files,
-            due,
-            task,
-        })
+        Ok(Self { hangup, file: file.to_owned(), files, due, task })
     }
 
     /// Watches these files besides the configuration from now on.
     pub fn set_sources<'a>(&'a self, sources: impl IntoIterator<Item = &'a PathBuf>) {
-        self.files
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set(&self.file, sources);
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).set(&self.file, sources);
     }
 
     /// Waits until the configuration should be read again. May be cancelled without loss.
@@ -111,13 +98,7 @@ type Stamp = Option<(u64, u64, i64, i64, u64)>;
 fn stamp(path: &Path) -> Stamp {
     let metadata = std::fs::metadata(path).ok()?;
     let (changed, nanos) = (metadata.ctime(), metadata.ctime_nsec());
-    Some((
-        metadata.dev(),
-        metadata.ino(),
-        changed,
-        nanos,
-        metadata.size(),
-    ))
+    Some((metadata.dev(), metadata.ino(), changed, nanos, metadata.size()))
 }
 
 /// The files, as they were when last looked at, and the directories where changes show.
@@ -164,13 +145,7 @@ impl Files {
             .flat_map(|(path, _)| [Some(path.clone()), std::fs::canonicalize(path).ok()])
             .flatten()
             .filter_map(|path| path.parent().map(Path::to_owned))
-            .map(|parent| {
-                if parent.as_os_str().is_empty() {
-                    ".".into()
-                } else {
-                    parent
-                }
-            })
+            .map(|parent| if parent.as_os_str().is_empty() { ".".into() } else { parent })
             .collect();
         for gone in self.directories.difference(&wanted) {
             // It may be gone from the file system too, and its watch with it.

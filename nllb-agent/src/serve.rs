@@ -47,10 +47,9 @@ where
 pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(
-        CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static(content_type),
-    );
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
     answer
 }
 
@@ -66,8 +65,5 @@ pub(crate) async fn status(source: &StatusSource) -> Option<Status> {
         source.send(request).await.ok()?;
         answer.await.ok()
     };
-    tokio::time::timeout(STATUS_TIMEOUT, ask)
-        .await
-        .ok()
-        .flatten()
+    tokio::time::timeout(STATUS_TIMEOUT, ask).await.ok().flatten()
 }

@@ -335,9 +335,7 @@ pub enum ListenerState {
 impl Status {
     /// Every backend with the name of its pool.
     pub fn backends(&self) -> impl Iterator<Item = (&str, &Backend)> {
-        self.pools
-            .iter()
-            .flat_map(|pool| pool.backends.iter().map(|b| (pool.name.as_str(), b)))
+        self.pools.iter().flat_map(|pool| pool.backends.iter().map(|b| (pool.name.as_str(), b)))
     }
 
     /// What stands in the way of readiness, one line each; nothing when the agent is ready.
@@ -347,10 +345,7 @@ impl Status {
         if self.datapath.self_test.age_ms.is_none() {
             lines.push("self-test: not run yet".to_owned());
         }
-        if self
-            .backends()
-            .all(|(_, backend)| backend.last_probe.is_none())
-        {
+        if self.backends().all(|(_, backend)| backend.last_probe.is_none()) {
             lines.push("probes: none has ended yet".to_owned());
         }
         lines
@@ -361,29 +356,13 @@ impl DatapathState {
     /// What is wrong with the data path, one line each.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let links = self.links.iter().filter_map(
-            |Link {
-                 hook,
-                 program_id: _,
-                 problem,
-             }| { problem.as_ref().map(|problem| format!("{hook}: {problem}")) },
-        );
-        let watched = self.watched.iter().filter_map(
-            |Watched {
-                 whose,
-                 path,
-                 problem,
-             }| {
-                problem
-                    .as_ref()
-                    .map(|problem| format!("{whose} ({}): {problem}", path.display()))
-            },
-        );
-        let self_test = self
-            .self_test
-            .failures
-            .iter()
-            .map(|line| format!("self-test: {line}"));
+        let links = self.links.iter().filter_map(|Link { hook, program_id: _, problem }| {
+            problem.as_ref().map(|problem| format!("{hook}: {problem}"))
+        });
+        let watched = self.watched.iter().filter_map(|Watched { whose, path, problem }| {
+            problem.as_ref().map(|problem| format!("{whose} ({}): {problem}", path.display()))
+        });
+        let self_test = self.self_test.failures.iter().map(|line| format!("self-test: {line}"));
         let sync = self.sync_error.iter().map(|line| format!("maps: {line}"));
         links.chain(watched).chain(self_test).chain(sync).collect()
     }
@@ -400,10 +379,7 @@ mod tests {
     fn the_document_survives_json() {
         let status = example::status();
         let text = serde_json::to_string(&status).expect("JSON");
-        assert_eq!(
-            serde_json::from_str::<Status>(&text).expect("the same"),
-            status
-        );
+        assert_eq!(serde_json::from_str::<Status>(&text).expect("the same"), status);
     }
 
     #[test]
@@ -415,11 +391,8 @@ mod tests {
         for backend in status.pools.iter_mut().flat_map(|pool| &mut pool.backends) {
             backend.last_probe = None;
         }
-        let lines = [
-            "sock_ops: not attached",
-            "self-test: not run yet",
-            "probes: none has ended yet",
-        ];
+        let lines =
+            ["sock_ops: not attached", "self-test: not run yet", "probes: none has ended yet"];
         assert_eq!(status.obstacles(), lines);
     }
 }

@@ -43,18 +43,11 @@ pub fn install(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
     match format {
         LogFormat::Text => {
             let ansi = io::stderr().is_terminal();
-            registry
-                .with(fmt::layer().with_writer(io::stderr).with_ansi(ansi))
-                .try_init()?;
+            registry.with(fmt::layer().with_writer(io::stderr).with_ansi(ansi)).try_init()?;
         }
         LogFormat::Json => {
             registry
-                .with(
-                    fmt::layer()
-                        .json()
-                        .flatten_event(true)
-                        .with_writer(io::stderr),
-                )
+                .with(fmt::layer().json().flatten_event(true).with_writer(io::stderr))
                 .try_init()?;
         }
     }
@@ -62,10 +55,8 @@ pub fn install(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
 }
 
 fn targets(level: &str) -> Result<Targets, TelemetryError> {
-    Targets::from_str(level).map_err(|source| TelemetryError::Level {
-        level: level.to_owned(),
-        source,
-    })
+    Targets::from_str(level)
+        .map_err(|source| TelemetryError::Level { level: level.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -79,9 +70,6 @@ mod tests {
         assert!(some.would_enable("nllb_agent::probe", &Level::TRACE));
         assert!(!some.would_enable("nllb_agent::driver", &Level::INFO));
         let line = targets("nllb=loud").expect_err("no level").to_string();
-        assert!(
-            line.starts_with("\"nllb=loud\" is not a log level: use error"),
-            "{line}"
-        );
+        assert!(line.starts_with("\"nllb=loud\" is not a log level: use error"), "{line}");
     }
 }

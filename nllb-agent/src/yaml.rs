@@ -90,53 +90,27 @@ fn explain(text: &str, error: &Error, key: String) -> YamlError {
     let location = error.location().unwrap_or(Location::UNKNOWN);
     let (line, column) = (location.line(), location.column());
     let found = || quoted_at(text, line, column);
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the library's enum is open ended"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library's enum is open ended")]
     let (key, problem) = match error {
-        Error::SerdeUnknownField {
-            field, expected, ..
-        } => {
+        Error::SerdeUnknownField { field, expected, .. } => {
             // The path of an unknown key ends in the key itself; the mapping is what is named.
             let parent = key.strip_suffix(field.as_str()).unwrap_or(&key);
             let parent = parent.strip_suffix('.').unwrap_or(parent).to_owned();
-            (
-                parent,
-                YamlProblem::UnknownKey {
-                    key: field.clone(),
-                    known: expected.clone(),
-                },
-            )
+            (parent, YamlProblem::UnknownKey { key: field.clone(), known: expected.clone() })
         }
-        Error::DuplicateMappingKey {
-            key: Some(name), ..
-        } => {
+        Error::DuplicateMappingKey { key: Some(name), .. } => {
             let parent = key.strip_suffix(name.as_str()).unwrap_or(&key);
             let parent = parent.strip_suffix('.').unwrap_or(parent);
-            let key = if parent.is_empty() {
-                name.clone()
-            } else {
-                format!("{parent}.{name}")
-            };
+            let key = if parent.is_empty() { name.clone() } else { format!("{parent}.{name}") };
             (key, YamlProblem::DuplicateKey)
         }
         Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => (
             key,
-            YamlProblem::WrongType {
-                found: found(),
-                expected: plain(expected),
-                advice: WRITE_ONE,
-            },
+            YamlProblem::WrongType { found: found(), expected: plain(expected), advice: WRITE_ONE },
         ),
-        Error::InvalidScalar { ty, .. } => (
-            key,
-            YamlProblem::WrongType {
-                found: found(),
-                expected: plain(ty),
-                advice: WRITE_ONE,
-            },
-        ),
+        Error::InvalidScalar { ty, .. } => {
+            (key, YamlProblem::WrongType { found: found(), expected: plain(ty), advice: WRITE_ONE })
+        }
         Error::InvalidBooleanStrict { .. } => (
             key,
             YamlProblem::WrongType {
@@ -147,25 +121,11 @@ fn explain(text: &str, error: &Error, key: String) -> YamlError {
         ),
         Error::Unexpected { expected, .. } => (
             key,
-            YamlProblem::WrongType {
-                found: found(),
-                expected: plain(expected),
-                advice: WRITE_ONE,
-            },
+            YamlProblem::WrongType { found: found(), expected: plain(expected), advice: WRITE_ONE },
         ),
-        other => (
-            key,
-            YamlProblem::Syntax {
-                message: one_line(&message(other)),
-            },
-        ),
+        other => (key, YamlProblem::Syntax { message: one_line(&message(other)) }),
     };
-    YamlError {
-        line,
-        column,
-        key,
-        problem,
-    }
+    YamlError { line, column, key, problem }
 }
 
 const WRITE_ONE: &str = "write one";
@@ -207,17 +167,8 @@ fn quoted_at(text: &str, line: u64, column: u64) -> String {
         .skip(at(column))
         .take(LONGEST)
         .collect();
-    let rest = rest
-        .split(" #")
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .trim_matches('"');
-    if rest.is_empty() {
-        "nothing".to_owned()
-    } else {
-        format!("\"{rest}\"")
-    }
+    let rest = rest.split(" #").next().unwrap_or_default().trim().trim_matches('"');
+    if rest.is_empty() { "nothing".to_owned() } else { format!("\"{rest}\"") }
 }
 
 /// How to go on after an unknown word: the nearest known one, or all of them.
@@ -262,14 +213,8 @@ mod tests {
     #[test]
     fn a_near_miss_gets_its_neighbour_and_a_far_one_the_whole_list() {
         let known = ["addresses", "kind", "pool"];
-        assert_eq!(
-            suggestion("adresses", &known),
-            ": did you mean \"addresses\"?"
-        );
+        assert_eq!(suggestion("adresses", &known), ": did you mean \"addresses\"?");
         assert_eq!(suggestion("Pool", &known), ": did you mean \"pool\"?");
-        assert_eq!(
-            suggestion("zzz", &known),
-            ": known here are addresses, kind, pool"
-        );
+        assert_eq!(suggestion("zzz", &known), ": known here are addresses, kind, pool");
     }
 }

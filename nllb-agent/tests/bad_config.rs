@@ -3,7 +3,7 @@
 //! `UPDATE_EXPECTED=1 cargo test -p nllb-agent --test bad_config` writes the first lines anew.
 //! `$DIR` in a file stands for a directory with the files that `fixtures` makes.
 
-use nllb_agent::config::Config;
+use nllb_agent::driver::load;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,10 +25,7 @@ fn every_bad_configuration_is_refused_with_one_clear_line() {
         if update {
             fs::write(&case, format!("{expected}\n{body}")).expect("writable");
         } else if first != expected {
-            wrong.push(format!(
-                "{}\n  wants {first}\n  gives {expected}",
-                case.display()
-            ));
+            wrong.push(format!("{}\n  wants {first}\n  gives {expected}", case.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -36,7 +33,7 @@ fn every_bad_configuration_is_refused_with_one_clear_line() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = Config::load(Path::new("/nowhere/agent.yaml")).expect_err("no such file");
+    let error = load(Path::new("/nowhere/agent.yaml")).expect_err("no such file");
     assert_eq!(
         error.to_string(),
         "/nowhere/agent.yaml: cannot be read (No such file or directory (os error 2)): \
@@ -60,13 +57,12 @@ fn refusal(dir: &Path, text: &str) -> String {
     let name = dir.display().to_string();
     let file = dir.join("agent.yaml");
     fs::write(&file, text.replace("$DIR", &name)).expect("writable");
-    let line = match Config::load(&file) {
+    let line = match load(&file) {
         Ok(_) => "nothing, it is accepted".to_owned(),
         Err(error) => error.to_string(),
     };
     assert!(!line.contains('\n'), "more than one line: {line}");
-    line.replace(&format!("{name}/agent.yaml"), "agent.yaml")
-        .replace(&name, "$DIR")
+    line.replace(&format!("{name}/agent.yaml"), "agent.yaml").replace(&name, "$DIR")
 }
 
 fn fixtures(dir: &Path) {
@@ -80,10 +76,7 @@ fn fixtures(dir: &Path) {
     write("readme.txt", "no certificate here\n");
     write("empty", "\n");
     write("kubeconfig-no-clusters", "clusters: []\n");
-    write(
-        "kubeconfig-http",
-        "clusters: [{name: a, cluster: {server: 'http://10.0.0.1:6443'}}]\n",
-    );
+    write("kubeconfig-http", "clusters: [{name: a, cluster: {server: 'http://10.0.0.1:6443'}}]\n");
     write("kubeconfig-not-yaml", "clusters: [\n");
     write(
         "kubeconfig-no-ca-file",

@@ -13,7 +13,5 @@ async fn a_hangup_signal_is_due_at_once() {
     let nothing: [&PathBuf; 0] = [];
     let mut reload = Reload::watch(&file, nothing).expect("watched");
     kill_process(getpid(), Signal::HUP).expect("sent to this very process");
-    tokio::time::timeout(Duration::from_secs(20), reload.next())
-        .await
-        .expect("a reload");
+    tokio::time::timeout(Duration::from_secs(20), reload.next()).await.expect("a reload");
 }

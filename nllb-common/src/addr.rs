@@ -35,9 +35,7 @@ impl Addr {
     #[inline(always)]
     #[must_use]
     pub const fn from_v4_word(word: u32) -> Self {
-        Self {
-            words: [0, 0, MAPPED_PREFIX, word],
-        }
+        Self { words: [0, 0, MAPPED_PREFIX, word] }
     }
 
     /// From the words of `bpf_sock_addr::user_ip6`.
@@ -116,9 +114,7 @@ impl From<Addr> for IpAddr {
         }
         let v6 = Ipv6Addr::from(octets);
         match addr.family() {
-            Family::V4 => Self::V4(Ipv4Addr::new(
-                octets[12], octets[13], octets[14], octets[15],
-            )),
+            Family::V4 => Self::V4(Ipv4Addr::new(octets[12], octets[13], octets[14], octets[15])),
             Family::V6 => Self::V6(v6),
         }
     }
@@ -139,10 +135,7 @@ impl Port {
     /// From the word of `bpf_sock_addr::user_port`, whose low half is the port in network order.
     #[inline(always)]
     #[must_use]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the port is the low half by contract"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the port is the low half by contract")]
     pub const fn from_word(word: u32) -> Self {
         Self(word as u16)
     }
@@ -183,10 +176,7 @@ mod tests {
         let addr = Addr::from(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)));
         // SAFETY-free check: rebuild the bytes from the words' memory.
         let bytes: std::vec::Vec<u8> = addr.words.iter().flat_map(|w| w.to_ne_bytes()).collect();
-        assert_eq!(
-            bytes,
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]
-        );
+        assert_eq!(bytes, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 2, 3]);
         assert_eq!(addr.family(), Family::V4);
     }
 

@@ -88,10 +88,6 @@ mod tests {
     fn labels_are_unique_and_fit_for_a_metric_label() {
         let labels: BTreeSet<_> = Counter::ALL.iter().map(|c| c.label()).collect();
         assert_eq!(labels.len(), Counter::ALL.len());
-        assert!(
-            labels
-                .iter()
-                .all(|l| l.bytes().all(|b| b == b'_' || b.is_ascii_lowercase()))
-        );
+        assert!(labels.iter().all(|l| l.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())));
     }
 }

@@ -74,24 +74,14 @@ mod tests {
         for word in [2u32, 3, 4, 5] {
             bytes.extend_from_slice(&word.to_ne_bytes());
         }
-        let event = Event {
-            at_ns: 7,
-            kind: 2,
-            backend: 3,
-            epoch: 4,
-            frontend: 5,
-        };
+        let event = Event { at_ns: 7, kind: 2, backend: 3, epoch: 4, frontend: 5 };
         assert_eq!(Event::from_bytes(&bytes), Some(event));
         assert_eq!(Event::from_bytes(&bytes[..23]), None);
     }
 
     #[test]
     fn kinds_survive_the_round_trip_and_unknown_numbers_are_none() {
-        for kind in [
-            EventKind::SynSilence,
-            EventKind::ConnectReset,
-            EventKind::ConnectAborted,
-        ] {
+        for kind in [EventKind::SynSilence, EventKind::ConnectReset, EventKind::ConnectAborted] {
             assert_eq!(EventKind::from_number(kind as u32), Some(kind));
         }
         assert_eq!(EventKind::from_number(0), None);

@@ -45,9 +45,8 @@ pub mod names {
     /// Lease and limits.
     pub const CONTROL: &str = "CONTROL";
     /// Every map, in the order in which they are listed to a user.
-    pub const ALL: [&str; 9] = [
-        FRONTENDS, POOLS, VERDICT, EVIDENCE, SOCKS, NETNS, STATS, EVENTS, CONTROL,
-    ];
+    pub const ALL: [&str; 9] =
+        [FRONTENDS, POOLS, VERDICT, EVIDENCE, SOCKS, NETNS, STATS, EVENTS, CONTROL];
 }
 
 /// From which network namespaces a frontend can be dialled.
@@ -78,12 +77,7 @@ impl FrontendKey {
     #[inline(always)]
     #[must_use]
     pub const fn tcp(addr: Addr, port: Port, scope: Scope) -> Self {
-        Self {
-            addr,
-            port,
-            protocol: TCP,
-            scope: scope as u8,
-        }
+        Self { addr, port, protocol: TCP, scope: scope as u8 }
     }
 
     /// The address that is dialled.
@@ -101,11 +95,7 @@ impl FrontendKey {
     /// The scope, if the number is one.
     #[must_use]
     pub const fn scope(&self) -> Scope {
-        if self.scope == Scope::Host as u8 {
-            Scope::Host
-        } else {
-            Scope::Other
-        }
+        if self.scope == Scope::Host as u8 { Scope::Host } else { Scope::Other }
     }
 }
 
@@ -150,12 +140,7 @@ impl Frontend {
     /// The word in the map: bits 0..16 id, 16..32 pool, 32..48 home, 48..64 flags.
     #[must_use]
     pub const fn word(self) -> u64 {
-        let Self {
-            id,
-            pool,
-            home,
-            flags,
-        } = self;
+        let Self { id, pool, home, flags } = self;
         id as u64 | (pool as u64) << 16 | (home as u64) << 32 | (flags as u64) << 48
     }
 
@@ -201,13 +186,7 @@ impl Slot {
     /// A backend at `addr`:`port`.
     #[must_use]
     pub const fn new(addr: Addr, port: Port, backend: u32, epoch: u32) -> Self {
-        Self {
-            addr,
-            port,
-            family: addr.family() as u16,
-            backend,
-            epoch,
-        }
+        Self { addr, port, family: addr.family() as u16, backend, epoch }
     }
 }
 
@@ -223,19 +202,13 @@ pub struct PoolSet {
 
 impl PoolSet {
     /// A pool without backends.
-    pub const EMPTY: Self = Self {
-        len: 0,
-        slots: [Slot::EMPTY; MAX_POOL_BACKENDS],
-    };
+    pub const EMPTY: Self = Self { len: 0, slots: [Slot::EMPTY; MAX_POOL_BACKENDS] };
 
     /// A pool of these backends; `None` when they are more than [`MAX_POOL_BACKENDS`].
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "at most MAX_POOL_BACKENDS")]
     pub fn new(slots: &[Slot]) -> Option<Self> {
-        let mut set = Self {
-            len: slots.len() as u32,
-            ..Self::EMPTY
-        };
+        let mut set = Self { len: slots.len() as u32, ..Self::EMPTY };
         set.slots.get_mut(..slots.len())?.copy_from_slice(slots);
         Some(set)
     }
@@ -264,13 +237,8 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] = [
-        Self::Unknown,
-        Self::Healthy,
-        Self::Degraded,
-        Self::Draining,
-        Self::Unhealthy,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Unknown, Self::Healthy, Self::Degraded, Self::Draining, Self::Unhealthy];
 
     /// The word for it in status, logs and metrics.
     #[must_use]
@@ -527,10 +495,7 @@ mod tests {
     #[test]
     fn a_pool_takes_as_many_backends_as_it_has_slots_and_no_more() {
         let full = [Slot::EMPTY; MAX_POOL_BACKENDS];
-        assert_eq!(
-            PoolSet::new(&full).map(|p| p.iter().count()),
-            Some(MAX_POOL_BACKENDS)
-        );
+        assert_eq!(PoolSet::new(&full).map(|p| p.iter().count()), Some(MAX_POOL_BACKENDS));
         assert_eq!(PoolSet::new(&[Slot::EMPTY; MAX_POOL_BACKENDS + 1]), None);
     }
 

@@ -104,18 +104,10 @@ fn judge<V: View>(slot: &Slot, view: &V, request: &Request) -> (u32, u8, u16) {
     // The sign of the difference: 1 when `until_ns` is later.
     let suspect = (request.now_ns.wrapping_sub(until_ns) >> 63) as u32;
     let verdict = view.verdict(slot.backend);
-    let word = if verdict.epoch() == slot.epoch {
-        verdict.word()
-    } else {
-        0
-    };
+    let word = if verdict.epoch() == slot.epoch { verdict.word() } else { 0 };
     let trust = 0u64.wrapping_sub(u64::from(request.lease_valid) ^ u64::from(request.zero));
     let verdict = Verdict::from_word(word & trust | LAPSED & !trust);
-    (
-        rung(verdict.state_number(), suspect),
-        verdict.band(),
-        verdict.weight(),
-    )
+    (rung(verdict.state_number(), suspect), verdict.band(), verdict.weight())
 }
 
 /// The best backend of a pool, and what is known of one that is set apart.
@@ -130,12 +122,8 @@ struct Survey {
 #[inline(always)]
 fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Survey {
     let reach = Reach(request.reach.0 ^ request.zero);
-    let mut found = Survey {
-        best: NONE,
-        chosen: Slot::EMPTY,
-        home: Slot::EMPTY,
-        home_rung: request.zero,
-    };
+    let mut found =
+        Survey { best: NONE, chosen: Slot::EMPTY, home: Slot::EMPTY, home_rung: request.zero };
     let mut total = request.zero;
     for index in 0..MAX_POOL_BACKENDS {
         if index >= pool.len as usize {
@@ -164,10 +152,7 @@ fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Su
         total += weight;
         // A number in 0..total by multiplication instead of a division per backend (Lemire, "Fast
         // random integer generation in an interval", 2019; the bias is below total / 2^32).
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "index is below MAX_POOL_BACKENDS"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "index is below MAX_POOL_BACKENDS")]
         let random = mix(request.seed.wrapping_add(index as u32));
         let draw = (u64::from(random) * u64::from(total)) >> 32;
         if draw < u64::from(weight) {
@@ -184,10 +169,7 @@ impl Survey {
         if self.best == NONE {
             return None;
         }
-        Some(Choice {
-            slot: self.chosen,
-            eligible: is_eligible(self.best >> 16),
-        })
+        Some(Choice { slot: self.chosen, eligible: is_eligible(self.best >> 16) })
     }
 }
 
@@ -200,9 +182,7 @@ pub fn pick<V: View>(pool: &PoolSet, view: &V, request: &Request) -> Option<Choi
 /// Whether a backend other than `except` may get connections, so that giving up on it is no loss.
 #[inline(always)]
 pub fn other_eligible<V: View>(pool: &PoolSet, view: &V, request: &Request, except: u32) -> bool {
-    survey(pool, view, request, except)
-        .choice()
-        .is_some_and(|choice| choice.eligible)
+    survey(pool, view, request, except).choice().is_some_and(|choice| choice.eligible)
 }
 
 /// What to do with a connect to a frontend.
@@ -256,19 +236,10 @@ mod tests {
 
     impl Fact {
         const fn state(state: State) -> Self {
-            Self {
-                state,
-                suspect: false,
-                band: 0,
-                weight: 1,
-                v6: false,
-            }
+            Self { state, suspect: false, band: 0, weight: 1, v6: false }
         }
         const fn suspect(state: State) -> Self {
-            Self {
-                suspect: true,
-                ..Self::state(state)
-            }
+            Self { suspect: true, ..Self::state(state) }
         }
     }
 
@@ -299,22 +270,12 @@ mod tests {
             Verdict::new(fact.state, fact.band, fact.weight, 7)
         }
         fn suspect_until_ns(&self, backend: u32, _epoch: u32) -> u64 {
-            if self.0[backend as usize].suspect {
-                NOW + 1
-            } else {
-                0
-            }
+            if self.0[backend as usize].suspect { NOW + 1 } else { 0 }
         }
     }
 
     fn request(seed: u32) -> Request {
-        Request {
-            now_ns: NOW,
-            lease_valid: true,
-            reach: Reach::V4_ONLY,
-            seed,
-            zero: 0,
-        }
+        Request { now_ns: NOW, lease_valid: true, reach: Reach::V4_ONLY, seed, zero: 0 }
     }
 
     fn chosen(facts: &[Fact], seed: u32) -> Option<(u32, bool)> {
@@ -339,11 +300,7 @@ mod tests {
         for (better, pair) in ladder.windows(2).enumerate() {
             for seed in 0..50 {
                 let eligible = better == 0 || better == 2;
-                assert_eq!(
-                    chosen(&[pair[1], pair[0]], seed),
-                    Some((1, eligible)),
-                    "{pair:?}"
-                );
+                assert_eq!(chosen(&[pair[1], pair[0]], seed), Some((1, eligible)), "{pair:?}");
             }
         }
     }
@@ -351,38 +308,20 @@ mod tests {
     #[test]
     fn an_empty_pool_or_one_out_of_reach_gives_nothing() {
         assert_eq!(chosen(&[], 1), None);
-        assert_eq!(
-            chosen(
-                &[Fact {
-                    v6: true,
-                    ..Fact::state(State::Healthy)
-                }],
-                1
-            ),
-            None
-        );
+        assert_eq!(chosen(&[Fact { v6: true, ..Fact::state(State::Healthy) }], 1), None);
     }
 
     #[test]
     fn without_a_lease_only_suspicion_counts() {
-        let facts = Facts(vec![
-            Fact::suspect(State::Healthy),
-            Fact::state(State::Unhealthy),
-        ]);
-        let request = Request {
-            lease_valid: false,
-            ..request(3)
-        };
+        let facts = Facts(vec![Fact::suspect(State::Healthy), Fact::state(State::Unhealthy)]);
+        let request = Request { lease_valid: false, ..request(3) };
         let choice = pick(&facts.pool(), &facts, &request).expect("a backend");
         assert_eq!((choice.slot.backend, choice.eligible), (1, true));
     }
 
     #[test]
     fn a_verdict_of_another_epoch_is_no_verdict() {
-        let facts = Facts(vec![
-            Fact::state(State::Healthy),
-            Fact::state(State::Draining),
-        ]);
+        let facts = Facts(vec![Fact::state(State::Healthy), Fact::state(State::Draining)]);
         let mut pool = facts.pool();
         pool.slots[0].epoch = 8;
         let choice = pick(&pool, &facts, &request(3)).expect("a backend");
@@ -393,26 +332,11 @@ mod tests {
     fn a_v6_socket_prefers_v6_among_equals_and_takes_v4_over_a_worse_v6() {
         let v4 = Fact::state(State::Healthy);
         let v6 = Fact { v6: true, ..v4 };
-        let reach = Request {
-            reach: Reach::PREFER_V6,
-            ..request(9)
-        };
+        let reach = Request { reach: Reach::PREFER_V6, ..request(9) };
         let facts = Facts(vec![v4, v6]);
-        assert_eq!(
-            pick(&facts.pool(), &facts, &reach).map(|c| c.slot.backend),
-            Some(1)
-        );
-        let facts = Facts(vec![
-            v4,
-            Fact {
-                state: State::Draining,
-                ..v6
-            },
-        ]);
-        assert_eq!(
-            pick(&facts.pool(), &facts, &reach).map(|c| c.slot.backend),
-            Some(0)
-        );
+        assert_eq!(pick(&facts.pool(), &facts, &reach).map(|c| c.slot.backend), Some(1));
+        let facts = Facts(vec![v4, Fact { state: State::Draining, ..v6 }]);
+        assert_eq!(pick(&facts.pool(), &facts, &reach).map(|c| c.slot.backend), Some(0));
     }
 
     #[test]
@@ -421,11 +345,7 @@ mod tests {
         let facts = [
             Fact { weight: 1, ..base },
             Fact { weight: 3, ..base },
-            Fact {
-                band: 1,
-                weight: 9,
-                ..base
-            },
+            Fact { band: 1, weight: 9, ..base },
         ];
         let mut hits = [0u32; 3];
         for seed in 0..40_000u32 {
@@ -452,43 +372,26 @@ mod tests {
                 Target::To(choice) => Some(choice.slot.backend),
             }
         };
-        for keep in [
-            Fact::state(Healthy),
-            Fact::state(Degraded),
-            Fact::state(Unknown),
-        ] {
+        for keep in [Fact::state(Healthy), Fact::state(Degraded), Fact::state(Unknown)] {
             assert_eq!(moved(&[keep, Fact::state(Healthy)], 0), None, "{keep:?}");
         }
-        for leave in [
-            Fact::suspect(Healthy),
-            Fact::state(Draining),
-            Fact::state(Unhealthy),
-        ] {
-            assert_eq!(
-                moved(&[leave, Fact::state(Healthy)], 0),
-                Some(1),
-                "{leave:?}"
-            );
+        for leave in [Fact::suspect(Healthy), Fact::state(Draining), Fact::state(Unhealthy)] {
+            assert_eq!(moved(&[leave, Fact::state(Healthy)], 0), Some(1), "{leave:?}");
             assert_eq!(moved(&[leave, Fact::state(Draining)], 0), None, "{leave:?}");
         }
         assert_eq!(moved(&[Fact::state(Healthy)], 4), None);
     }
 
     fn fact() -> impl Strategy<Value = Fact> {
-        (
-            0..State::ALL.len(),
-            any::<bool>(),
-            0u8..3,
-            0u16..5,
-            any::<bool>(),
-        )
-            .prop_map(|(state, suspect, band, weight, v6)| Fact {
+        (0..State::ALL.len(), any::<bool>(), 0u8..3, 0u16..5, any::<bool>()).prop_map(
+            |(state, suspect, band, weight, v6)| Fact {
                 state: State::ALL[state],
                 suspect,
                 band,
                 weight,
                 v6,
-            })
+            },
+        )
     }
 
     proptest! {

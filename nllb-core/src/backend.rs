@@ -129,10 +129,7 @@ impl Backend {
         let certificate_changed = self.see(&report);
         self.last = Some((now, report));
         self.schedule.finish(self.pace(), settings, now);
-        Heard {
-            left,
-            certificate_changed,
-        }
+        Heard { left, certificate_changed }
     }
 
     /// Whether the outcome, just taken, is one for the state there is.
@@ -146,14 +143,8 @@ impl Backend {
         let Some(certificate) = report.certificate.as_ref().or(held) else {
             return false;
         };
-        let seen = Seen {
-            certificate: certificate.clone(),
-            unix_time: report.unix_time,
-        };
-        let changed = self
-            .seen
-            .as_ref()
-            .is_none_or(|before| !before.same_answers(&seen));
+        let seen = Seen { certificate: certificate.clone(), unix_time: report.unix_time };
+        let changed = self.seen.as_ref().is_none_or(|before| !before.same_answers(&seen));
         self.seen = Some(seen);
         changed
     }
@@ -184,15 +175,6 @@ impl Backend {
     }
 
     const fn last_was_local(&self) -> bool {
-        matches!(
-            &self.last,
-            Some((
-                _,
-                ProbeReport {
-                    outcome: Outcome::Local { .. },
-                    ..
-                }
-            ))
-        )
+        matches!(&self.last, Some((_, ProbeReport { outcome: Outcome::Local { .. }, .. })))
     }
 }

@@ -71,12 +71,7 @@ impl fmt::Display for Change {
         match self {
             Self::ResetEvidence { id, epoch } => write!(f, "reset evidence {id}.{epoch}"),
             Self::SetVerdict { id, verdict } => {
-                write!(
-                    f,
-                    "set verdict {id}.{} {}",
-                    verdict.epoch(),
-                    verdict.state().label()
-                )
+                write!(f, "set verdict {id}.{} {}", verdict.epoch(), verdict.state().label())
             }
             Self::SetPool { pool, set } => write!(f, "set pool {pool}:{}", PoolText(set)),
             Self::SetFrontend { key, frontend } => {
@@ -109,22 +104,16 @@ pub fn diff(actual: &Table, desired: &Table) -> Vec<Change> {
     let stale_verdicts = gone(&actual.verdicts, &desired.verdicts);
 
     let mut changes = Vec::new();
-    changes.extend(fresh.map(|(id, epoch)| Change::ResetEvidence {
-        id: BackendId(*id),
-        epoch: *epoch,
-    }));
-    changes.extend(verdicts.map(|(id, verdict)| Change::SetVerdict {
-        id: BackendId(*id),
-        verdict: *verdict,
-    }));
-    changes.extend(pools.map(|(pool, set)| Change::SetPool {
-        pool: *pool,
-        set: Box::new(*set),
-    }));
-    changes.extend(frontends.map(|(key, frontend)| Change::SetFrontend {
-        key: *key,
-        frontend: *frontend,
-    }));
+    changes.extend(
+        fresh.map(|(id, epoch)| Change::ResetEvidence { id: BackendId(*id), epoch: *epoch }),
+    );
+    changes.extend(
+        verdicts.map(|(id, verdict)| Change::SetVerdict { id: BackendId(*id), verdict: *verdict }),
+    );
+    changes.extend(pools.map(|(pool, set)| Change::SetPool { pool: *pool, set: Box::new(*set) }));
+    changes.extend(
+        frontends.map(|(key, frontend)| Change::SetFrontend { key: *key, frontend: *frontend }),
+    );
     changes.extend(stale_frontends.map(|(key, _)| Change::RemoveFrontend { key: *key }));
     changes.extend(stale_pools.map(|(pool, _)| Change::RemovePool { pool: *pool }));
     changes.extend(stale_verdicts.map(|(id, _)| Change::RemoveVerdict { id: BackendId(*id) }));
@@ -136,9 +125,7 @@ fn changed<'a, K: Ord, V: PartialEq>(
     actual: &'a BTreeMap<K, V>,
     desired: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
-    desired
-        .iter()
-        .filter(|(key, value)| actual.get(key) != Some(value))
+    desired.iter().filter(|(key, value)| actual.get(key) != Some(value))
 }
 
 /// The entries of `actual` whose key `desired` has not.

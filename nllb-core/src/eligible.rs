@@ -47,10 +47,7 @@ impl fmt::Display for Eligibility {
         match self {
             Self::Eligible => f.write_str("eligible"),
             Self::Overruled(reason) => {
-                write!(
-                    f,
-                    "used although {reason}, because no backend is known to fit"
-                )
+                write!(f, "used although {reason}, because no backend is known to fit")
             }
             Self::NotEligible(reason) => write!(f, "not eligible: {reason}"),
         }
@@ -86,10 +83,7 @@ impl fmt::Display for Reason {
         match self {
             Self::NoCertificateSeen => f.write_str("its certificate was not seen yet"),
             Self::NotCovered { wanted, names } if names.is_empty() => {
-                write!(
-                    f,
-                    "its certificate does not cover {wanted} nor any other name"
-                )
+                write!(f, "its certificate does not cover {wanted} nor any other name")
             }
             Self::NotCovered { wanted, names } => {
                 write!(f, "its certificate does not cover {wanted}, only ")?;
@@ -103,10 +97,7 @@ impl fmt::Display for Reason {
                 write!(f, "its certificate expired at unix time {not_after}")
             }
             Self::NotYetValid { not_before } => {
-                write!(
-                    f,
-                    "its certificate is not valid before unix time {not_before}"
-                )
+                write!(f, "its certificate is not valid before unix time {not_before}")
             }
         }
     }
@@ -124,11 +115,7 @@ pub struct Seen {
 impl Seen {
     /// Why its dates forbid its use, if they do.
     fn outdated(&self) -> Option<Reason> {
-        let CertificateFacts {
-            not_before,
-            not_after,
-            ..
-        } = *self.certificate;
+        let CertificateFacts { not_before, not_after, .. } = *self.certificate;
         if self.unix_time > not_after {
             Some(Reason::Expired { not_after })
         } else if self.unix_time < not_before {
@@ -176,10 +163,7 @@ pub enum Knowledge<'a> {
 /// Says for each backend of a pool, given what is known of its certificate, whether it may serve.
 #[must_use]
 pub fn decide(demand: Demand<'_>, backends: &[Knowledge<'_>]) -> Vec<Eligibility> {
-    let objections: Vec<_> = backends
-        .iter()
-        .map(|known| objection(demand, *known))
-        .collect();
+    let objections: Vec<_> = backends.iter().map(|known| objection(demand, *known)).collect();
     let some_fit = objections.iter().any(Option::is_none);
     let judge = |(index, objection)| match (demand.kind, objection) {
         (_, None) => Eligibility::Eligible,
@@ -213,18 +197,12 @@ fn objection(demand: Demand<'_>, known: Knowledge<'_>) -> Option<Reason> {
         Coverage::Trusted => None,
         Coverage::ServerName(name) => (!covers_name(names, name)).then(|| name.clone()),
         Coverage::Address => {
-            let uncovered = demand
-                .addresses
-                .iter()
-                .find(|addr| !covers_ip(names, addr.ip()));
+            let uncovered = demand.addresses.iter().find(|addr| !covers_ip(names, addr.ip()));
             uncovered.map(|addr| addr.ip().to_string())
         }
     };
     match missing {
-        Some(wanted) => Some(Reason::NotCovered {
-            wanted,
-            names: names.clone(),
-        }),
+        Some(wanted) => Some(Reason::NotCovered { wanted, names: names.clone() }),
         None => seen.outdated(),
     }
 }

@@ -93,14 +93,8 @@ impl Health {
             Rule::AtOnce(to) => return Some(self.enter(to)),
             Rule::Count(to, direction) => (to, direction),
         };
-        let before = self
-            .run
-            .filter(|run| run.direction == direction)
-            .map_or(0, |run| run.count);
-        let run = Run {
-            direction,
-            count: before.saturating_add(1),
-        };
+        let before = self.run.filter(|run| run.direction == direction).map_or(0, |run| run.count);
+        let run = Run { direction, count: before.saturating_add(1) };
         if run.count >= run.needed(settings) {
             return Some(self.enter(to));
         }

@@ -13,10 +13,7 @@ pub(crate) fn free<'a>(
     lately: &'a BTreeSet<u32>,
 ) -> impl Iterator<Item = u32> + 'a {
     let unused = move |id: &u32| !taken.contains(id);
-    let rested = range
-        .clone()
-        .filter(unused)
-        .filter(|id| !lately.contains(id));
+    let rested = range.clone().filter(unused).filter(|id| !lately.contains(id));
     rested.chain(range.filter(unused).filter(|id| lately.contains(id)))
 }
 
@@ -27,9 +24,6 @@ mod tests {
     #[test]
     fn the_lowest_number_comes_first_and_one_in_use_lately_last() {
         let (taken, lately) = (BTreeSet::from([2, 5]), BTreeSet::from([1, 5]));
-        assert_eq!(
-            free(1..7, &taken, &lately).collect::<Vec<_>>(),
-            [3, 4, 6, 1]
-        );
+        assert_eq!(free(1..7, &taken, &lately).collect::<Vec<_>>(), [3, 4, 6, 1]);
     }
 }

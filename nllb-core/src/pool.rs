@@ -117,22 +117,13 @@ impl Machine {
         if backend.schedule.due().is_some() {
             return;
         }
-        let Heard {
-            left,
-            certificate_changed,
-        } = backend.hear(report, settings, now);
+        let Heard { left, certificate_changed } = backend.hear(report, settings, now);
         let (addr, to) = (backend.addr, backend.state());
         if let Some(from) = left {
             self.table.verdicts.insert(id.0, backend.verdict());
             self.apply = true;
             let reason = backend.cause.to_string();
-            self.transitions.push_back(Command::Transition {
-                id,
-                addr,
-                from,
-                to,
-                reason,
-            });
+            self.transitions.push_back(Command::Transition { id, addr, from, to, reason });
         }
         if certificate_changed {
             self.rebuild_table();
@@ -141,11 +132,7 @@ impl Machine {
 
     /// Takes a hint from the kernel: never a verdict, at most an early probe.
     pub fn handle_evidence(&mut self, fact: EvidenceFact, now: Instant) {
-        let EvidenceFact {
-            backend,
-            epoch,
-            kind,
-        } = fact;
+        let EvidenceFact { backend, epoch, kind } = fact;
         if let Some((backend, settings)) = self.roster.backend_mut(BackendId(backend), epoch) {
             backend.suspect(kind, settings, now);
         }
@@ -159,11 +146,7 @@ impl Machine {
     /// When [`Self::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.roster
-            .backends
-            .values()
-            .filter_map(|backend| backend.schedule.due())
-            .min()
+        self.roster.backends.values().filter_map(|backend| backend.schedule.due()).min()
     }
 
     /// Starts the probes that are due.
@@ -200,12 +183,7 @@ impl Machine {
         while let Some((id, epoch)) = self.probes.pop_front() {
             if let Some((backend, _)) = self.roster.backend_mut(id, epoch) {
                 let (addr, pool) = (backend.addr, backend.pool);
-                return Some(Command::Probe {
-                    id,
-                    epoch,
-                    addr,
-                    pool,
-                });
+                return Some(Command::Probe { id, epoch, addr, pool });
             }
         }
         None

@@ -48,14 +48,7 @@ impl Schedule {
     /// A schedule whose first probe is due at once.
     #[must_use]
     pub const fn new(seed: u32, now: Instant) -> Self {
-        Self {
-            due: Some(now),
-            hurried: None,
-            wish: None,
-            doublings: 0,
-            seed,
-            draws: 0,
-        }
+        Self { due: Some(now), hurried: None, wish: None, doublings: 0, seed, draws: 0 }
     }
 
     /// When the next probe is due; `None` while one is under way.
@@ -82,9 +75,8 @@ impl Schedule {
     /// Makes the next probe due at once, but not within `confirm_interval` of the last early one: so
     /// whoever can provoke hints cannot provoke a flood of probes.
     pub fn hurry(&mut self, settings: &HealthSettings, now: Instant) {
-        let earliest = self.hurried.map_or(now, |last| {
-            now.max(last + settings.confirm_interval.min(LONGEST))
-        });
+        let earliest =
+            self.hurried.map_or(now, |last| now.max(last + settings.confirm_interval.min(LONGEST)));
         match self.due {
             Some(due) => self.advance(due, earliest),
             None => self.wish = Some(earliest),
@@ -127,11 +119,7 @@ impl Schedule {
         // The golden ratio's fraction keeps the draws of neighbouring seeds apart (Knuth, TAOCP 6.4).
         let draw = mix(self.seed.wrapping_add(self.draws.wrapping_mul(0x9e37_79b9)));
         self.draws = self.draws.wrapping_add(1);
-        let jitter = if jitter.is_finite() {
-            jitter.clamp(0.0, 1.0)
-        } else {
-            0.0
-        };
+        let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.0 };
         let unit = f64::from(draw) / f64::from(u32::MAX);
         wait.mul_f64(1.0 + jitter * (unit - 0.5))
     }

@@ -157,11 +157,7 @@ pub enum Coverage {
 impl FrontendSettings {
     /// The addresses of a node-address frontend whose pool has these endpoints.
     pub(crate) fn node_addresses<'a>(&'a self, endpoints: &'a [SocketAddr]) -> &'a [SocketAddr] {
-        if self.addresses.is_empty() {
-            endpoints
-        } else {
-            &self.addresses
-        }
+        if self.addresses.is_empty() { endpoints } else { &self.addresses }
     }
 }
 

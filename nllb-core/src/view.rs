@@ -129,24 +129,15 @@ impl View {
                 .iter()
                 .map(|front| FrontendView::of(roster, front))
                 .collect(),
-            pools: pools
-                .map(|(index, settings)| PoolView::of(roster, index, settings))
-                .collect(),
+            pools: pools.map(|(index, settings)| PoolView::of(roster, index, settings)).collect(),
         }
     }
 }
 
 impl FrontendView {
     fn of(roster: &Roster, front: &KernelFrontend) -> Self {
-        let FrontendSettings {
-            name,
-            kind,
-            addresses: _,
-            pool,
-            scope,
-            on_empty,
-            coverage,
-        } = &roster.settings.frontends[front.index];
+        let FrontendSettings { name, kind, addresses: _, pool, scope, on_empty, coverage } =
+            &roster.settings.frontends[front.index];
         let backends = table::eligibility(roster, front);
         Self {
             name: name.clone(),
@@ -174,9 +165,7 @@ impl PoolView {
         let backends = roster.pool(index);
         Self {
             name: settings.name.clone(),
-            backends: backends
-                .map(|backend| BackendView::of(backend, &settings.health))
-                .collect(),
+            backends: backends.map(|backend| BackendView::of(backend, &settings.health)).collect(),
         }
     }
 }

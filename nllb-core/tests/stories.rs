@@ -20,19 +20,14 @@ fn every_story_ends_as_told() {
     let update = std::env::var_os("UPDATE_STORIES").is_some();
     let stories = stories();
     assert!(!stories.is_empty(), "no stories found");
-    let failures: Vec<String> = stories
-        .iter()
-        .filter_map(|path| check(path, update))
-        .collect();
+    let failures: Vec<String> = stories.iter().filter_map(|path| check(path, update)).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 fn stories() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
     let entries = fs::read_dir(folder).expect("the folder of stories");
-    let mut paths: Vec<_> = entries
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
     paths.sort();
     paths
@@ -51,11 +46,7 @@ fn check(path: &Path, update: bool) -> Option<String> {
         fs::write(path, format!("{events}{LINE}{came}")).expect("a writable story");
         return None;
     }
-    let at = told
-        .lines()
-        .zip(came.lines())
-        .take_while(|(told, came)| told == came)
-        .count();
+    let at = told.lines().zip(came.lines()).take_while(|(told, came)| told == came).count();
     let line = |text: &str| text.lines().nth(at).unwrap_or("(the end)").to_owned();
     Some(format!(
         "{name}: line {} below the ----\n  told: {}\n  came: {}\n",

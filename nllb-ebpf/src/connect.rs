@@ -40,10 +40,7 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     };
 
     // 3. Probes of the agent go where they were sent.
-    if ctx
-        .record()
-        .is_some_and(|record| record.flags & socket_flags::BYPASS != 0)
-    {
+    if ctx.record().is_some_and(|record| record.flags & socket_flags::BYPASS != 0) {
         return Err(Error::Bypassed);
     }
 
@@ -79,14 +76,8 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         Target::To(Choice { slot, eligible: _ }) if home != NO_BACKEND => {
             (slot, Counter::NodeAddressMoved)
         }
-        Target::To(Choice {
-            slot,
-            eligible: true,
-        }) => (slot, Counter::Translated),
-        Target::To(Choice {
-            slot,
-            eligible: false,
-        }) => (slot, Counter::Panic),
+        Target::To(Choice { slot, eligible: true }) => (slot, Counter::Translated),
+        Target::To(Choice { slot, eligible: false }) => (slot, Counter::Panic),
         Target::Keep(slot) => (slot, Counter::NodeAddressKept),
         Target::Nothing => {
             forget(ctx);
@@ -113,10 +104,7 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     // 8. Rewrite. A node address that is kept is rewritten to itself.
     F::rewrite(ctx, slot.addr);
     ctx.set_user_port(slot.port.word());
-    debug!(
-        ctx.inner(),
-        "frontend {} to backend {}", frontend.id, slot.backend
-    );
+    debug!(ctx.inner(), "frontend {} to backend {}", frontend.id, slot.backend);
     Ok(())
 }
 
@@ -124,33 +112,21 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
 /// it: loopback frontends wait, which harms less than serving a pod what is the host's.
 #[inline(always)]
 fn scope(netns: u64, control: &Control) -> Scope {
-    if control.host_netns == netns {
-        Scope::Host
-    } else {
-        Scope::Other
-    }
+    if control.host_netns == netns { Scope::Host } else { Scope::Other }
 }
 
 /// Drops what an earlier connect of this socket left behind. `connect(AF_UNSPEC)` runs no hook, so
 /// a socket can come back and dial something else; its end must not count for the old backend.
 #[inline(always)]
 fn forget(ctx: &Connect) {
-    if ctx
-        .record()
-        .is_some_and(|record| record.flags & socket_flags::BYPASS == 0)
-    {
+    if ctx.record().is_some_and(|record| record.flags & socket_flags::BYPASS == 0) {
         ctx.delete_record();
     }
 }
 
 #[inline(always)]
 fn remember(ctx: &Connect, netns: u64, frontend: &Frontend, slot: &Slot, self_test: bool) {
-    let Frontend {
-        id,
-        pool,
-        home: _,
-        flags: _,
-    } = *frontend;
+    let Frontend { id, pool, home: _, flags: _ } = *frontend;
     let record = SocketRecord {
         netns,
         frontend: u32::from(id),

@@ -62,9 +62,7 @@ fn record(sk: *mut bpf_sock) -> Option<&'static mut SocketRecord> {
     // SAFETY: a live map and a socket that the verifier knows to be valid; without the create flag
     // the helper only looks. What it returns is null or lives while the program runs.
     unsafe {
-        bpf_sk_storage_get(socks(), sk.cast(), ptr::null_mut(), 0)
-            .cast::<SocketRecord>()
-            .as_mut()
+        bpf_sk_storage_get(socks(), sk.cast(), ptr::null_mut(), 0).cast::<SocketRecord>().as_mut()
     }
 }
 
@@ -165,11 +163,7 @@ impl Connect {
     pub(crate) fn binding(&self) -> Binding {
         let sk = self.sk();
         if sk.is_null() {
-            return Binding {
-                device: 0,
-                src_ip4: 0,
-                src_ip6: [0; 4],
-            };
+            return Binding { device: 0, src_ip4: 0, src_ip6: [0; 4] };
         }
         Binding {
             device: read!((*sk).bound_dev_if),

@@ -80,14 +80,7 @@ pub(crate) fn netns_flags(cookie: u64) -> u64 {
         return unsafe { ptr::read_volatile(&raw const (*netns).flags) };
     }
     // Full: the connections of this namespace are not counted, nothing else.
-    let _full = NETNS.insert(
-        cookie,
-        Netns {
-            active: 0,
-            flags: 0,
-        },
-        u64::from(BPF_NOEXIST),
-    );
+    let _full = NETNS.insert(cookie, Netns { active: 0, flags: 0 }, u64::from(BPF_NOEXIST));
     0
 }
 
@@ -239,9 +232,7 @@ impl View for KernelView {
     #[inline(always)]
     fn verdict(&self, backend: u32) -> Verdict {
         // SAFETY: a live, aligned array entry; one aligned word is read.
-        let word = VERDICT
-            .get_ptr(backend)
-            .map_or(0, |word| unsafe { ptr::read_volatile(word) });
+        let word = VERDICT.get_ptr(backend).map_or(0, |word| unsafe { ptr::read_volatile(word) });
         Verdict::from_word(word)
     }
 

@@ -81,9 +81,7 @@ fn syn_timeout(ctx: &SockOps, record: &SocketRecord) {
     if srtt_us == 0 || control.hz == 0 {
         return;
     }
-    let ms = (srtt_us.saturating_mul(3) / 1_000)
-        .max(control.syn_floor_ms)
-        .min(RTO_MAX_MS);
+    let ms = (srtt_us.saturating_mul(3) / 1_000).max(control.syn_floor_ms).min(RTO_MAX_MS);
     ctx.reply((ms * control.hz).div_ceil(1_000));
 }
 
@@ -145,10 +143,7 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
     record.flags |= socket_flags::CUT;
     ctx.set_user_timeout_ms(cut_ms);
     maps::count(Counter::SynCut);
-    debug!(
-        ctx.inner(),
-        "SYN to backend {} cut at {} ms", record.backend, cut_ms
-    );
+    debug!(ctx.inner(), "SYN to backend {} cut at {} ms", record.backend, cut_ms);
 }
 
 /// The socket is closed: a failed connect is evidence, an established one leaves the count.

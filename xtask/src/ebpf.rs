@@ -30,23 +30,13 @@ pub(crate) fn command(workspace: &Workspace, toolchain: &Toolchain) -> Result<Ex
     let functions = functions(&data).with_context(|| format!("in {}", path.display()))?;
     println!("{}", path.display());
     print!("{}\n{}", programs_table(&functions), maps::table(&data)?);
-    let findings: Vec<_> = functions
-        .iter()
-        .filter(|f| !f.findings.is_empty())
-        .collect();
+    let findings: Vec<_> = functions.iter().filter(|f| !f.findings.is_empty()).collect();
     for function in &findings {
         for Finding { index, why } in &function.findings {
-            eprintln!(
-                "{} instruction {index}: {why}: Linux 5.10 refuses it",
-                function.name
-            );
+            eprintln!("{} instruction {index}: {why}: Linux 5.10 refuses it", function.name);
         }
     }
-    Ok(if findings.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A program, or a function that programs call.
@@ -60,15 +50,9 @@ struct Function {
 fn functions(data: &[u8]) -> Result<Vec<Function>> {
     let file = File::parse(data)?;
     let mut functions = Vec::new();
-    for section in file
-        .sections()
-        .filter(|section| section.kind() == SectionKind::Text)
-    {
+    for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
         let code = section.data()?;
-        for symbol in file
-            .symbols()
-            .filter(|s| s.section_index() == Some(section.index()))
-        {
+        for symbol in file.symbols().filter(|s| s.section_index() == Some(section.index())) {
             if symbol.kind() != SymbolKind::Text || symbol.scope() == SymbolScope::Unknown {
                 continue;
             }
@@ -87,22 +71,9 @@ fn functions(data: &[u8]) -> Result<Vec<Function>> {
 }
 
 fn programs_table(functions: &[Function]) -> String {
-    let mut text = format!(
-        "{:<24} {:<24} {:>12}\n",
-        "program", "section", "instructions"
-    );
-    for Function {
-        section,
-        name,
-        instructions,
-        findings: _,
-    } in functions
-    {
-        let section = if section == ".text" {
-            "(called)"
-        } else {
-            section
-        };
+    let mut text = format!("{:<24} {:<24} {:>12}\n", "program", "section", "instructions");
+    for Function { section, name, instructions, findings: _ } in functions {
+        let section = if section == ".text" { "(called)" } else { section };
         text += &format!("{name:<24} {section:<24} {instructions:>12}\n");
     }
     text

@@ -20,12 +20,8 @@ pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
 pub(crate) type Step = (&'static str, fn(&Workspace) -> Command);
 
 /// Every check of this module, quick ones first.
-pub(crate) const STEPS: [Step; 4] = [
-    ("fmt", fmt),
-    ("clippy", clippy),
-    ("clippy of nllb-ebpf", clippy_ebpf),
-    ("docs", docs),
-];
+pub(crate) const STEPS: [Step; 4] =
+    [("fmt", fmt), ("clippy", clippy), ("clippy of nllb-ebpf", clippy_ebpf), ("docs", docs)];
 
 /// Runs all of them even after a failure: a reader of a CI log wants every finding at once.
 pub(crate) fn failures(workspace: &Workspace, steps: &[Step]) -> Result<Vec<&'static str>> {
@@ -44,14 +40,7 @@ fn fmt(workspace: &Workspace) -> Command {
 }
 
 fn clippy(workspace: &Workspace) -> Command {
-    let packages = [
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--exclude",
-        "nllb-ebpf",
-        "--all-targets",
-    ];
+    let packages = ["clippy", "--quiet", "--workspace", "--exclude", "nllb-ebpf", "--all-targets"];
     let mut command = workspace.cargo(packages);
     command.args(["--", "-D", "warnings"]);
     command
@@ -68,14 +57,7 @@ fn clippy_ebpf(workspace: &Workspace) -> Command {
 }
 
 fn docs(workspace: &Workspace) -> Command {
-    let packages = [
-        "doc",
-        "--quiet",
-        "--workspace",
-        "--exclude",
-        "nllb-ebpf",
-        "--no-deps",
-    ];
+    let packages = ["doc", "--quiet", "--workspace", "--exclude", "nllb-ebpf", "--no-deps"];
     let mut command = workspace.cargo(packages);
     command.env("RUSTDOCFLAGS", "-D warnings");
     command

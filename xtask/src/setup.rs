@@ -23,11 +23,7 @@ const EXIT_MISSING: u8 = 3;
 /// `cargo xtask setup`.
 pub(crate) fn command(workspace: &Workspace, check: bool) -> Result<ExitCode> {
     let machine = Machine::look();
-    let found = if check {
-        State::look(&machine)
-    } else {
-        install(workspace, &machine)?
-    };
+    let found = if check { State::look(&machine) } else { install(workspace, &machine)? };
     Ok(match found.complete() {
         Ok(toolchain) => {
             println!("nothing is missing; {toolchain}");
@@ -41,9 +37,7 @@ pub(crate) fn command(workspace: &Workspace, check: bool) -> Result<ExitCode> {
 /// be completed and has said why.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<Result<Toolchain, ExitCode>> {
     let machine = Machine::look();
-    Ok(install(workspace, &machine)?
-        .complete()
-        .map_err(|lacking| lacking.report(&machine)))
+    Ok(install(workspace, &machine)?.complete().map_err(|lacking| lacking.report(&machine)))
 }
 
 /// What is there and what is not.
@@ -54,19 +48,13 @@ struct State {
 
 impl State {
     fn look(machine: &Machine) -> Self {
-        Self {
-            toolchain: toolchain::find(),
-            tools: machine.missing_tools(),
-        }
+        Self { toolchain: toolchain::find(), tools: machine.missing_tools() }
     }
 
     fn complete(self) -> Result<Toolchain, Self> {
         match self.toolchain {
             Ok(toolchain) if self.tools.is_empty() => Ok(toolchain),
-            toolchain => Err(Self {
-                toolchain,
-                tools: self.tools,
-            }),
+            toolchain => Err(Self { toolchain, tools: self.tools }),
         }
     }
 
@@ -77,20 +65,10 @@ impl State {
         }
         if !tools.is_empty() {
             let names: Vec<_> = tools.iter().map(|tool| tool.program).collect();
-            say(&format!(
-                "programs that are not in PATH: {}",
-                names.join(", ")
-            ));
-            let packages: Vec<_> = tools
-                .iter()
-                .flat_map(|tool| tool.packages)
-                .copied()
-                .collect();
+            say(&format!("programs that are not in PATH: {}", names.join(", ")));
+            let packages: Vec<_> = tools.iter().flat_map(|tool| tool.packages).copied().collect();
             say(&if machine.debian {
-                format!(
-                    "  apt-get install --no-install-recommends {}",
-                    packages.join(" ")
-                )
+                format!("  apt-get install --no-install-recommends {}", packages.join(" "))
             } else {
                 format!("  they are in packages like {}", packages.join(", "))
             });
@@ -123,10 +101,7 @@ type Step = fn(&Workspace, &Machine, &mut Option<Apt>, &Missing) -> Result<bool>
 /// linker follows the compiler, whose LLVM is known only when it is there.
 const STEPS: [Step; 4] = [
     |workspace, machine, _, missing| {
-        let lacks_sources = missing
-            .rustup
-            .iter()
-            .any(|lack| matches!(lack, Lack::RustSrc(_)));
+        let lacks_sources = missing.rustup.iter().any(|lack| matches!(lack, Lack::RustSrc(_)));
         Ok(lacks_sources && machine.add_rust_src(workspace))
     },
     |workspace, _, apt, missing| only_linker(workspace, apt, &missing.rustup),

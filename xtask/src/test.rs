@@ -38,24 +38,14 @@ pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
         say(&format!("failed: {}", failed.join(", ")));
     }
     println!("{summary}");
-    Ok(if failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Streams what the tests print while counting it; documentation tests come last, as cargo has it.
 fn run_tests(workspace: &Workspace) -> Result<(Summary, bool)> {
     let mut child = workspace
         // `--show-output` lets through why a test that passed has skipped its work.
-        .cargo([
-            "test",
-            "--workspace",
-            "--exclude",
-            "nllb-ebpf",
-            "--no-fail-fast",
-        ])
+        .cargo(["test", "--workspace", "--exclude", "nllb-ebpf", "--no-fail-fast"])
         .args(["--", "--show-output"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -69,10 +59,7 @@ fn run_tests(workspace: &Workspace) -> Result<(Summary, bool)> {
         stream(stdout, io::stdout(), &summary);
     });
     let passed = child.wait().context("cargo is gone")?.success();
-    Ok((
-        summary.into_inner().unwrap_or_else(PoisonError::into_inner),
-        passed,
-    ))
+    Ok((summary.into_inner().unwrap_or_else(PoisonError::into_inner), passed))
 }
 
 fn stream(from: Option<impl Read>, mut to: impl Write, summary: &Mutex<Summary>) {
@@ -83,10 +70,7 @@ fn stream(from: Option<impl Read>, mut to: impl Write, summary: &Mutex<Summary>)
         // When nobody reads our output the tests still have to run to their end.
         let _ = to.write_all(&line).and_then(|()| to.flush());
         let text = String::from_utf8_lossy(&line);
-        summary
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .read(text.trim_end());
+        summary.lock().unwrap_or_else(PoisonError::into_inner).read(text.trim_end());
         line.clear();
     }
 }

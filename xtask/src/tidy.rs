@@ -35,22 +35,13 @@ pub(crate) struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            line,
-            rule,
-            advice,
-        } = self;
+        let Self { path, line, rule, advice } = self;
         write!(f, "{path}:{line}: {rule}: {advice}")
     }
 }
 
 pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
-    Ok(if check(workspace)? {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if check(workspace)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints every finding; true when there is none.
@@ -60,11 +51,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     findings.extend(imports::unknown_members(&manifest, &CRATES));
     for (name, may_use) in CRATES {
         let path = format!("{name}/Cargo.toml");
-        findings.extend(imports::crates(
-            &path,
-            &read(&workspace.root, &path)?,
-            may_use,
-        ));
+        findings.extend(imports::crates(&path, &read(&workspace.root, &path)?, may_use));
         for path in rust_files(&workspace.root, name)? {
             let source = Source::parse(&path, &read(&workspace.root, &path)?);
             findings.extend(rules::check(&source));

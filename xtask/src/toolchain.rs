@@ -61,10 +61,7 @@ pub(crate) fn find() -> Result<Toolchain, Missing> {
     };
     match try_road(Road::Distribution, Path::new(DISTRIBUTION_RUSTC)) {
         Ok(toolchain) => Ok(toolchain),
-        Err(distribution) => Err(Missing {
-            rustup,
-            distribution,
-        }),
+        Err(distribution) => Err(Missing { rustup, distribution }),
     }
 }
 
@@ -87,14 +84,7 @@ impl Toolchain {
         }
         command
             .current_dir(workspace)
-            .args([
-                "build",
-                "--release",
-                "--package",
-                PACKAGE,
-                "--target",
-                bpf_target(),
-            ])
+            .args(["build", "--release", "--package", PACKAGE, "--target", bpf_target()])
             .arg("--target-dir")
             .arg(target_dir)
             .env("RUSTC", &self.rustc)
@@ -116,11 +106,7 @@ impl Toolchain {
 /// Set-up installs a bpf-linker in a directory of its own below this, with its program in `bin`.
 /// `None` without a home directory.
 pub(crate) fn cache_root() -> Option<PathBuf> {
-    let absolute = |name| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(cache.join("nllb/toolchain"))
 }
@@ -146,13 +132,7 @@ fn try_road(road: Road, rustc: &Path) -> Result<Toolchain, Vec<Lack>> {
             let real = sysroot.join("bin/rustc");
             let rustc = if real.is_file() { real } else { rustc.into() };
             let build_std = road == Road::Rustup;
-            return Ok(Toolchain {
-                road,
-                rustc,
-                build_std,
-                llvm_major,
-                linker,
-            });
+            return Ok(Toolchain { road, rustc, build_std, llvm_major, linker });
         }
         Ok(_) => {}
         Err(lack) => lacks.push(lack),
@@ -161,9 +141,7 @@ fn try_road(road: Road, rustc: &Path) -> Result<Toolchain, Vec<Lack>> {
 }
 
 fn has_library_sources(sysroot: &Path) -> bool {
-    sysroot
-        .join("lib/rustlib/src/rust/library/core/Cargo.toml")
-        .is_file()
+    sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").is_file()
 }
 
 fn has_core(sysroot: &Path) -> bool {
@@ -172,9 +150,7 @@ fn has_core(sysroot: &Path) -> bool {
         let name = name.to_string_lossy();
         name.starts_with("libcore-") && name.ends_with(".rlib")
     };
-    list(&directory)
-        .iter()
-        .any(|path| path.file_name().is_some_and(is_core))
+    list(&directory).iter().any(|path| path.file_name().is_some_and(is_core))
 }
 
 /// The first fitting bpf-linker of PATH, of cargo's own directory, of set-up's cache.
@@ -201,10 +177,7 @@ fn linker_candidates() -> Vec<PathBuf> {
     // What set-up installs now goes before what it installed for an earlier commit.
     cached.sort_by_key(|path| !path.to_string_lossy().contains(BPF_LINKER_VERSION));
     directories.extend(cached.into_iter().map(|entry| entry.join("bin")));
-    directories
-        .into_iter()
-        .map(|directory| directory.join("bpf-linker"))
-        .collect()
+    directories.into_iter().map(|directory| directory.join("bpf-linker")).collect()
 }
 
 /// Its version is not its LLVM's, and it tells the latter only through LLVM's own option parser;
@@ -215,28 +188,20 @@ fn linker_llvm_major(linker: &Path) -> Option<u32> {
         // LLVM prints its version and exits before it would read or write anything.
         let nowhere = env::temp_dir().join("nllb-no-such-directory/object");
         let mut command = Command::new(linker);
-        command
-            .args(["--llvm-args=--version", "--output"])
-            .arg(&nowhere)
-            .arg(&nowhere);
-        output_of(&mut command)
-            .as_deref()
-            .and_then(llvm_version_major)
+        command.args(["--llvm-args=--version", "--output"]).arg(&nowhere).arg(&nowhere);
+        output_of(&mut command).as_deref().and_then(llvm_version_major)
     })
 }
 
 /// From `rustc -vV`: `release: 1.96.0`.
 fn is_new_enough(text: &str) -> bool {
     let minor = |line: &str| leading_number(line.strip_prefix("release: 1.")?);
-    text.lines()
-        .find_map(minor)
-        .is_some_and(|minor| minor >= OLDEST_MINOR)
+    text.lines().find_map(minor).is_some_and(|minor| minor >= OLDEST_MINOR)
 }
 
 /// From `rustc -vV`: `LLVM version: 22.1.8`.
 fn rustc_llvm_major(text: &str) -> Option<u32> {
-    text.lines()
-        .find_map(|line| leading_number(line.strip_prefix("LLVM version: ")?))
+    text.lines().find_map(|line| leading_number(line.strip_prefix("LLVM version: ")?))
 }
 
 /// From `ldd`: `libLLVM.so.22.1 => …`, `libLLVM-19.so.1 => …`, rustc's `libLLVM-22-rust-…`.
@@ -244,23 +209,17 @@ fn ldd_llvm_major(text: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let name = line.split_whitespace().next()?.rsplit('/').next()?;
         let rest = name.strip_prefix("libLLVM")?;
-        leading_number(
-            rest.strip_prefix(".so.")
-                .or_else(|| rest.strip_prefix('-'))?,
-        )
+        leading_number(rest.strip_prefix(".so.").or_else(|| rest.strip_prefix('-'))?)
     })
 }
 
 /// From LLVM's `--version`: `Debian LLVM version 22.1.8`.
 fn llvm_version_major(text: &str) -> Option<u32> {
-    text.lines()
-        .find_map(|line| leading_number(line.split_once("LLVM version ")?.1))
+    text.lines().find_map(|line| leading_number(line.split_once("LLVM version ")?.1))
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text[..end].parse().ok()
 }
 
@@ -269,9 +228,7 @@ fn leaks(name: &OsStr) -> bool {
     let beginnings = "RUSTFLAGS RUSTC_ CARGO_BUILD_RUST CARGO_BUILD_TARGET CARGO_CFG_ \
                       CARGO_INCREMENTAL CARGO_PROFILE_ CARGO_TARGET_";
     let name = name.to_string_lossy();
-    beginnings
-        .split(' ')
-        .any(|beginning| name.starts_with(beginning))
+    beginnings.split(' ').any(|beginning| name.starts_with(beginning))
 }
 
 /// BPF runs in the byte order of its machine.
@@ -285,57 +242,31 @@ fn bpf_target() -> &'static str {
 }
 
 fn output_of(command: &mut Command) -> Option<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn list(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else {
         return vec![];
     };
-    let mut paths: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
+    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     paths
 }
 
 impl fmt::Display for Toolchain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            road,
-            rustc,
-            build_std,
-            llvm_major,
-            linker,
-        } = self;
+        let Self { road, rustc, build_std, llvm_major, linker } = self;
         let (rustc, linker) = (rustc.display(), linker.display());
-        let core = if *build_std {
-            "core built from rust-src"
-        } else {
-            "prebuilt core"
-        };
-        write!(
-            f,
-            "{road} road: {rustc} ({core}), {linker}, LLVM {llvm_major}"
-        )
+        let core = if *build_std { "core built from rust-src" } else { "prebuilt core" };
+        write!(f, "{road} road: {rustc} ({core}), {linker}, LLVM {llvm_major}")
     }
 }
 
 impl fmt::Display for Road {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == Self::Rustup {
-            "rustup"
-        } else {
-            "distribution"
-        })
+        f.write_str(if *self == Self::Rustup { "rustup" } else { "distribution" })
     }
 }
 
@@ -386,21 +317,10 @@ mod tests {
 
     #[test]
     fn an_outer_build_changes_nothing_of_the_inner_one() {
-        for name in [
-            "RUSTFLAGS",
-            "CARGO_TARGET_DIR",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "CARGO_CFG_UNIX",
-        ] {
+        for name in ["RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTC_WORKSPACE_WRAPPER", "CARGO_CFG_UNIX"] {
             assert!(leaks(OsStr::new(name)), "{name} stays");
         }
-        for name in [
-            "PATH",
-            "HOME",
-            "CARGO_HOME",
-            "RUSTUP_HOME",
-            "CARGO_NET_OFFLINE",
-        ] {
+        for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "CARGO_NET_OFFLINE"] {
             assert!(!leaks(OsStr::new(name)), "{name} is removed");
         }
     }

@@ -20,15 +20,9 @@ pub(crate) struct Workspace {
 impl Workspace {
     pub(crate) fn here() -> Result<Self> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = manifest
-            .parent()
-            .context("xtask is not inside a workspace")?
-            .to_owned();
+        let root = manifest.parent().context("xtask is not inside a workspace")?.to_owned();
         if !root.join("Cargo.toml").is_file() {
-            bail!(
-                "{} is not there any more: run xtask through cargo",
-                root.display()
-            );
+            bail!("{} is not there any more: run xtask through cargo", root.display());
         }
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         Ok(Self { root, cargo })
@@ -75,9 +69,7 @@ impl Workspace {
 pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
     let program = command.get_program().to_owned();
     let status = command.status();
-    Ok(status
-        .with_context(|| format!("cannot start {}", program.display()))?
-        .success())
+    Ok(status.with_context(|| format!("cannot start {}", program.display()))?.success())
 }
 
 /// A line about what is done next, on stderr: stdout is for results.

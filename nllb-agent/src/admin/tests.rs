@@ -35,15 +35,8 @@ async fn the_status_document_is_served_on_a_socket_for_root_only() {
     let answer = get(&path, "GET", STATUS_PATH).await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
-    assert_eq!(
-        serde_json::from_str::<Status>(body).expect("JSON"),
-        example::status()
-    );
-    assert!(
-        get(&path, "POST", STATUS_PATH)
-            .await
-            .starts_with("HTTP/1.1 405")
-    );
+    assert_eq!(serde_json::from_str::<Status>(body).expect("JSON"), example::status());
+    assert!(get(&path, "POST", STATUS_PATH).await.starts_with("HTTP/1.1 405"));
     assert!(get(&path, "GET", "/").await.starts_with("HTTP/1.1 404"));
     task.abort();
     assert!(task.await.expect_err("aborted").is_cancelled());
@@ -57,11 +50,7 @@ async fn a_stopped_driver_is_an_answer_and_not_a_hang() {
     let (source, requests) = mpsc::channel(1);
     drop(requests);
     tokio::spawn(Listener::open(&path).expect("open").serve(source));
-    assert!(
-        get(&path, "GET", STATUS_PATH)
-            .await
-            .starts_with("HTTP/1.1 503")
-    );
+    assert!(get(&path, "GET", STATUS_PATH).await.starts_with("HTTP/1.1 503"));
 }
 
 #[tokio::test]

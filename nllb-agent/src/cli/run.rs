@@ -1,7 +1,6 @@
 //! `nllb run`: the agent, until a signal ends it.
 
 use super::Failure;
-use crate::config::Config;
 use crate::driver::{self, RunError};
 use crate::exit::Exit;
 use crate::telemetry::{self, LogFormat};
@@ -10,7 +9,7 @@ use std::path::Path;
 pub(super) fn run(file: &Path, log_level: &str, format: LogFormat) -> Result<(), Failure> {
     telemetry::install(log_level, format)
         .map_err(|error| Failure::new(Exit::Configuration, &error))?;
-    let config = Config::load(file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
+    let config = driver::load(file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
     driver::run(file, config).map_err(|error| Failure::new(exit(&error), &error))
 }
 

@@ -48,9 +48,7 @@ pub(super) fn run(socket: &Path, output: Output, out: &mut dyn io::Write) -> Res
     let unreachable = |error: StatusError| Failure::new(Exit::Unreachable, &error);
     // The timer needs the runtime around it, so it is made inside.
     let fetched = runtime.block_on(async { tokio::time::timeout(TIMEOUT, fetch(socket)).await });
-    let body = fetched
-        .unwrap_or(Err(StatusError::Timeout))
-        .map_err(unreachable)?;
+    let body = fetched.unwrap_or(Err(StatusError::Timeout)).map_err(unreachable)?;
     match output {
         Output::Json => {
             // Read and written anew: indented, and whatever the agent knows more is kept.
@@ -68,9 +66,7 @@ pub(super) fn run(socket: &Path, output: Output, out: &mut dyn io::Write) -> Res
 }
 
 async fn fetch(socket: &Path) -> Result<Bytes, StatusError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|error| of_connect(socket, error))?;
+    let stream = UnixStream::connect(socket).await.map_err(|error| of_connect(socket, error))?;
     let (status, body) = exchange(stream).await?;
     if status == StatusCode::OK {
         return Ok(body);
@@ -81,10 +77,7 @@ async fn fetch(socket: &Path) -> Result<Bytes, StatusError> {
 
 fn of_connect(socket: &Path, error: io::Error) -> StatusError {
     let path = socket.display().to_string();
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the standard library's list is open"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list is open")]
     match error.kind() {
         ErrorKind::NotFound => StatusError::NoSocket(path),
         ErrorKind::ConnectionRefused => StatusError::NobodyListens(path),
@@ -95,9 +88,7 @@ fn of_connect(socket: &Path, error: io::Error) -> StatusError {
 
 async fn exchange(stream: UnixStream) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(STATUS_PATH)
-        .header(HOST, "nllb")
-        .body(Empty::<Bytes>::new())?;
+    let request = Request::get(STATUS_PATH).header(HOST, "nllb").body(Empty::<Bytes>::new())?;
     let ask = async move {
         let answer = sender.send_request(request).await?;
         let status = answer.status();

@@ -44,22 +44,13 @@ pools:
     );
     let (exit, out, _) = nllb(&["check-config", &good]);
     assert_eq!(exit, Exit::Success);
-    assert_eq!(
-        out,
-        format!("{good}: ok, 1 frontend, 1 pool, 2 endpoints\n")
-    );
+    assert_eq!(out, format!("{good}: ok, 1 frontend, 1 pool, 2 endpoints\n"));
 
     let bad = write(dir.path(), "kind: Pod\n");
-    for command in [
-        &["check-config", &bad][..],
-        &["uninstall", "--config", &bad],
-    ] {
+    for command in [&["check-config", &bad][..], &["uninstall", "--config", &bad]] {
         let (exit, out, err) = nllb(command);
         assert_eq!((exit.code(), out.as_str()), (2, ""));
-        assert_eq!(
-            err,
-            format!("nllb: {bad}: apiVersion: missing: add nllb.dev/v1alpha1\n")
-        );
+        assert_eq!(err, format!("nllb: {bad}: apiVersion: missing: add nllb.dev/v1alpha1\n"));
     }
 }
 
@@ -70,17 +61,11 @@ fn status_without_an_agent_says_so_with_exit_code_4() {
     let path = socket.to_str().expect("text");
     let (exit, out, err) = nllb(&["status", "--socket", path]);
     assert_eq!((exit.code(), out.as_str()), (4, ""));
-    assert_eq!(
-        err,
-        format!("nllb: no agent is running: there is no admin socket {path}\n")
-    );
+    assert_eq!(err, format!("nllb: no agent is running: there is no admin socket {path}\n"));
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("bound"));
     let (exit, _, err) = nllb(&["status", "--socket", path]);
     assert_eq!(exit.code(), 4);
-    assert_eq!(
-        err,
-        format!("nllb: no agent is running: nobody answers on {path}\n")
-    );
+    assert_eq!(err, format!("nllb: no agent is running: nobody answers on {path}\n"));
 }
 
 #[test]
@@ -92,9 +77,7 @@ fn status_of_a_running_agent_is_a_table_or_the_document() {
     let agent = std::thread::spawn({
         let socket = socket.clone();
         move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let (source, mut requests) = tokio::sync::mpsc::channel(1);
                 let admin = crate::admin::Listener::bind(&socket).expect("open");
@@ -116,10 +99,7 @@ fn status_of_a_running_agent_is_a_table_or_the_document() {
     assert!(out.starts_with("nllb 0.1.0, pid 4711, up 3m"), "{out}");
     let (exit, out, _) = nllb(&["status", "-o", "json", "--socket", path]);
     assert_eq!(exit, Exit::Success);
-    assert_eq!(
-        serde_json::from_str::<Status>(&out).expect("JSON"),
-        example::status()
-    );
+    assert_eq!(serde_json::from_str::<Status>(&out).expect("JSON"), example::status());
     assert!(!agent.is_finished());
 }
 

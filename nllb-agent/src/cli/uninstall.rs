@@ -1,8 +1,8 @@
 //! `nllb uninstall`: removes what outlives the agent.
 
 use super::Failure;
-use crate::config::Config;
 use crate::datapath;
+use crate::driver;
 use crate::exit::Exit;
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub(super) fn run(
     let directory = match (config, bpffs) {
         (Some(file), _) => {
             let config =
-                Config::load(&file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
+                driver::load(&file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
             config.datapath.bpffs
         }
         (None, Some(directory)) => directory,

@@ -9,10 +9,7 @@ use std::path::PathBuf;
 pub(super) fn socket_address(found: String) -> Result<SocketAddr, Problem> {
     let Ok(address) = found.parse::<SocketAddr>() else {
         return Err(match found.trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(ip) => Problem::NoPort {
-                example: SocketAddr::new(ip, 443).to_string(),
-                found,
-            },
+            Ok(ip) => Problem::NoPort { example: SocketAddr::new(ip, 443).to_string(), found },
             Err(_) => Problem::Address { found },
         });
     };
@@ -40,11 +37,7 @@ pub(super) fn name(found: String) -> Result<String, Problem> {
 pub(super) fn absolute(example: &'static str) -> impl Fn(String) -> Result<PathBuf, Problem> {
     move |text| {
         let found = PathBuf::from(text);
-        if found.is_absolute() {
-            Ok(found)
-        } else {
-            Err(Problem::Relative { found, example })
-        }
+        if found.is_absolute() { Ok(found) } else { Err(Problem::Relative { found, example }) }
     }
 }
 
@@ -66,10 +59,7 @@ pub(super) fn one_of<T: Copy>(
         let place = words.iter().position(|word| *word == found);
         match place.and_then(|index| values.get(index)) {
             Some(value) => Ok(*value),
-            None => Err(Problem::UnknownValue {
-                found,
-                known: words,
-            }),
+            None => Err(Problem::UnknownValue { found, known: words }),
         }
     })?;
     Ok(checked.value)

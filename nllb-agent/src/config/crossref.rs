@@ -32,10 +32,7 @@ pub(super) fn unique_names<'a>(names: impl Iterator<Item = &'a At<String>>) -> R
     let mut seen: BTreeMap<&str, &Place> = BTreeMap::new();
     for At { place, value } in names {
         if let Some(first) = seen.insert(value, place) {
-            let problem = Problem::DuplicateName {
-                name: value.clone(),
-                line: first.line,
-            };
+            let problem = Problem::DuplicateName { name: value.clone(), line: first.line };
             return Err(place.clone().fault(problem));
         }
     }
@@ -47,16 +44,7 @@ pub(super) fn frontends(drafts: Vec<Draft>, pools: &[Pool]) -> Result<Vec<Fronte
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let mut frontends = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let Draft {
-            place,
-            name,
-            kind,
-            addresses,
-            pool,
-            scope,
-            on_empty,
-            coverage,
-        } = draft;
+        let Draft { place, name, kind, addresses, pool, scope, on_empty, coverage } = draft;
         let pool = find_pool(&place, pool, pools)?;
         for address in &addresses {
             check_against_pool(kind, address, pool)?;
@@ -66,24 +54,13 @@ pub(super) fn frontends(drafts: Vec<Draft>, pools: &[Pool]) -> Result<Vec<Fronte
         if addresses.is_empty() {
             // Only a node-address frontend may leave them out: every endpoint is one.
             for endpoint in &pool.endpoints {
-                let at = At {
-                    place: place.named("addresses"),
-                    value: *endpoint,
-                };
+                let at = At { place: place.named("addresses"), value: *endpoint };
                 claim(&mut taken, &at, &name.value)?;
             }
             addresses.clone_from(&pool.endpoints);
         }
         let (name, pool) = (name.value, pool.name.clone());
-        frontends.push(Frontend {
-            name,
-            kind,
-            addresses,
-            pool,
-            scope,
-            on_empty,
-            coverage,
-        });
+        frontends.push(Frontend { name, kind, addresses, pool, scope, on_empty, coverage });
     }
     Ok(frontends)
 }
@@ -93,31 +70,15 @@ fn find_pool<'a>(
     wanted: Option<At<String>>,
     pools: &'a [Pool],
 ) -> Result<&'a Pool, Fault> {
-    let known = || {
-        pools
-            .iter()
-            .map(|pool| pool.name.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let known = || pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
     match (wanted, pools) {
         (Some(wanted), _) => {
-            let At {
-                place,
-                value: found,
-            } = wanted;
+            let At { place, value: found } = wanted;
             let pool = pools.iter().find(|pool| pool.name == found);
-            pool.ok_or_else(|| {
-                place.fault(Problem::UnknownPool {
-                    found,
-                    known: known(),
-                })
-            })
+            pool.ok_or_else(|| place.fault(Problem::UnknownPool { found, known: known() }))
         }
         (None, [only]) => Ok(only),
-        (None, _) => Err(place
-            .named("pool")
-            .fault(Problem::PoolNeeded { known: known() })),
+        (None, _) => Err(place.named("pool").fault(Problem::PoolNeeded { known: known() })),
     }
 }
 
@@ -126,14 +87,10 @@ fn check_against_pool(kind: FrontendKind, at: &At<SocketAddr>, pool: &Pool) -> R
     let address = at.value;
     let name = || pool.name.clone();
     let problem = match (kind, pool.endpoints.contains(&address)) {
-        (FrontendKind::Vip | FrontendKind::Loopback, true) => Problem::Loop {
-            address,
-            pool: name(),
-        },
-        (FrontendKind::NodeAddress, false) => Problem::NotAnEndpoint {
-            address,
-            pool: name(),
-        },
+        (FrontendKind::Vip | FrontendKind::Loopback, true) => {
+            Problem::Loop { address, pool: name() }
+        }
+        (FrontendKind::NodeAddress, false) => Problem::NotAnEndpoint { address, pool: name() },
         (FrontendKind::Vip | FrontendKind::Loopback, false) | (FrontendKind::NodeAddress, true) => {
             return Ok(());
         }
@@ -148,9 +105,8 @@ fn claim(
 ) -> Result<(), Fault> {
     match taken.insert(at.value, name.to_owned()) {
         None => Ok(()),
-        Some(frontend) => Err(at.clone().fault(Problem::DuplicateAddress {
-            address: at.value,
-            frontend,
-        })),
+        Some(frontend) => {
+            Err(at.clone().fault(Problem::DuplicateAddress { address: at.value, frontend }))
+        }
     }
 }

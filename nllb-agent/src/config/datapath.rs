@@ -61,11 +61,7 @@ impl Datapath {
             Some(At { place, value }) => (place, value),
             None => (document.named("datapath"), RawDatapath::default()),
         };
-        let RawDatapath {
-            bpffs,
-            cgroup,
-            log_level,
-        } = raw;
+        let RawDatapath { bpffs, cgroup, log_level } = raw;
         let bpffs = match place.optional("bpffs", bpffs) {
             Some(raw) => raw.check(absolute(DEFAULT_BPFFS))?.value,
             None => PathBuf::from(DEFAULT_BPFFS),
@@ -91,10 +87,6 @@ impl Datapath {
             )?,
             None => LogLevel::Off,
         };
-        Ok(Self {
-            bpffs,
-            cgroup,
-            log_level,
-        })
+        Ok(Self { bpffs, cgroup, log_level })
     }
 }

@@ -20,17 +20,11 @@ impl Limits {
             return Ok(self.default);
         };
         let checked = raw.check(|text| {
-            let duration = parse(&text).ok_or_else(|| Problem::Duration {
-                found: text.clone(),
-            })?;
+            let duration = parse(&text).ok_or_else(|| Problem::Duration { found: text.clone() })?;
             if (self.min..=self.max).contains(&duration) {
                 Ok(duration)
             } else {
-                Err(Problem::Range {
-                    found: text,
-                    min: show(self.min),
-                    max: show(self.max),
-                })
+                Err(Problem::Range { found: text, min: show(self.min), max: show(self.max) })
             }
         })?;
         Ok(checked.value)
@@ -45,9 +39,7 @@ fn parse(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
         let number: u64 = number.parse().ok()?;
-        let letters = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
+        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let part = match unit {
             "ms" => Duration::from_millis(number),
@@ -82,24 +74,10 @@ mod tests {
 
     #[test]
     fn durations_are_numbers_with_units() {
-        for (text, millis) in [
-            ("100ms", 100),
-            ("2s", 2000),
-            ("1m30s", 90_000),
-            ("1h", 3_600_000),
-        ] {
+        for (text, millis) in [("100ms", 100), ("2s", 2000), ("1m30s", 90_000), ("1h", 3_600_000)] {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in [
-            "",
-            "1",
-            "s",
-            "1.5s",
-            "-1s",
-            "1 s",
-            "1sec",
-            "99999999999999999999s",
-        ] {
+        for text in ["", "1", "s", "1.5s", "-1s", "1 s", "1sec", "99999999999999999999s"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -20,11 +20,7 @@ pub struct ConfigError {
 
 fn position(place: &Place) -> String {
     let Place { line, column, key } = place;
-    let mut out = if *line > 0 {
-        format!(":{line}:{column}")
-    } else {
-        String::new()
-    };
+    let mut out = if *line > 0 { format!(":{line}:{column}") } else { String::new() };
     if !key.is_empty() {
         out.push_str(": ");
         out.push_str(key);

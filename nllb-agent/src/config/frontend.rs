@@ -49,26 +49,18 @@ impl TryFrom<At<RawFrontend>> for Draft {
             server_name,
             trust_any_certificate,
         } = raw;
-        let name = place
-            .required("name", "a name like kubernetes", raw_name)?
-            .check(name)?;
+        let name = place.required("name", "a name like kubernetes", raw_name)?.check(name)?;
         let kind = frontend_kind(place.required("kind", "vip, loopback or node-address", kind)?)?;
         let addresses = frontend_addresses(&place, kind, addresses)?;
         let scope = match place.optional("scope", scope) {
-            Some(raw) => one_of(
-                raw,
-                &["host", "all"],
-                &[ScopeSetting::Host, ScopeSetting::All],
-            )?,
+            Some(raw) => one_of(raw, &["host", "all"], &[ScopeSetting::Host, ScopeSetting::All])?,
             None if kind == FrontendKind::Loopback => ScopeSetting::Host,
             None => ScopeSetting::All,
         };
         let on_empty = match place.optional("onEmpty", on_empty) {
-            Some(raw) => one_of(
-                raw,
-                &["pass-through", "fail"],
-                &[OnEmpty::PassThrough, OnEmpty::Fail],
-            )?,
+            Some(raw) => {
+                one_of(raw, &["pass-through", "fail"], &[OnEmpty::PassThrough, OnEmpty::Fail])?
+            }
             None => OnEmpty::PassThrough,
         };
         let coverage = coverage(
@@ -76,16 +68,7 @@ impl TryFrom<At<RawFrontend>> for Draft {
             place.optional("trustAnyCertificate", trust_any_certificate),
         )?;
         let pool = place.optional("pool", pool);
-        Ok(Self {
-            place,
-            name,
-            kind,
-            addresses,
-            pool,
-            scope,
-            on_empty,
-            coverage,
-        })
+        Ok(Self { place, name, kind, addresses, pool, scope, on_empty, coverage })
     }
 }
 
@@ -93,11 +76,7 @@ fn frontend_kind(raw: At<String>) -> Result<FrontendKind, Fault> {
     one_of(
         raw,
         &["vip", "loopback", "node-address"],
-        &[
-            FrontendKind::Vip,
-            FrontendKind::Loopback,
-            FrontendKind::NodeAddress,
-        ],
+        &[FrontendKind::Vip, FrontendKind::Loopback, FrontendKind::NodeAddress],
     )
 }
 
@@ -112,9 +91,7 @@ fn frontend_addresses(
     }
     let list = place.required("addresses", "a list like [\"10.96.0.1:443\"]", raw)?;
     if list.value.is_empty() {
-        return Err(list.fault(Problem::Empty {
-            what: "address, like 10.96.0.1:443",
-        }));
+        return Err(list.fault(Problem::Empty { what: "address, like 10.96.0.1:443" }));
     }
     let fits_kind = |address: SocketAddr| match (kind, address.ip().is_loopback()) {
         (FrontendKind::Loopback, true) | (FrontendKind::Vip | FrontendKind::NodeAddress, false) => {
@@ -125,17 +102,14 @@ fn frontend_addresses(
             Err(Problem::IsLoopback { address })
         }
     };
-    list.items()
-        .into_iter()
-        .map(|item| item.check(socket_address)?.check(fits_kind))
-        .collect()
+    list.items().into_iter().map(|item| item.check(socket_address)?.check(fits_kind)).collect()
 }
 
 fn coverage(name: Option<At<String>>, trust: Option<At<bool>>) -> Result<Coverage, Fault> {
     match (name, trust) {
-        (Some(_), Some(trust)) if trust.value => Err(trust.fault(Problem::Excludes {
-            other: "serverName",
-        })),
+        (Some(_), Some(trust)) if trust.value => {
+            Err(trust.fault(Problem::Excludes { other: "serverName" }))
+        }
         (Some(name), _) => Ok(Coverage::ServerName(name.check(server_name)?.value)),
         (None, Some(trust)) if trust.value => Ok(Coverage::Trusted),
         (None, _) => Ok(Coverage::Address),

@@ -76,10 +76,7 @@ fn listen_address(found: String) -> Result<SocketAddr, Problem> {
             let Problem::NoPort { found, .. } = problem else {
                 return problem;
             };
-            Problem::NoPort {
-                example: format!("{found}:{DEFAULT_PORT}"),
-                found,
-            }
+            Problem::NoPort { example: format!("{found}:{DEFAULT_PORT}"), found }
         }),
     }
 }

@@ -39,22 +39,13 @@ impl Place {
 
     /// This position under the name of a key that the mapping here lacks.
     pub(super) fn named(&self, name: &str) -> Self {
-        let key = if self.key.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.key)
-        };
-        Self {
-            key,
-            ..self.clone()
-        }
+        let key =
+            if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) };
+        Self { key, ..self.clone() }
     }
 
     pub(super) const fn fault(self, problem: Problem) -> Fault {
-        Fault {
-            place: self,
-            problem,
-        }
+        Fault { place: self, problem }
     }
 }
 
@@ -67,19 +58,8 @@ pub(super) struct At<T> {
 
 impl<T> At<T> {
     pub(super) fn new(key: String, spanned: Spanned<T>) -> Self {
-        let Spanned {
-            value,
-            referenced,
-            defined: _,
-        } = spanned;
-        Self {
-            place: Place {
-                line: referenced.line(),
-                column: referenced.column(),
-                key,
-            },
-            value,
-        }
+        let Spanned { value, referenced, defined: _ } = spanned;
+        Self { place: Place { line: referenced.line(), column: referenced.column(), key }, value }
     }
 
     /// Says what is wrong with this value.

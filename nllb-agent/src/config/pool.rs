@@ -40,21 +40,11 @@ pub struct Pool {
 /// Checks a pool; what its kubeconfig holds is found by `discover`.
 pub(super) fn check(raw: At<RawPool>, discover: Discover<'_>) -> Result<(At<String>, Pool), Fault> {
     let At { place, value: raw } = raw;
-    let RawPool {
-        name: raw_name,
-        endpoints,
-        kubeconfig,
-        probe,
-    } = raw;
-    let name = place
-        .required("name", "a name like apiserver", raw_name)?
-        .check(name)?;
+    let RawPool { name: raw_name, endpoints, kubeconfig, probe } = raw;
+    let name = place.required("name", "a name like apiserver", raw_name)?.check(name)?;
     let probe = match place.optional("probe", probe) {
         Some(raw) => Probe::try_from(raw)?,
-        None => Probe::try_from(At {
-            place: place.named("probe"),
-            value: RawProbe::default(),
-        })?,
+        None => Probe::try_from(At { place: place.named("probe"), value: RawProbe::default() })?,
     };
     let mut found = endpoints_given(place.optional("endpoints", endpoints))?;
     let kubeconfig = place
@@ -72,17 +62,9 @@ pub(super) fn check(raw: At<RawPool>, discover: Discover<'_>) -> Result<(At<Stri
         }
     }
     check_number(&place, found.len())?;
-    let Probe {
-        place: probe_place,
-        health,
-        check,
-    } = probe;
+    let Probe { place: probe_place, health, check } = probe;
     let check = with_discovered(check, discovered.credentials);
-    let Credentials {
-        authority,
-        insecure_skip_verify,
-        ..
-    } = &check.credentials;
+    let Credentials { authority, insecure_skip_verify, .. } = &check.credentials;
     if authority.is_none() && !insecure_skip_verify {
         return Err(probe_place.named("caFile").fault(Problem::NoAuthority));
     }
@@ -113,10 +95,7 @@ fn check_number(place: &Place, count: usize) -> Result<(), Fault> {
     let problem = match count {
         0 => Problem::NoEndpoints,
         1..=MAX_POOL_BACKENDS => return Ok(()),
-        _ => Problem::TooManyEndpoints {
-            count,
-            max: MAX_POOL_BACKENDS,
-        },
+        _ => Problem::TooManyEndpoints { count, max: MAX_POOL_BACKENDS },
     };
     Err(place.named("endpoints").fault(problem))
 }
@@ -124,34 +103,16 @@ fn check_number(place: &Place, count: usize) -> Result<(), Fault> {
 /// Fills what the probe section left open. A probe that skips verification keeps skipping it, and
 /// a client identity or token given there stands alone: two identities at once would be a riddle.
 fn with_discovered(check: HealthCheck, found: Credentials) -> HealthCheck {
-    let HealthCheck {
-        path,
-        timeout,
-        credentials,
-    } = check;
-    let Credentials {
-        authority,
-        server_name,
-        client,
-        token,
-        insecure_skip_verify,
-    } = credentials;
+    let HealthCheck { path, timeout, credentials } = check;
+    let Credentials { authority, server_name, client, token, insecure_skip_verify } = credentials;
     let anonymous = client.is_none() && token.is_none();
     let trusting = insecure_skip_verify || (authority.is_none() && found.insecure_skip_verify);
     let credentials = Credentials {
-        authority: if trusting {
-            None
-        } else {
-            authority.or(found.authority)
-        },
+        authority: if trusting { None } else { authority.or(found.authority) },
         server_name: server_name.or(found.server_name),
         client: if anonymous { found.client } else { client },
         token: if anonymous { found.token } else { token },
         insecure_skip_verify: trusting,
     };
-    HealthCheck {
-        path,
-        timeout,
-        credentials,
-    }
+    HealthCheck { path, timeout, credentials }
 }

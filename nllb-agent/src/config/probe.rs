@@ -99,9 +99,7 @@ impl TryFrom<At<RawProbe>> for Probe {
         let skip = place.optional("insecureSkipVerify", insecure_skip_verify);
         let authority = place.optional("caFile", ca_file);
         if let (Some(At { value: true, .. }), Some(authority)) = (&skip, &authority) {
-            return Err(authority.clone().fault(Problem::Excludes {
-                other: "insecureSkipVerify",
-            }));
+            return Err(authority.clone().fault(Problem::Excludes { other: "insecureSkipVerify" }));
         }
         let credentials = Credentials {
             authority: authority
@@ -129,11 +127,7 @@ impl TryFrom<At<RawProbe>> for Probe {
             timeout: TIMEOUT.apply(place.optional("timeout", timeout))?,
             credentials,
         };
-        Ok(Self {
-            place,
-            health,
-            check,
-        })
+        Ok(Self { place, health, check })
     }
 }
 
@@ -148,22 +142,12 @@ struct Rhythm {
 }
 
 fn health(rhythm: Rhythm) -> Result<HealthSettings, Fault> {
-    let Rhythm {
-        interval,
-        jitter,
-        confirm_interval,
-        max_backoff,
-        rise,
-        fall,
-    } = rhythm;
+    let Rhythm { interval, jitter, confirm_interval, max_backoff, rise, fall } = rhythm;
     let backoff_place = max_backoff.as_ref().map(|raw| raw.place.clone());
     let max_backoff = MAX_BACKOFF.apply(max_backoff)?;
     if let (Some(place), true) = (backoff_place, max_backoff < interval) {
         let other = format!("interval, {}", show(interval));
-        return Err(place.fault(Problem::LessThan {
-            found: show(max_backoff),
-            other,
-        }));
+        return Err(place.fault(Problem::LessThan { found: show(max_backoff), other }));
     }
     Ok(HealthSettings {
         interval,
@@ -183,11 +167,7 @@ fn share(found: f64) -> Result<f64, Problem> {
     if (0.0..=1.0).contains(&found) {
         return Ok(found);
     }
-    Err(Problem::Range {
-        found: found.to_string(),
-        min: "0".to_owned(),
-        max: "1".to_owned(),
-    })
+    Err(Problem::Range { found: found.to_string(), min: "0".to_owned(), max: "1".to_owned() })
 }
 
 fn run(raw: Option<At<u32>>) -> Result<u32, Fault> {
@@ -199,11 +179,7 @@ fn run(raw: Option<At<u32>>) -> Result<u32, Fault> {
             return Ok(found);
         }
         let (min, max) = ("1".to_owned(), MAX_RUN.to_string());
-        Err(Problem::Range {
-            found: found.to_string(),
-            min,
-            max,
-        })
+        Err(Problem::Range { found: found.to_string(), min, max })
     })?;
     Ok(checked.value)
 }
@@ -222,12 +198,10 @@ fn client(
 ) -> Result<Option<ClientIdentity>, Fault> {
     match (certificate, key) {
         (None, None) => Ok(None),
-        (Some(certificate), None) => Err(certificate.fault(Problem::Needs {
-            other: "clientKeyFile",
-        })),
-        (None, Some(key)) => Err(key.fault(Problem::Needs {
-            other: "clientCertificateFile",
-        })),
+        (Some(certificate), None) => {
+            Err(certificate.fault(Problem::Needs { other: "clientKeyFile" }))
+        }
+        (None, Some(key)) => Err(key.fault(Problem::Needs { other: "clientCertificateFile" })),
         (Some(certificate), Some(key)) => Ok(Some(ClientIdentity {
             certificate: file(certificate, "/etc/nllb/client.crt", holds_certificate)?,
             key: file(key, "/etc/nllb/client.key", holds_key)?,
@@ -242,11 +216,10 @@ fn file(
     holds: impl Fn(&Path, &[u8]) -> Result<(), Problem>,
 ) -> Result<Material, Fault> {
     let checked =
-        raw.check(absolute(example))?
-            .check(|path: PathBuf| match std::fs::read(&path) {
-                Err(source) => Err(Problem::File { path, source }),
-                Ok(content) => holds(&path, &content).map(|()| path),
-            })?;
+        raw.check(absolute(example))?.check(|path: PathBuf| match std::fs::read(&path) {
+            Err(source) => Err(Problem::File { path, source }),
+            Ok(content) => holds(&path, &content).map(|()| path),
+        })?;
     Ok(Material::File(checked.value))
 }
 
@@ -254,27 +227,19 @@ fn holds_certificate(path: &Path, content: &[u8]) -> Result<(), Problem> {
     if health_check::holds_certificates(content) {
         return Ok(());
     }
-    Err(Problem::NotPem {
-        path: path.to_owned(),
-        what: "certificate",
-    })
+    Err(Problem::NotPem { path: path.to_owned(), what: "certificate" })
 }
 
 fn holds_key(path: &Path, content: &[u8]) -> Result<(), Problem> {
     match PrivateKeyDer::from_pem_slice(content) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Problem::NotPem {
-            path: path.to_owned(),
-            what: "private key",
-        }),
+        Err(_) => Err(Problem::NotPem { path: path.to_owned(), what: "private key" }),
     }
 }
 
 fn holds_token(path: &Path, content: &[u8]) -> Result<(), Problem> {
     if content.trim_ascii().is_empty() {
-        return Err(Problem::NoToken {
-            path: path.to_owned(),
-        });
+        return Err(Problem::NoToken { path: path.to_owned() });
     }
     Ok(())
 }

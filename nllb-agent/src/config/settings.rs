@@ -25,40 +25,14 @@ impl Config {
 
 impl Pool {
     fn settings(&self) -> PoolSettings {
-        let Self {
-            name,
-            endpoints,
-            kubeconfig: _,
-            health,
-            check: _,
-        } = self.clone();
-        PoolSettings {
-            name,
-            endpoints,
-            health,
-        }
+        let Self { name, endpoints, kubeconfig: _, health, check: _ } = self.clone();
+        PoolSettings { name, endpoints, health }
     }
 }
 
 impl Frontend {
     fn settings(&self) -> FrontendSettings {
-        let Self {
-            name,
-            kind,
-            addresses,
-            pool,
-            scope,
-            on_empty,
-            coverage,
-        } = self.clone();
-        FrontendSettings {
-            name,
-            kind,
-            addresses,
-            pool,
-            scope,
-            on_empty,
-            coverage,
-        }
+        let Self { name, kind, addresses, pool, scope, on_empty, coverage } = self.clone();
+        FrontendSettings { name, kind, addresses, pool, scope, on_empty, coverage }
     }
 }

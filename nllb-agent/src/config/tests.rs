@@ -8,9 +8,7 @@ fn parse(text: &str, discovered: &Discovered) -> Config {
 }
 
 fn addresses(list: &[&str]) -> Vec<SocketAddr> {
-    list.iter()
-        .map(|text| text.parse().expect("an address"))
-        .collect()
+    list.iter().map(|text| text.parse().expect("an address")).collect()
 }
 
 #[test]
@@ -26,15 +24,7 @@ pools:
 ",
         &Discovered::default(),
     );
-    let Config {
-        frontends,
-        pools,
-        datapath,
-        admin,
-        http,
-        lease,
-        self_test_interval,
-    } = &config;
+    let Config { frontends, pools, datapath, admin, http, lease, self_test_interval } = &config;
     assert_eq!(frontends[0].scope, ScopeSetting::Host);
     assert_eq!(frontends[1].scope, ScopeSetting::All);
     assert_eq!(frontends[1].addresses, addresses(&["10.0.0.11:6443"]));
@@ -44,16 +34,10 @@ pools:
     assert_eq!(pools[0].check.path, "/readyz");
     assert_eq!(pools[0].check.timeout, Duration::from_secs(2));
     assert_eq!(datapath.bpffs, Path::new("/sys/fs/bpf/nllb"));
-    assert_eq!(
-        (&datapath.cgroup, datapath.log_level),
-        (&Cgroup::Auto, LogLevel::Off)
-    );
+    assert_eq!((&datapath.cgroup, datapath.log_level), (&Cgroup::Auto, LogLevel::Off));
     assert_eq!(admin.socket, Path::new(DEFAULT_SOCKET));
     assert_eq!(http.listen, addresses(&["127.0.0.1:7473"])[0]);
-    assert_eq!(
-        (*lease, *self_test_interval),
-        (Duration::from_secs(3), Duration::from_secs(5))
-    );
+    assert_eq!((*lease, *self_test_interval), (Duration::from_secs(3), Duration::from_secs(5)));
 }
 
 #[test]
@@ -93,31 +77,16 @@ selfTestInterval: 500ms
     let settings = config.settings();
     let frontend = &settings.frontends[0];
     assert_eq!(frontend.kind, FrontendKind::Vip);
-    assert_eq!(
-        frontend.addresses,
-        addresses(&["10.96.0.1:443", "[fd00:10:96::1]:443"])
-    );
-    assert_eq!(
-        (frontend.scope, frontend.on_empty),
-        (ScopeSetting::Host, OnEmpty::Fail)
-    );
-    assert_eq!(
-        frontend.coverage,
-        Coverage::ServerName("kubernetes".to_owned())
-    );
+    assert_eq!(frontend.addresses, addresses(&["10.96.0.1:443", "[fd00:10:96::1]:443"]));
+    assert_eq!((frontend.scope, frontend.on_empty), (ScopeSetting::Host, OnEmpty::Fail));
+    assert_eq!(frontend.coverage, Coverage::ServerName("kubernetes".to_owned()));
     let pool = &settings.pools[0];
-    assert_eq!(
-        pool.endpoints,
-        addresses(&["10.0.0.11:6443", "10.0.0.12:6443"])
-    );
+    assert_eq!(pool.endpoints, addresses(&["10.0.0.11:6443", "10.0.0.12:6443"]));
     let health = &pool.health;
     assert_eq!((health.rise, health.fall), (3, 1));
     assert_eq!(health.max_backoff, Duration::from_secs(60));
     assert_eq!(config.pools[0].check.path, "/livez?verbose");
-    assert_eq!(
-        config.datapath.cgroup,
-        Cgroup::Path("/sys/fs/cgroup/unified/x".into())
-    );
+    assert_eq!(config.datapath.cgroup, Cgroup::Path("/sys/fs/cgroup/unified/x".into()));
     assert_eq!(config.datapath.log_level, LogLevel::Debug);
     assert_eq!(config.self_test_interval, Duration::from_millis(500));
 }
@@ -149,23 +118,12 @@ pools:
         &discovered,
     );
     let pool = &config.pools[0];
-    assert_eq!(
-        pool.endpoints,
-        addresses(&["10.0.0.12:6443", "10.0.0.11:6443"])
-    );
-    let Credentials {
-        authority,
-        server_name,
-        client,
-        token: found,
-        insecure_skip_verify,
-    } = &pool.check.credentials;
+    assert_eq!(pool.endpoints, addresses(&["10.0.0.12:6443", "10.0.0.11:6443"]));
+    let Credentials { authority, server_name, client, token: found, insecure_skip_verify } =
+        &pool.check.credentials;
     assert_eq!(authority, &Some(Material::Inline(b"ca".to_vec())));
     assert_eq!(server_name.as_deref(), Some("other"));
     assert_eq!((client, found), (&None, &Some(token)));
     assert!(!insecure_skip_verify);
-    assert_eq!(
-        config.sources().collect::<Vec<_>>(),
-        ["/etc/kubernetes/kubelet.conf"]
-    );
+    assert_eq!(config.sources().collect::<Vec<_>>(), ["/etc/kubernetes/kubelet.conf"]);
 }

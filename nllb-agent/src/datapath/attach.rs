@@ -138,14 +138,8 @@ impl Cgroup {
             CgroupChoice::Path(path) => vec![(path.clone(), cgroup_mount_of(path))],
             CgroupChoice::Auto => {
                 let mut mounts = cgroup2_mounts("/proc/self/mountinfo", Path::new("/"));
-                mounts.extend(cgroup2_mounts(
-                    "/proc/1/mountinfo",
-                    Path::new("/proc/1/root"),
-                ));
-                mounts
-                    .into_iter()
-                    .map(|mount| (mount.clone(), mount))
-                    .collect()
+                mounts.extend(cgroup2_mounts("/proc/1/mountinfo", Path::new("/proc/1/root")));
+                mounts.into_iter().map(|mount| (mount.clone(), mount)).collect()
             }
         };
         let mut found = None;
@@ -153,13 +147,7 @@ impl Cgroup {
             let opened = File::open(&path).and_then(|dir| Ok((dir.metadata()?.ino(), dir)));
             match opened {
                 Ok((id, dir)) => {
-                    let cgroup = Self {
-                        path,
-                        mount,
-                        id,
-                        dir,
-                        choice: choice.clone(),
-                    };
+                    let cgroup = Self { path, mount, id, dir, choice: choice.clone() };
                     if cgroup.is_root() || matches!(choice, CgroupChoice::Path(_)) {
                         return Ok(cgroup);
                     }
@@ -191,16 +179,10 @@ impl Cgroup {
         if let CgroupChoice::Path(path) = &self.choice {
             return vec![("configured cgroup".to_owned(), path.clone())];
         }
-        let mut watched: Vec<_> = self
-            .cgroup_of("1")
-            .map(|path| ("pid 1".to_owned(), path))
-            .into_iter()
-            .collect();
+        let mut watched: Vec<_> =
+            self.cgroup_of("1").map(|path| ("pid 1".to_owned(), path)).into_iter().collect();
         for (pid, command) in kubelets() {
-            watched.extend(
-                self.cgroup_of(&pid)
-                    .map(|path| (format!("{command} ({pid})"), path)),
-            );
+            watched.extend(self.cgroup_of(&pid).map(|path| (format!("{command} ({pid})"), path)));
         }
         watched
     }
@@ -224,9 +206,7 @@ fn kubelets() -> Vec<(String, String)> {
         .filter_map(|pid| {
             let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let command = command.trim_end().to_owned();
-            KUBELETS
-                .contains(&command.as_str())
-                .then_some((pid, command))
+            KUBELETS.contains(&command.as_str()).then_some((pid, command))
         })
         .collect()
 }
@@ -234,17 +214,14 @@ fn kubelets() -> Vec<(String, String)> {
 /// Mount points of cgroup2 in a mountinfo file, as seen below `prefix`.
 fn cgroup2_mounts(mountinfo: &str, prefix: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string(mountinfo).unwrap_or_default();
-    parse_mountinfo(&text)
-        .map(|mount| prefix.join(mount.trim_start_matches('/')))
-        .collect()
+    parse_mountinfo(&text).map(|mount| prefix.join(mount.trim_start_matches('/'))).collect()
 }
 
 /// Mount points of type cgroup2 (`proc_pid_mountinfo(5)`: the type follows the separator).
 fn parse_mountinfo(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| {
         let (mount, rest) = line.split_once(" - ")?;
-        rest.starts_with("cgroup2 ")
-            .then(|| mount.split(' ').nth(4))?
+        rest.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?
     })
 }
 
@@ -298,11 +275,7 @@ impl Attachment {
         cgroup: Cgroup,
         directory: &Path,
     ) -> Result<Self, AttachError> {
-        let mut attachment = Self {
-            cgroup,
-            directory: directory.to_owned(),
-            links: Vec::new(),
-        };
+        let mut attachment = Self { cgroup, directory: directory.to_owned(), links: Vec::new() };
         attachment.repair(programs)?;
         Ok(attachment)
     }
@@ -343,11 +316,7 @@ impl Attachment {
             .into_iter()
             .map(|(whose, path)| {
                 let missing = self.missing(&path);
-                Watched {
-                    whose,
-                    path,
-                    missing,
-                }
+                Watched { whose, path, missing }
             })
             .collect();
         Coverage { hooks, watched }
@@ -362,10 +331,7 @@ impl Attachment {
             ));
         }
         if info.program != link.program {
-            return Err(format!(
-                "runs program {} instead of {}",
-                info.program, link.program
-            ));
+            return Err(format!("runs program {} instead of {}", info.program, link.program));
         }
         if !link.hook.pin(&self.directory).exists() {
             return Err("its pin is gone".to_owned());
@@ -403,12 +369,10 @@ impl Coverage {
     #[must_use]
     pub fn complete(&self) -> bool {
         self.hooks.iter().all(|(_, _, state)| state.is_ok())
-            && self.watched.iter().all(|watched| {
-                watched
-                    .missing
-                    .as_ref()
-                    .map_or(true, |missing| missing.is_empty())
-            })
+            && self
+                .watched
+                .iter()
+                .all(|watched| watched.missing.as_ref().map_or(true, |missing| missing.is_empty()))
     }
 }
 
@@ -430,23 +394,12 @@ fn attach(
 ) -> Result<AttachedLink, AttachError> {
     let Loaded { hook, fd, id } = *program;
     let pin = hook.pin(directory);
-    let failed = |verb| {
-        move |source| AttachError::Kernel {
-            verb,
-            hook: hook.label(),
-            source,
-        }
-    };
+    let failed = |verb| move |source| AttachError::Kernel { verb, hook: hook.label(), source };
     if let Ok(link) = sys::open_pin(&pin) {
         let same = sys::link_info(&link).is_ok_and(|info| info.cgroup == cgroup.id);
         if same {
             sys::link_update(&link, fd).map_err(failed("replace the program of"))?;
-            return Ok(AttachedLink {
-                hook,
-                link,
-                program: id,
-                origin: Origin::Adopted,
-            });
+            return Ok(AttachedLink { hook, link, program: id, origin: Origin::Adopted });
         }
     }
     let link = sys::link_create(fd, &cgroup.dir, hook.attach_type()).map_err(|source| {
@@ -460,12 +413,7 @@ fn attach(
         _ => {}
     }
     sys::pin(&link, &pin).map_err(failed("pin the link of"))?;
-    Ok(AttachedLink {
-        hook,
-        link,
-        program: id,
-        origin: Origin::New,
-    })
+    Ok(AttachedLink { hook, link, program: id, origin: Origin::New })
 }
 
 /// On EPERM, finds the program on the cgroup or above it that excludes all others.
@@ -473,22 +421,18 @@ fn exclusive_owner(cgroup: &Cgroup, hook: Hook, error: &io::Error) -> Option<Att
     if error.raw_os_error() != Some(libc::EPERM) {
         return None;
     }
-    cgroup
-        .path
-        .ancestors()
-        .take_while(|path| path.starts_with(&cgroup.mount))
-        .find_map(|path| {
-            let dir = File::open(path).ok()?;
-            let attached = sys::query(dir.as_fd(), hook.attach_type(), false).ok()?;
-            let &[first, ..] = attached.programs.as_slice() else {
-                return None;
-            };
-            (attached.flags == 0).then(|| AttachError::Exclusive {
-                cgroup: path.to_owned(),
-                hook: hook.label(),
-                owner: describe(first),
-            })
+    cgroup.path.ancestors().take_while(|path| path.starts_with(&cgroup.mount)).find_map(|path| {
+        let dir = File::open(path).ok()?;
+        let attached = sys::query(dir.as_fd(), hook.attach_type(), false).ok()?;
+        let &[first, ..] = attached.programs.as_slice() else {
+            return None;
+        };
+        (attached.flags == 0).then(|| AttachError::Exclusive {
+            cgroup: path.to_owned(),
+            hook: hook.label(),
+            owner: describe(first),
         })
+    })
 }
 
 fn describe(program: u32) -> String {
@@ -513,18 +457,13 @@ mod tests {
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 42 31 0:39 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
 ";
-        assert_eq!(
-            parse_mountinfo(text).collect::<Vec<_>>(),
-            ["/sys/fs/cgroup/unified"]
-        );
+        assert_eq!(parse_mountinfo(text).collect::<Vec<_>>(), ["/sys/fs/cgroup/unified"]);
     }
 
     #[test]
     fn a_cgroup_that_is_not_there_is_named() {
         let choice = CgroupChoice::Path("/sys/fs/cgroup/no/such".into());
-        let error = Cgroup::find(&choice)
-            .expect_err("no such cgroup")
-            .to_string();
+        let error = Cgroup::find(&choice).expect_err("no such cgroup").to_string();
         assert!(error.contains("/sys/fs/cgroup/no/such"), "{error}");
     }
 }

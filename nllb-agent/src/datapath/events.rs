@@ -28,9 +28,7 @@ pub struct Events {
 impl Events {
     pub(super) fn take(bpf: &mut Ebpf) -> Result<Self, DatapathError> {
         let ring = maps::take(bpf, names::EVENTS)?;
-        Ok(Self {
-            ring: watch(ring).map_err(DatapathError::Events)?,
-        })
+        Ok(Self { ring: watch(ring).map_err(DatapathError::Events)? })
     }
 
     /// The next event. Safe to cancel: an event is taken only when it is returned.
@@ -61,9 +59,7 @@ impl Log {
     /// `None` when the object holds no diagnostics.
     pub(super) fn take(bpf: &mut Ebpf) -> Option<Self> {
         let logger = EbpfLogger::init(bpf).ok()?;
-        Some(Self {
-            logger: watch(logger).ok()?,
-        })
+        Some(Self { logger: watch(logger).ok()? })
     }
 
     /// Passes on what comes, until the ring buffer can no longer be watched.

@@ -60,28 +60,15 @@ impl FakeMaps {
 
 impl Maps for FakeMaps {
     fn frontends(&self) -> Result<Vec<(FrontendKey, Frontend)>, MapsError> {
-        Ok(self
-            .frontends
-            .iter()
-            .map(|(key, frontend)| (*key, *frontend))
-            .collect())
+        Ok(self.frontends.iter().map(|(key, frontend)| (*key, *frontend)).collect())
     }
 
     fn pools(&self) -> Result<Vec<(u32, PoolSet)>, MapsError> {
-        Ok(self
-            .pools
-            .iter()
-            .map(|(pool, set)| (*pool, *set))
-            .filter(|(_, s)| s.len > 0)
-            .collect())
+        Ok(self.pools.iter().map(|(pool, set)| (*pool, *set)).filter(|(_, s)| s.len > 0).collect())
     }
 
     fn verdicts(&self) -> Result<Vec<(u32, Verdict)>, MapsError> {
-        Ok(self
-            .verdicts
-            .iter()
-            .map(|(id, verdict)| (*id, *verdict))
-            .collect())
+        Ok(self.verdicts.iter().map(|(id, verdict)| (*id, *verdict)).collect())
     }
 
     fn set_frontend(&mut self, key: FrontendKey, frontend: Frontend) -> Result<(), MapsError> {

@@ -16,6 +16,7 @@ use nllb_common::{ABI_VERSION, Counter};
 use thiserror::Error;
 
 use super::attach::Hook;
+use super::maps::{self, MapsError};
 
 /// The object built from `nllb-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
@@ -44,6 +45,9 @@ pub enum LoadError {
     /// Not allowed to load programs.
     #[error("not permitted to load BPF programs; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
     NotPermitted,
+    /// The array of pools could not be created.
+    #[error(transparent)]
+    Maps(#[from] MapsError),
     /// The object could not be loaded.
     #[error("cannot load the BPF object: {reason}")]
     Object {
@@ -70,13 +74,9 @@ pub struct Features {
 impl Features {
     /// Asks the kernel.
     fn probe() -> Self {
-        let set_retval = is_helper_supported(
-            ProgramType::CgroupSockAddr,
-            bpf_func_id::BPF_FUNC_set_retval,
-        );
-        Self {
-            set_retval: set_retval.unwrap_or(false),
-        }
+        let set_retval =
+            is_helper_supported(ProgramType::CgroupSockAddr, bpf_func_id::BPF_FUNC_set_retval);
+        Self { set_retval: set_retval.unwrap_or(false) }
     }
 }
 
@@ -111,6 +111,8 @@ pub(super) fn load(
     log_level: BpfLogLevel,
 ) -> Result<(Ebpf, Features), LoadError> {
     make_directory(directory)?;
+    maps::pin_pools(&directory.join(names::POOLS))
+        .map_err(|error| if permission(&error) { LoadError::NotPermitted } else { error.into() })?;
     let features = Features::probe();
     let log_level = log_level as u8;
     let set_retval = u8::from(features.set_retval);
@@ -122,14 +124,10 @@ pub(super) fn load(
     for map in names::ALL {
         loader.map_pin_path(map, directory.join(map));
     }
-    let mut bpf = loader
-        .load(OBJECT)
-        .map_err(|error| match permission(&error) {
-            true => LoadError::NotPermitted,
-            false => LoadError::Object {
-                reason: causes(&error),
-            },
-        })?;
+    let mut bpf = loader.load(OBJECT).map_err(|error| match permission(&error) {
+        true => LoadError::NotPermitted,
+        false => LoadError::Object { reason: causes(&error) },
+    })?;
     for hook in Hook::ALL {
         load_program(&mut bpf, hook)?;
     }
@@ -139,13 +137,8 @@ pub(super) fn load(
 
 fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
     let name = hook.program();
-    let refused = |reason: String| LoadError::Program {
-        program: name,
-        reason,
-    };
-    let program = bpf
-        .program_mut(name)
-        .ok_or_else(|| refused("not in the object".to_owned()))?;
+    let refused = |reason: String| LoadError::Program { program: name, reason };
+    let program = bpf.program_mut(name).ok_or_else(|| refused("not in the object".to_owned()))?;
     let loaded = match hook {
         Hook::Connect4 | Hook::Connect6 => {
             <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load)
@@ -161,25 +154,13 @@ fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
 /// Creates the pin directory, readable by root alone.
 fn make_directory(directory: &Path) -> Result<(), LoadError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let failed = |source| LoadError::Directory {
-        path: directory.to_owned(),
-        source,
-    };
-    let existing = directory
-        .ancestors()
-        .find(|path| path.is_dir())
-        .unwrap_or(Path::new("/"));
+    let failed = |source| LoadError::Directory { path: directory.to_owned(), source };
+    let existing = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let fs = rustix::fs::statfs(existing).map_err(|errno| failed(errno.into()))?;
     if fs.f_type != BPF_FS_MAGIC {
-        return Err(LoadError::NoBpffs {
-            path: directory.to_owned(),
-        });
+        return Err(LoadError::NoBpffs { path: directory.to_owned() });
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(failed)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)
 }
 
 fn permission(error: &(dyn std::error::Error + 'static)) -> bool {

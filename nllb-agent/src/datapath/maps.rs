@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
@@ -14,6 +15,8 @@ use nllb_common::maps::{
     PoolSet, SocketRecord, Verdict, names, socket_flags,
 };
 use thiserror::Error;
+
+use super::sys;
 
 /// Pool and frontend id of the self-test; never used for anything else.
 pub const SELF_TEST_ID: u16 = 0;
@@ -34,6 +37,15 @@ pub enum MapsError {
     Mismatch {
         /// Name of the map.
         map: &'static str,
+    },
+    /// A map could not be created or pinned.
+    #[error("map {map}: cannot create it: {source}")]
+    Create {
+        /// Name of the map.
+        map: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// The kernel refused.
     #[error("map {map}: cannot {verb}: {}", root_cause(source))]
@@ -99,9 +111,19 @@ pub struct KernelMaps {
 
 /// Takes a map out of the loaded object as the type it must have.
 pub(super) fn take<M: TryFrom<Map>>(bpf: &mut Ebpf, map: &'static str) -> Result<M, MapsError> {
-    bpf.take_map(map)
-        .and_then(|found| M::try_from(found).ok())
-        .ok_or(MapsError::Mismatch { map })
+    bpf.take_map(map).and_then(|found| M::try_from(found).ok()).ok_or(MapsError::Mismatch { map })
+}
+
+/// Creates the array of pools and pins it, unless it is pinned already, so that the loader takes
+/// this one. It would give the array a prototype with type information; Linux 5.15 to 6.1 then accept
+/// only inner maps with it (their `timer_off` differs), and those that we create later have none.
+pub(super) fn pin_pools(pin: &Path) -> Result<(), MapsError> {
+    if pin.exists() {
+        return Ok(());
+    }
+    let created = sys::create_array_of_arrays(names::POOLS, MAX_POOLS, size_of::<PoolSet>())
+        .and_then(|pools| sys::pin(&pools, pin));
+    created.map_err(|source| MapsError::Create { map: names::POOLS, source })
 }
 
 impl KernelMaps {
@@ -121,17 +143,10 @@ impl KernelMaps {
 
 /// Names map and verb in a kernel error.
 fn kernel(map: &'static str, verb: &'static str) -> impl Fn(MapError) -> MapsError {
-    move |source| MapsError::Kernel {
-        map,
-        verb,
-        source: Box::new(source),
-    }
+    move |source| MapsError::Kernel { map, verb, source: Box::new(source) }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "only these two carry an errno"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these two carry an errno")]
 fn errno(error: &MapError) -> Option<i32> {
     match error {
         MapError::SyscallError(error) => error.io_error.raw_os_error(),
@@ -158,9 +173,7 @@ impl Maps for KernelMaps {
                 Err(MapError::KeyNotFound) => continue,
                 Err(error) => return Err(kernel(names::POOLS, "look up a pool")(error)),
             };
-            let set = inner
-                .get(&0, 0)
-                .map_err(kernel(names::POOLS, "read a pool"))?;
+            let set = inner.get(&0, 0).map_err(kernel(names::POOLS, "read a pool"))?;
             if set.len > 0 {
                 pools.push((pool, set));
             }
@@ -180,15 +193,12 @@ impl Maps for KernelMaps {
     }
 
     fn set_frontend(&mut self, key: FrontendKey, frontend: Frontend) -> Result<(), MapsError> {
-        self.frontends
-            .insert(key, frontend.word(), 0)
-            .map_err(|error| match errno(&error) {
-                Some(libc::E2BIG | libc::ENOSPC) => MapsError::Full {
-                    map: names::FRONTENDS,
-                    limit: MAX_FRONTENDS,
-                },
-                _ => kernel(names::FRONTENDS, "write a frontend")(error),
-            })
+        self.frontends.insert(key, frontend.word(), 0).map_err(|error| match errno(&error) {
+            Some(libc::E2BIG | libc::ENOSPC) => {
+                MapsError::Full { map: names::FRONTENDS, limit: MAX_FRONTENDS }
+            }
+            _ => kernel(names::FRONTENDS, "write a frontend")(error),
+        })
     }
 
     fn remove_frontend(&mut self, key: FrontendKey) -> Result<(), MapsError> {
@@ -205,19 +215,12 @@ impl Maps for KernelMaps {
 
     fn set_pool(&mut self, pool: u32, set: &PoolSet) -> Result<(), MapsError> {
         if pool >= MAX_POOLS {
-            return Err(MapsError::Full {
-                map: names::POOLS,
-                limit: MAX_POOLS,
-            });
+            return Err(MapsError::Full { map: names::POOLS, limit: MAX_POOLS });
         }
         let mut inner = Array::<MapData, PoolSet>::create(1, 0)
             .map_err(kernel(names::POOLS, "create the map of a pool"))?;
-        inner
-            .set(0, set, 0)
-            .map_err(kernel(names::POOLS, "fill a pool"))?;
-        self.pools
-            .set(pool, &inner, 0)
-            .map_err(kernel(names::POOLS, "swap a pool"))
+        inner.set(0, set, 0).map_err(kernel(names::POOLS, "fill a pool"))?;
+        self.pools.set(pool, &inner, 0).map_err(kernel(names::POOLS, "swap a pool"))
     }
 
     fn set_verdict(&mut self, backend: u32, verdict: Verdict) -> Result<(), MapsError> {
@@ -227,9 +230,7 @@ impl Maps for KernelMaps {
     }
 
     fn evidence(&self, backend: u32) -> Result<Evidence, MapsError> {
-        self.evidence
-            .get(&backend, 0)
-            .map_err(kernel(names::EVIDENCE, "read evidence"))
+        self.evidence.get(&backend, 0).map_err(kernel(names::EVIDENCE, "read evidence"))
     }
 
     fn reset_evidence(&mut self, backend: u32, epoch: u32) -> Result<(), MapsError> {
@@ -252,15 +253,11 @@ impl Maps for KernelMaps {
     }
 
     fn control(&self) -> Result<Control, MapsError> {
-        self.control
-            .get(&0, 0)
-            .map_err(kernel(names::CONTROL, "read the lease"))
+        self.control.get(&0, 0).map_err(kernel(names::CONTROL, "read the lease"))
     }
 
     fn set_control(&mut self, control: Control) -> Result<(), MapsError> {
-        self.control
-            .set(0, control, 0)
-            .map_err(kernel(names::CONTROL, "write the lease"))
+        self.control.set(0, control, 0).map_err(kernel(names::CONTROL, "write the lease"))
     }
 
     fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
@@ -282,7 +279,7 @@ impl Sockets {
     }
 
     /// Opens the pinned map of a running data path.
-    pub fn open(pin: &std::path::Path) -> Result<Self, MapsError> {
+    pub fn open(pin: &Path) -> Result<Self, MapsError> {
         let data = MapData::from_pin(pin).map_err(kernel(names::SOCKS, "open the pin"))?;
         Map::from_map_data(data)
             .ok()
@@ -296,12 +293,8 @@ impl Sockets {
     /// # Errors
     /// When the kernel has no memory for it; such a socket must not dial.
     pub fn bypass(&self, socket: &impl AsRawFd, backend: u32, epoch: u32) -> Result<(), MapsError> {
-        let record = SocketRecord {
-            backend,
-            epoch,
-            flags: socket_flags::BYPASS,
-            ..SocketRecord::default()
-        };
+        let record =
+            SocketRecord { backend, epoch, flags: socket_flags::BYPASS, ..SocketRecord::default() };
         self.0
             .borrow_mut()
             .insert(socket, record, 0)

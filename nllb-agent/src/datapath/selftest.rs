@@ -81,10 +81,7 @@ impl SelfTest {
     pub fn write(&self, maps: &mut impl Maps) -> Result<(), DatapathError> {
         let mut slots = Vec::new();
         for probe in &self.probes {
-            let local = probe
-                .listener
-                .local_addr()
-                .map_err(DatapathError::SelfTest)?;
+            let local = probe.listener.local_addr().map_err(DatapathError::SelfTest)?;
             let (addr, port) = split(local);
             slots.push(Slot::new(addr, port, SELF_TEST_BACKEND, 0));
         }
@@ -107,17 +104,12 @@ impl SelfTest {
 
     /// Dials the reserved frontend once per family.
     pub async fn run(&self, sockets: &Sockets) -> Report {
-        let mut report = Report {
-            failures: Vec::new(),
-            netns: None,
-        };
+        let mut report = Report { failures: Vec::new(), netns: None };
         for probe in &self.probes {
             match timeout(TIMEOUT, probe.run(sockets)).await {
                 Ok(Ok(netns)) => report.netns = report.netns.or(netns),
                 Ok(Err(reason)) => report.failures.push(reason),
-                Err(_) => report
-                    .failures
-                    .push(format!("{}: no answer", probe.frontend)),
+                Err(_) => report.failures.push(format!("{}: no answer", probe.frontend)),
             }
         }
         report
@@ -129,22 +121,13 @@ impl Probe {
         let say = |what: &str, error: &dyn std::fmt::Display| {
             format!("{}: {what}: {error}", self.frontend)
         };
-        let socket = if self.frontend.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }
-        .map_err(|error| say("socket", &error))?;
-        let stream = socket
-            .connect(self.frontend)
-            .await
-            .map_err(|error| say("not translated", &error))?;
-        let dialled = stream
-            .local_addr()
-            .map_err(|error| say("local address", &error))?;
-        self.accept(dialled)
-            .await
-            .map_err(|error| say("accept", &error))?;
+        let socket =
+            if self.frontend.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+                .map_err(|error| say("socket", &error))?;
+        let stream =
+            socket.connect(self.frontend).await.map_err(|error| say("not translated", &error))?;
+        let dialled = stream.local_addr().map_err(|error| say("local address", &error))?;
+        self.accept(dialled).await.map_err(|error| say("accept", &error))?;
         let record = sockets
             .record(&stream.as_raw_fd())
             .map_err(|error: MapsError| say("record", &error))?;

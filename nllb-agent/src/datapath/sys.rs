@@ -1,5 +1,6 @@
-//! The few `bpf(2)` commands that aya 0.14 does not offer for cgroup programs: LINK_UPDATE (replace
-//! a program without a gap), the cgroup of a link, and the programs effective on a cgroup.
+//! The few `bpf(2)` commands that aya 0.14 does not offer: an array of maps without type information,
+//! LINK_UPDATE (replace a program without a gap), the cgroup of a link, and the programs effective on a
+//! cgroup.
 //!
 //! Each attribute struct is the kernel's own layout (`uapi/linux/bpf.h`), zero beyond what we set,
 //! so older kernels, which know shorter ones, accept it.
@@ -10,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -36,19 +38,9 @@ pub(super) enum AttachType {
 /// `A` is the layout that the kernel expects for `command`, and pointers in it are valid.
 unsafe fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<libc::c_long> {
     // SAFETY: the caller vouches for the attribute; the kernel reads and writes only its size.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attr),
-            size_of::<A>(),
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<A>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Takes ownership of a file descriptor that a command has just returned.
@@ -58,12 +50,65 @@ fn owned(fd: libc::c_long) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-fn raw(fd: impl AsFd) -> u32 {
+/// The number of a descriptor. By reference: an owned one would be closed before it is used.
+fn raw(fd: &impl AsFd) -> u32 {
     u32::try_from(fd.as_fd().as_raw_fd()).expect("open file descriptors are not negative")
 }
 
 fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+/// Creates an array of `entries` maps, each like an array of one `value_size`-byte value.
+pub(super) fn create_array_of_arrays(
+    name: &str,
+    entries: u32,
+    value_size: usize,
+) -> io::Result<OwnedFd> {
+    /// `BPF_MAP_TYPE_ARRAY`
+    const ARRAY: u32 = 2;
+    /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`
+    const ARRAY_OF_MAPS: u32 = 12;
+    let value_size = u32::try_from(value_size).map_err(io::Error::other)?;
+    let mut attr = MapAttr {
+        map_type: ARRAY,
+        key_size: 4,
+        value_size,
+        max_entries: 1,
+        map_flags: 0,
+        inner_map_fd: 0,
+        numa_node: 0,
+        map_name: [0; 16],
+    };
+    // SAFETY: the layout of BPF_MAP_CREATE.
+    let inner = unsafe { bpf(BPF_MAP_CREATE, &mut attr) }.map(owned)?;
+    let mut map_name = [0; 16];
+    // The last byte stays zero.
+    for (to, from) in map_name[..15].iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    let mut attr = MapAttr {
+        map_type: ARRAY_OF_MAPS,
+        value_size: 4,
+        max_entries: entries,
+        inner_map_fd: raw(&inner),
+        map_name,
+        ..attr
+    };
+    // SAFETY: as above; the kernel needs `inner` only during the call.
+    unsafe { bpf(BPF_MAP_CREATE, &mut attr) }.map(owned)
+}
+
+#[repr(C)]
+struct MapAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
 }
 
 /// Attaches a program to a cgroup by a link. Cgroup links always allow several programs.
@@ -80,8 +125,8 @@ pub(super) fn link_create(
         flags: u32,
     }
     let mut attr = Attr {
-        prog_fd: raw(program),
-        target_fd: raw(cgroup),
+        prog_fd: raw(&program),
+        target_fd: raw(&cgroup),
         attach_type: attach_type as u32,
         flags: 0,
     };
@@ -98,12 +143,8 @@ pub(super) fn link_update(link: impl AsFd, program: impl AsFd) -> io::Result<()>
         flags: u32,
         old_prog_fd: u32,
     }
-    let mut attr = Attr {
-        link_fd: raw(link),
-        new_prog_fd: raw(program),
-        flags: 0,
-        old_prog_fd: 0,
-    };
+    let mut attr =
+        Attr { link_fd: raw(&link), new_prog_fd: raw(&program), flags: 0, old_prog_fd: 0 };
     // SAFETY: the layout of BPF_LINK_UPDATE.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_| ())
 }
@@ -118,11 +159,7 @@ struct ObjAttr {
 /// Pins an object so that it outlives this process.
 pub(super) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
-    let mut attr = ObjAttr {
-        pathname: path.as_ptr() as u64,
-        bpf_fd: raw(object),
-        file_flags: 0,
-    };
+    let mut attr = ObjAttr { pathname: path.as_ptr() as u64, bpf_fd: raw(&object), file_flags: 0 };
     // SAFETY: the layout of BPF_OBJ_PIN; `path` lives until the call returns.
     unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(|_| ())
 }
@@ -130,11 +167,7 @@ pub(super) fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
 /// Opens a pinned object.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
-    let mut attr = ObjAttr {
-        pathname: path.as_ptr() as u64,
-        bpf_fd: 0,
-        file_flags: 0,
-    };
+    let mut attr = ObjAttr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
     // SAFETY: the layout of BPF_OBJ_GET; `path` lives until the call returns.
     unsafe { bpf(BPF_OBJ_GET, &mut attr) }.map(owned)
 }
@@ -177,7 +210,7 @@ pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
         rest: [0; 13],
     };
     let mut attr = Attr {
-        bpf_fd: raw(link),
+        bpf_fd: raw(&link),
         info_len: u32::try_from(size_of::<Info>()).expect("a small struct"),
         info: std::ptr::from_mut(&mut info) as u64,
     };
@@ -186,10 +219,7 @@ pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     // SAFETY: initialised above; volatile because the kernel wrote behind the compiler's back.
     let info = unsafe { std::ptr::read_volatile(&raw const info) };
-    Ok(LinkInfo {
-        program: info.prog_id,
-        cgroup: info.cgroup_id,
-    })
+    Ok(LinkInfo { program: info.prog_id, cgroup: info.cgroup_id })
 }
 
 /// Programs on a cgroup.
@@ -220,7 +250,7 @@ pub(super) fn query(
     // The kernel allows 64 programs per cgroup and type; ancestors add theirs to the effective ones.
     let mut ids = vec![0u32; 1024];
     let mut attr = Attr {
-        target_fd: raw(cgroup),
+        target_fd: raw(&cgroup),
         attach_type: attach_type as u32,
         query_flags: if effective { BPF_F_QUERY_EFFECTIVE } else { 0 },
         attach_flags: 0,
@@ -231,10 +261,7 @@ pub(super) fn query(
     // SAFETY: the layout of BPF_PROG_QUERY; `ids` is writable for `prog_cnt` words.
     unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
     ids.truncate(attr.prog_cnt as usize);
-    Ok(Attached {
-        programs: ids,
-        flags: attr.attach_flags,
-    })
+    Ok(Attached { programs: ids, flags: attr.attach_flags })
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, the clock of `bpf_ktime_get_ns`.
@@ -252,10 +279,7 @@ pub(super) fn hz() -> u32 {
 type ClockCall = unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int;
 
 fn clock(id: libc::clockid_t, call: ClockCall) -> (u64, u64) {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: both calls fill the timespec they are given; these clocks exist since Linux 2.6.32.
     unsafe { call(id, &raw mut time) };
     (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs())

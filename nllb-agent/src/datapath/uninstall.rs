@@ -15,8 +15,7 @@ pub fn uninstall(bpffs: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let mut removed = Vec::new();
     for directory in list(bpffs)?.into_iter().filter(|path| is_version(path)) {
         let (links, maps): (Vec<_>, Vec<_>) = list(&directory)?.into_iter().partition(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("link_"))
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("link_"))
         });
         for pin in links.into_iter().chain(maps) {
             fs::remove_file(&pin).map_err(failed(&pin))?;
@@ -51,10 +50,7 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> LoadError {
-    move |source| LoadError::Directory {
-        path: path.to_owned(),
-        source,
-    }
+    move |source| LoadError::Directory { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -71,20 +67,14 @@ mod tests {
             fs::write(version.join(name), "").expect("write");
         }
         let removed = uninstall(dir.path()).expect("uninstall");
-        let names: Vec<_> = removed
-            .iter()
-            .map(|p| p.file_name().expect("a name").to_string_lossy())
-            .collect();
+        let names: Vec<_> =
+            removed.iter().map(|p| p.file_name().expect("a name").to_string_lossy()).collect();
         assert_eq!(names, ["link_connect4", "CONTROL", "VERDICT", "v1"]);
         assert!(dir.path().join("other").exists());
     }
 
     #[test]
     fn nothing_installed_is_nothing_removed() {
-        assert!(
-            uninstall(Path::new("/nonexistent/nllb"))
-                .expect("no error")
-                .is_empty()
-        );
+        assert!(uninstall(Path::new("/nonexistent/nllb")).expect("no error").is_empty());
     }
 }

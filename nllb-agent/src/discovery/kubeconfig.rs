@@ -147,38 +147,19 @@ struct RawUser {
 
 /// Reads the kubeconfig at `file`. Blocks on files and on the resolver.
 pub fn load(file: &Path) -> Result<Kubeconfig, KubeconfigError> {
-    let fail = |problem| KubeconfigError {
-        file: file.to_owned(),
-        problem,
-    };
-    let text = std::fs::read_to_string(file)
-        .map_err(KubeconfigProblem::Read)
-        .map_err(fail)?;
+    let fail = |problem| KubeconfigError { file: file.to_owned(), problem };
+    let text = std::fs::read_to_string(file).map_err(KubeconfigProblem::Read).map_err(fail)?;
     let base = file.parent().unwrap_or(Path::new("/"));
     read(&text, base).map_err(fail)
 }
 
 fn read(text: &str, base: &Path) -> Result<Kubeconfig, KubeconfigProblem> {
     let raw: Raw = yaml::parse(text).map_err(|error| {
-        let YamlError {
-            line,
-            column: _,
-            key,
-            problem,
-        } = error;
-        let key = if key.is_empty() {
-            key
-        } else {
-            format!("{key}: ")
-        };
+        let YamlError { line, column: _, key, problem } = error;
+        let key = if key.is_empty() { key } else { format!("{key}: ") };
         KubeconfigProblem::Yaml { line, key, problem }
     })?;
-    let Raw {
-        clusters,
-        contexts,
-        users,
-        current_context,
-    } = raw;
+    let Raw { clusters, contexts, users, current_context } = raw;
     let clusters = clusters.unwrap_or_default();
     let contexts = contexts.unwrap_or_default();
     let users = users.unwrap_or_default();
@@ -208,10 +189,7 @@ fn read(text: &str, base: &Path) -> Result<Kubeconfig, KubeconfigProblem> {
         let key = format!("users[{index}].user");
         (credentials.client, credentials.token) = identity(&key, raw, base)?;
     }
-    Ok(Kubeconfig {
-        endpoints,
-        credentials,
-    })
+    Ok(Kubeconfig { endpoints, credentials })
 }
 
 fn position<T>(list: &[Named<T>], wanted: &str) -> Option<usize> {
@@ -220,10 +198,7 @@ fn position<T>(list: &[Named<T>], wanted: &str) -> Option<usize> {
 
 /// `https://host[:port][/]`; the port of https when there is none.
 fn resolve(key: &str, found: &str) -> Result<Vec<SocketAddr>, KubeconfigProblem> {
-    let bad = || KubeconfigProblem::Server {
-        key: key.to_owned(),
-        found: found.to_owned(),
-    };
+    let bad = || KubeconfigProblem::Server { key: key.to_owned(), found: found.to_owned() };
     let rest = found.strip_prefix("https://").ok_or_else(bad)?;
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.is_empty() || authority.contains(['/', '@', '?', ' ']) {
@@ -235,18 +210,12 @@ fn resolve(key: &str, found: &str) -> Result<Vec<SocketAddr>, KubeconfigProblem>
         }
         None => false,
     };
-    let with_port = if has_port {
-        authority.to_owned()
-    } else {
-        format!("{authority}:443")
-    };
-    let addresses = with_port
-        .to_socket_addrs()
-        .map_err(|source| KubeconfigProblem::Resolve {
-            key: key.to_owned(),
-            found: found.to_owned(),
-            source,
-        })?;
+    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:443") };
+    let addresses = with_port.to_socket_addrs().map_err(|source| KubeconfigProblem::Resolve {
+        key: key.to_owned(),
+        found: found.to_owned(),
+        source,
+    })?;
     Ok(addresses
         .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
         .collect())
@@ -265,14 +234,8 @@ fn trust(key: &str, raw: RawCluster, base: &Path) -> Result<Credentials, Kubecon
     match &authority {
         Some((_, pem)) if holds_certificates(pem) => {}
         Some((material, _)) => {
-            let suffix = if material.path().is_some() {
-                ""
-            } else {
-                "-data"
-            };
-            return Err(KubeconfigProblem::NoCertificate {
-                key: format!("{at}{suffix}"),
-            });
+            let suffix = if material.path().is_some() { "" } else { "-data" };
+            return Err(KubeconfigProblem::NoCertificate { key: format!("{at}{suffix}") });
         }
         None => {}
     }
@@ -298,21 +261,14 @@ fn identity(key: &str, raw: RawUser, base: &Path) -> Result<Identity, Kubeconfig
     } = raw;
     let certificate_at = format!("{key}.client-certificate");
     let key_at = format!("{key}.client-key");
-    let certificate = material(
-        &certificate_at,
-        client_certificate_data,
-        client_certificate,
-        base,
-    )?;
+    let certificate = material(&certificate_at, client_certificate_data, client_certificate, base)?;
     let private = material(&key_at, client_key_data, client_key, base)?;
     let client = match (certificate, private) {
         (None, None) => None,
         (Some((certificate, _)), Some((key, _))) => Some(ClientIdentity { certificate, key }),
         (Some(_), None) => return Err(KubeconfigProblem::HalfIdentity { key: key_at }),
         (None, Some(_)) => {
-            return Err(KubeconfigProblem::HalfIdentity {
-                key: certificate_at,
-            });
+            return Err(KubeconfigProblem::HalfIdentity { key: certificate_at });
         }
     };
     // As in client-go, the file wins over the token in place: it is the one that is renewed.
@@ -332,20 +288,15 @@ fn material(
     base: &Path,
 ) -> Result<Option<(Material, Vec<u8>)>, KubeconfigProblem> {
     if let Some(data) = data {
-        let decoded = base64::decode(&data).ok_or_else(|| KubeconfigProblem::Base64 {
-            key: format!("{key}-data"),
-        })?;
+        let decoded = base64::decode(&data)
+            .ok_or_else(|| KubeconfigProblem::Base64 { key: format!("{key}-data") })?;
         return Ok(Some((Material::Inline(decoded.clone()), decoded)));
     }
     let Some(file) = file else { return Ok(None) };
     let path = base.join(file);
     match std::fs::read(&path) {
         Ok(content) => Ok(Some((Material::File(path), content))),
-        Err(source) => Err(KubeconfigProblem::File {
-            key: key.to_owned(),
-            path,
-            source,
-        }),
+        Err(source) => Err(KubeconfigProblem::File { key: key.to_owned(), path, source }),
     }
 }
 

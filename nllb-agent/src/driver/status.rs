@@ -12,8 +12,9 @@ use nllb_core::{
     FrontendView, PoolView, ProbeSummary, Run, View,
 };
 
+use super::Driver;
 use super::attachment::Attached;
-use super::{Driver, Reloads};
+use super::config::Reloads;
 use crate::datapath::attach::{Coverage, Watched};
 use crate::datapath::load::Features;
 use crate::datapath::maps::{KernelMaps, Maps as _};
@@ -31,10 +32,7 @@ impl Driver {
             config: self.config_state(),
             datapath: datapath(&self.attached, self.sync.error.clone(), now),
             lease: self.lease(),
-            frontends: frontends
-                .into_iter()
-                .map(|front| frontend(front, &pools))
-                .collect(),
+            frontends: frontends.into_iter().map(|front| frontend(front, &pools)).collect(),
             pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),
             listeners: self.relays.status(),
             counters: counters
@@ -57,11 +55,7 @@ impl Driver {
     }
 
     fn config_state(&self) -> status::ConfigState {
-        let Reloads {
-            generation,
-            applied_at,
-            error,
-        } = &self.reloads;
+        let Reloads { generation, applied_at, error } = &self.reloads;
         status::ConfigState {
             path: self.file.clone(),
             generation: *generation,
@@ -71,23 +65,14 @@ impl Driver {
     }
 
     fn lease(&self) -> status::Lease {
-        let until = self
-            .maps
-            .control()
-            .map_or(0, |control| control.lease_until_ns);
+        let until = self.maps.control().map_or(0, |control| control.lease_until_ns);
         let remaining = Duration::from_nanos(until.saturating_sub(monotonic_ns()));
-        status::Lease {
-            length_ms: millis(self.config.lease),
-            remaining_ms: millis(remaining),
-        }
+        status::Lease { length_ms: millis(self.config.lease), remaining_ms: millis(remaining) }
     }
 
     fn pool(&self, pool: PoolView, now: Instant) -> status::Pool {
         let PoolView { name, backends } = pool;
-        let backends = backends
-            .into_iter()
-            .map(|view| self.backend(view, now))
-            .collect();
+        let backends = backends.into_iter().map(|view| self.backend(view, now)).collect();
         status::Pool { name, backends }
     }
 
@@ -109,7 +94,6 @@ impl Driver {
             last_evidence: _,
             certificate,
         } = view;
-        let probes = self.outcomes.get(&(id, epoch)).into_iter().flatten();
         status::Backend {
             address: addr,
             id: id.0,
@@ -120,22 +104,18 @@ impl Driver {
             band,
             weight,
             transitions,
-            run: run
-                .zip(run_needed)
-                .map(|(Run { direction, count }, needed)| status::Run {
-                    direction: match direction {
-                        Direction::Up => "up".to_owned(),
-                        Direction::Down => "down".to_owned(),
-                    },
-                    count,
-                    needed,
-                }),
+            run: run.zip(run_needed).map(|(Run { direction, count }, needed)| status::Run {
+                direction: match direction {
+                    Direction::Up => "up".to_owned(),
+                    Direction::Down => "down".to_owned(),
+                },
+                count,
+                needed,
+            }),
             evidence: evidence(&self.maps, id, epoch),
             last_probe: last.map(|last| last_probe(last, now)),
             next_probe_ms: next_probe.map(|due| millis(due.saturating_duration_since(now))),
-            probes: probes
-                .map(|(label, count)| ((*label).to_owned(), *count))
-                .collect(),
+            probes: self.probes.outcomes((id, epoch)),
             certificate: certificate.map(|facts| certificate_of(&facts)),
         }
     }
@@ -191,9 +171,7 @@ fn datapath(
             .collect(),
         watched: watched.iter().map(watched_of).collect(),
         self_test: status::SelfTest {
-            age_ms: attached
-                .checked_at
-                .map(|at| millis(now.saturating_duration_since(at))),
+            age_ms: attached.checked_at.map(|at| millis(now.saturating_duration_since(at))),
             failures: attached.failures.clone(),
             runs: attached.runs,
             failed_runs: attached.failed,
@@ -204,11 +182,7 @@ fn datapath(
 }
 
 fn watched_of(watched: &Watched) -> status::Watched {
-    let Watched {
-        whose,
-        path,
-        missing,
-    } = watched;
+    let Watched { whose, path, missing } = watched;
     let problem = match missing {
         Ok(missing) if missing.is_empty() => None,
         Ok(missing) => {
@@ -217,11 +191,7 @@ fn watched_of(watched: &Watched) -> status::Watched {
         }
         Err(reason) => Some(format!("cannot be asked: {reason}")),
     };
-    status::Watched {
-        whose: whose.clone(),
-        path: path.clone(),
-        problem,
-    }
+    status::Watched { whose: whose.clone(), path: path.clone(), problem }
 }
 
 fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
@@ -248,40 +218,27 @@ fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
         on_empty: on_empty.label().to_owned(),
         backends: backends
             .into_iter()
-            .map(
-                |FrontendBackend {
-                     id: _,
-                     addr,
-                     eligibility,
-                 }| status::FrontendBackend {
-                    address: addr,
-                    used: eligibility.is_used(),
-                    reason: match &eligibility {
-                        Eligibility::Eligible => None,
-                        Eligibility::Overruled(_) | Eligibility::NotEligible(_) => {
-                            Some(eligibility.to_string())
-                        }
-                    },
+            .map(|FrontendBackend { id: _, addr, eligibility }| status::FrontendBackend {
+                address: addr,
+                used: eligibility.is_used(),
+                reason: match &eligibility {
+                    Eligibility::Eligible => None,
+                    Eligibility::Overruled(_) | Eligibility::NotEligible(_) => {
+                        Some(eligibility.to_string())
+                    }
                 },
-            )
+            })
             .collect(),
     }
 }
 
 fn address_of(pools: &[PoolView], id: BackendId) -> Option<SocketAddr> {
     let mut backends = pools.iter().flat_map(|pool| &pool.backends);
-    backends
-        .find(|backend| backend.id == id)
-        .map(|backend| backend.addr)
+    backends.find(|backend| backend.id == id).map(|backend| backend.addr)
 }
 
 fn last_probe(last: ProbeSummary, now: Instant) -> status::LastProbe {
-    let ProbeSummary {
-        at,
-        outcome,
-        rtt,
-        latency,
-    } = last;
+    let ProbeSummary { at, outcome, rtt, latency } = last;
     status::LastProbe {
         age_ms: millis(now.saturating_duration_since(at)),
         outcome: outcome.label().to_owned(),
@@ -292,13 +249,7 @@ fn last_probe(last: ProbeSummary, now: Instant) -> status::LastProbe {
 }
 
 fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
-    let CertificateFacts {
-        names,
-        not_before,
-        not_after,
-        issuer,
-        subject,
-    } = facts;
+    let CertificateFacts { names, not_before, not_after, issuer, subject } = facts;
     status::Certificate {
         names: names.iter().map(ToString::to_string).collect(),
         not_before: *not_before,

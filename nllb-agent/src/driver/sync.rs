@@ -28,13 +28,7 @@ pub(super) struct Sync {
 impl Sync {
     /// Starts from what the maps hold now.
     pub(super) fn start(maps: &impl Maps) -> Result<Self, MapsError> {
-        Ok(Self {
-            actual: read(maps)?,
-            last_duration: None,
-            writes: 0,
-            failures: 0,
-            error: None,
-        })
+        Ok(Self { actual: read(maps)?, last_duration: None, writes: 0, failures: 0, error: None })
     }
 
     /// What the maps hold.
@@ -124,10 +118,7 @@ mod tests {
         let settings = Settings {
             pools: vec![PoolSettings {
                 name: "apiserver".into(),
-                endpoints: endpoints
-                    .iter()
-                    .map(|e| e.parse().expect("an address"))
-                    .collect(),
+                endpoints: endpoints.iter().map(|e| e.parse().expect("an address")).collect(),
                 health: HealthSettings::default(),
             }],
             frontends: vec![FrontendSettings {
@@ -140,10 +131,7 @@ mod tests {
                 coverage: Coverage::Trusted,
             }],
         };
-        Machine::new(settings, 1, Instant::now())
-            .expect("a table")
-            .table()
-            .clone()
+        Machine::new(settings, 1, Instant::now()).expect("a table").table().clone()
     }
 
     #[test]
@@ -151,12 +139,10 @@ mod tests {
         let mut maps = FakeMaps::default();
         let mut sync = Sync::start(&maps).expect("empty maps");
         let desired = table(&["10.0.0.1:6443", "10.0.0.2:6443"]);
-        sync.apply(&mut maps, &desired, Instant::now)
-            .expect("room enough");
+        sync.apply(&mut maps, &desired, Instant::now).expect("room enough");
         assert_eq!(read(&maps).expect("readable"), desired);
         let writes = sync.writes;
-        sync.apply(&mut maps, &desired, Instant::now)
-            .expect("nothing to do");
+        sync.apply(&mut maps, &desired, Instant::now).expect("nothing to do");
         assert_eq!(sync.writes, writes);
     }
 
@@ -168,12 +154,9 @@ mod tests {
         for writes in 0..all {
             let mut maps = FakeMaps::default();
             let mut sync = Sync::start(&maps).expect("empty maps");
-            sync.apply(&mut maps, &before, Instant::now)
-                .expect("room enough");
+            sync.apply(&mut maps, &before, Instant::now).expect("room enough");
             maps.fail_after(writes);
-            let error = sync
-                .apply(&mut maps, &after, Instant::now)
-                .expect_err("no room");
+            let error = sync.apply(&mut maps, &after, Instant::now).expect_err("no room");
             assert!(error.to_string().contains("is full: it holds"), "{error}");
             assert_eq!(&read(&maps).expect("readable"), sync.actual());
             // Whatever stopped it, every frontend leads to a pool that is there.
@@ -181,8 +164,7 @@ mod tests {
                 assert!(sync.actual().pools.contains_key(&u32::from(frontend.pool)));
             }
             maps.heal();
-            sync.resync(&mut maps, &after, Instant::now)
-                .expect("room again");
+            sync.resync(&mut maps, &after, Instant::now).expect("room again");
             assert_eq!(read(&maps).expect("readable"), after);
         }
     }

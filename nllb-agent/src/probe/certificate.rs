@@ -8,12 +8,7 @@ use x509_parser::extensions::GeneralName;
 pub(super) fn facts(der: &[u8]) -> Option<CertificateFacts> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     let names = match certificate.subject_alternative_name() {
-        Ok(Some(extension)) => extension
-            .value
-            .general_names
-            .iter()
-            .filter_map(name)
-            .collect(),
+        Ok(Some(extension)) => extension.value.general_names.iter().filter_map(name).collect(),
         Ok(None) | Err(_) => Vec::new(),
     };
     let validity = certificate.validity();
@@ -28,10 +23,7 @@ pub(super) fn facts(der: &[u8]) -> Option<CertificateFacts> {
 
 /// A name that a client can dial; mail addresses and the like are none.
 fn name(name: &GeneralName<'_>) -> Option<SubjectName> {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "only two kinds of name are dialled"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only two kinds of name are dialled")]
     match name {
         GeneralName::DNSName(name) => Some(SubjectName::Dns((*name).to_owned())),
         GeneralName::IPAddress(bytes) => {

@@ -76,18 +76,13 @@ pub(super) struct Keyring {
 
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keyring")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
+        f.debug_struct("Keyring").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
 impl Keyring {
     pub(super) fn new(source: Credentials) -> Self {
-        Self {
-            source,
-            cache: Mutex::default(),
-        }
+        Self { source, cache: Mutex::default() }
     }
 
     /// The credentials as the files hold them now.
@@ -102,10 +97,7 @@ impl Keyring {
         match (load(&self.source), &cache.keys) {
             (Ok(keys), _) => {
                 let keys = Arc::new(keys);
-                *cache = Cache {
-                    stamps,
-                    keys: Some(Arc::clone(&keys)),
-                };
+                *cache = Cache { stamps, keys: Some(Arc::clone(&keys)) };
                 Ok(keys)
             }
             (Err(error), Some(old)) => {
@@ -119,20 +111,10 @@ impl Keyring {
     }
 
     fn stamps(&self) -> Vec<Stamp> {
-        let Credentials {
-            authority,
-            server_name: _,
-            client,
-            token,
-            insecure_skip_verify: _,
-        } = &self.source;
-        let client = client
-            .as_ref()
-            .map(|ClientIdentity { certificate, key }| [certificate, key]);
-        let materials = authority
-            .iter()
-            .chain(client.into_iter().flatten())
-            .chain(token);
+        let Credentials { authority, server_name: _, client, token, insecure_skip_verify: _ } =
+            &self.source;
+        let client = client.as_ref().map(|ClientIdentity { certificate, key }| [certificate, key]);
+        let materials = authority.iter().chain(client.into_iter().flatten()).chain(token);
         materials.filter_map(Material::path).map(stamp).collect()
     }
 }
@@ -145,21 +127,13 @@ fn stamp(path: &Path) -> Stamp {
 fn read(material: &Material) -> Result<Vec<u8>, CredentialsError> {
     match material {
         Material::Inline(bytes) => Ok(bytes.clone()),
-        Material::File(path) => std::fs::read(path).map_err(|source| CredentialsError::Read {
-            path: path.clone(),
-            source,
-        }),
+        Material::File(path) => std::fs::read(path)
+            .map_err(|source| CredentialsError::Read { path: path.clone(), source }),
     }
 }
 
 fn load(source: &Credentials) -> Result<Keys, CredentialsError> {
-    let Credentials {
-        authority,
-        server_name: _,
-        client,
-        token,
-        insecure_skip_verify,
-    } = source;
+    let Credentials { authority, server_name: _, client, token, insecure_skip_verify } = source;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Arc::new(if *insecure_skip_verify {
         Verifier::Anything(Arc::clone(&provider))
@@ -167,9 +141,7 @@ fn load(source: &Credentials) -> Result<Keys, CredentialsError> {
         let mut roots = RootCertStore::empty();
         if let Some(authority) = authority {
             for certificate in certificates("the certificate authority", authority)? {
-                roots
-                    .add(certificate)
-                    .map_err(CredentialsError::Authority)?;
+                roots.add(certificate).map_err(CredentialsError::Authority)?;
             }
         }
         let roots = Arc::new(roots);
@@ -185,12 +157,8 @@ fn load(source: &Credentials) -> Result<Keys, CredentialsError> {
         None => builder.with_no_client_auth(),
         Some(ClientIdentity { certificate, key }) => {
             let chain = certificates("the client certificate", certificate)?;
-            let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|source| {
-                CredentialsError::Pem {
-                    what: "the client key",
-                    source,
-                }
-            })?;
+            let key = PrivateKeyDer::from_pem_slice(&read(key)?)
+                .map_err(|source| CredentialsError::Pem { what: "the client key", source })?;
             builder.with_client_auth_cert(chain, key)?
         }
     };
@@ -198,11 +166,7 @@ fn load(source: &Credentials) -> Result<Keys, CredentialsError> {
     // A resumed session shows no certificate.
     tls.resumption = Resumption::disabled();
     let token = token.as_ref().map(bearer).transpose()?;
-    Ok(Keys {
-        tls,
-        verifier,
-        token,
-    })
+    Ok(Keys { tls, verifier, token })
 }
 
 fn certificates(

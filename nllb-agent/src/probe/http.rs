@@ -33,16 +33,12 @@ where
         request = request.header(AUTHORIZATION, token);
     }
     let request = request.body(Empty::<Bytes>::new())?;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(READ_BUFFER)
-        .handshake(TokioIo::new(stream))
-        .await?;
+    let (mut sender, connection) =
+        http1::Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
     let exchange = async move {
         let answer = sender.send_request(request).await?;
         let status = answer.status().as_u16();
-        Limited::new(answer.into_body(), LARGEST_BODY)
-            .collect()
-            .await?;
+        Limited::new(answer.into_body(), LARGEST_BODY).collect().await?;
         Ok::<u16, Box<dyn Error + Send + Sync>>(status)
     };
     // The connection ends when the sender is gone, after saying goodbye; how that goes is of no

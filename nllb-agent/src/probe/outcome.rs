@@ -7,9 +7,7 @@ use std::io::{self, ErrorKind};
 
 /// A failure on this host, which says nothing about the backend.
 pub(super) fn local(error: &dyn Display) -> Outcome {
-    Outcome::Local {
-        reason: error.to_string(),
-    }
+    Outcome::Local { reason: error.to_string() }
 }
 
 /// The status of a whole answer.
@@ -24,10 +22,7 @@ pub(super) const fn of_status(status: u16) -> Outcome {
 /// A failed connect. What is not known to come from the network counts as local: no descriptor, no
 /// memory, no port, or the host's own firewall (EPERM).
 pub(super) fn of_connect(error: &io::Error) -> Outcome {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the standard library's list is open"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list is open")]
     match error.kind() {
         ErrorKind::ConnectionRefused => Outcome::Refused,
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Outcome::Reset,
@@ -44,9 +39,7 @@ pub(super) fn of_connect(error: &io::Error) -> Outcome {
 /// ENOPROTOOPT, EOPNOTSUPP (`icmp_err_convert` in net/ipv4/icmp.c), EACCES for ICMPv6.
 fn is_icmp(error: &io::Error) -> bool {
     const CODES: [i32; 6] = [112, 64, 71, 92, 95, 13];
-    error
-        .raw_os_error()
-        .is_some_and(|code| CODES.contains(&code))
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
 /// A failure of an established connection, TLS included.
@@ -54,10 +47,7 @@ pub(super) fn of_stream(error: &io::Error) -> Outcome {
     if let Some(reason) = error.get_ref().and_then(tls_reason) {
         return Outcome::TlsFailed { reason };
     }
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "the standard library's list is open"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list is open")]
     match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::NotConnected => {
             Outcome::Closed
@@ -82,9 +72,7 @@ pub(super) fn of_http(error: &(dyn Error + 'static)) -> Outcome {
 
 /// Why TLS failed, when it was TLS that did.
 fn tls_reason(error: &(dyn Error + Send + Sync + 'static)) -> Option<String> {
-    error
-        .downcast_ref::<rustls::Error>()
-        .map(ToString::to_string)
+    error.downcast_ref::<rustls::Error>().map(ToString::to_string)
 }
 
 #[cfg(test)]
@@ -111,10 +99,7 @@ mod tests {
         // EPERM, ENFILE, EMFILE, ENOBUFS, EADDRNOTAVAIL.
         for errno in [1, 23, 24, 105, 99] {
             let outcome = of_connect(&io::Error::from_raw_os_error(errno));
-            assert!(
-                matches!(outcome, Outcome::Local { .. }),
-                "{errno}: {outcome:?}"
-            );
+            assert!(matches!(outcome, Outcome::Local { .. }), "{errno}: {outcome:?}");
         }
     }
 

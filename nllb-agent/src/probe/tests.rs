@@ -13,11 +13,7 @@ const AMPLE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(150);
 
 fn prober(timeout: Duration, credentials: Credentials) -> Prober {
-    Prober::new(HealthCheck {
-        path: "/readyz".to_owned(),
-        timeout,
-        credentials,
-    })
+    Prober::new(HealthCheck { path: "/readyz".to_owned(), timeout, credentials })
 }
 
 fn trusting(authority: &Authority) -> Credentials {
@@ -61,9 +57,7 @@ async fn the_certificate_is_reported_also_when_it_does_not_verify() {
     let good = run(&prober(AMPLE, trusting(&authority)), server.address).await;
     let bad = run(&prober(AMPLE, trusting(&stranger)), server.address).await;
     assert_eq!(good.outcome, Outcome::Ready);
-    let Outcome::TlsFailed { reason } = &bad.outcome else {
-        panic!("{:?}", bad.outcome)
-    };
+    let Outcome::TlsFailed { reason } = &bad.outcome else { panic!("{:?}", bad.outcome) };
     assert!(reason.starts_with("invalid peer certificate"), "{reason}");
     for report in [good, bad] {
         let facts = report.certificate.expect("a certificate");
@@ -74,10 +68,7 @@ async fn the_certificate_is_reported_also_when_it_does_not_verify() {
         ];
         assert_eq!(facts.names, names);
         assert_eq!(facts.subject, "CN=apiserver");
-        assert_eq!(
-            (facts.not_before, facts.not_after),
-            (server::NOT_BEFORE, server::NOT_AFTER)
-        );
+        assert_eq!((facts.not_before, facts.not_after), (server::NOT_BEFORE, server::NOT_AFTER));
     }
 }
 
@@ -86,17 +77,10 @@ async fn the_configured_name_is_checked_instead_of_the_address() {
     let authority = Authority::new();
     let server = Server::start(&authority, Reply::Status(200)).await;
     for (name, ready) in [("kubernetes", true), ("other", false)] {
-        let credentials = Credentials {
-            server_name: Some(name.to_owned()),
-            ..trusting(&authority)
-        };
+        let credentials =
+            Credentials { server_name: Some(name.to_owned()), ..trusting(&authority) };
         let report = run(&prober(AMPLE, credentials), server.address).await;
-        assert_eq!(
-            report.outcome == Outcome::Ready,
-            ready,
-            "{:?}",
-            report.outcome
-        );
+        assert_eq!(report.outcome == Outcome::Ready, ready, "{:?}", report.outcome);
     }
     let skip = Credentials {
         server_name: Some("other".to_owned()),
@@ -119,23 +103,13 @@ async fn a_closed_port_refuses() {
 #[tokio::test]
 async fn a_full_accept_queue_is_silent() {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .expect("bound");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bound");
     socket.listen(0).expect("listening");
-    let address = socket
-        .local_addr()
-        .expect("bound")
-        .as_socket()
-        .expect("an IP address");
+    let address = socket.local_addr().expect("bound").as_socket().expect("an IP address");
     let _first = std::net::TcpStream::connect(address).expect("the queue takes one");
     let report = run(&prober(SHORT, trusting(&Authority::new())), address).await;
     assert_eq!(report.outcome, Outcome::Silent);
-    assert!(
-        report.latency >= SHORT / 2 && report.latency < SHORT,
-        "{:?}",
-        report.latency
-    );
+    assert!(report.latency >= SHORT / 2 && report.latency < SHORT, "{:?}", report.latency);
 }
 
 #[tokio::test]
@@ -166,21 +140,14 @@ async fn an_answer_cut_short_is_closed() {
 
 #[tokio::test]
 async fn resets_and_ends_during_the_handshake_are_told_apart() {
-    for (linger, outcome) in [
-        (Some(Duration::ZERO), Outcome::Reset),
-        (None, Outcome::Closed),
-    ] {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("bound");
+    for (linger, outcome) in [(Some(Duration::ZERO), Outcome::Reset), (None, Outcome::Closed)] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let address = listener.local_addr().expect("an address");
         let accept = async {
             let (mut stream, _) = listener.accept().await.expect("accepted");
             // Read the hello first, else closing resets by itself.
             server::read_hello(&mut stream).await;
-            socket2::SockRef::from(&stream)
-                .set_linger(linger)
-                .expect("set");
+            socket2::SockRef::from(&stream).set_linger(linger).expect("set");
         };
         let prober = prober(AMPLE, trusting(&Authority::new()));
         let (report, ()) = tokio::join!(run(&prober, address), accept);
@@ -190,9 +157,7 @@ async fn resets_and_ends_during_the_handshake_are_told_apart() {
 
 #[tokio::test]
 async fn a_server_without_tls_fails_in_tls() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("bound");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
     let address = listener.local_addr().expect("an address");
     let accept = async {
         let (mut stream, _) = listener.accept().await.expect("accepted");
@@ -202,11 +167,7 @@ async fn a_server_without_tls_fails_in_tls() {
     };
     let prober = prober(AMPLE, trusting(&Authority::new()));
     let (report, ()) = tokio::join!(run(&prober, address), accept);
-    assert!(
-        matches!(report.outcome, Outcome::TlsFailed { .. }),
-        "{:?}",
-        report.outcome
-    );
+    assert!(matches!(report.outcome, Outcome::TlsFailed { .. }), "{:?}", report.outcome);
     assert_eq!(report.certificate, None);
 }
 
@@ -215,15 +176,8 @@ async fn a_socket_that_cannot_be_exempted_is_not_used() {
     let (listener, address) = nowhere();
     listener.set_nonblocking(true).expect("set");
     let refuse = |_: BorrowedFd<'_>| Err(io::Error::other("no storage"));
-    let report = prober(AMPLE, trusting(&Authority::new()))
-        .probe(address, refuse)
-        .await;
-    assert_eq!(
-        report.outcome,
-        Outcome::Local {
-            reason: "no storage".to_owned()
-        }
-    );
+    let report = prober(AMPLE, trusting(&Authority::new())).probe(address, refuse).await;
+    assert_eq!(report.outcome, Outcome::Local { reason: "no storage".to_owned() });
     let nobody = listener.accept().expect_err("nobody dialled");
     assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);
 }
@@ -236,13 +190,8 @@ async fn credentials_that_cannot_be_read_are_a_local_matter() {
     };
     let (_listener, address) = nowhere();
     let report = run(&prober(AMPLE, missing), address).await;
-    let Outcome::Local { reason } = report.outcome else {
-        panic!("{:?}", report.outcome)
-    };
-    assert!(
-        reason.starts_with("/nowhere/ca.crt cannot be read"),
-        "{reason}"
-    );
+    let Outcome::Local { reason } = report.outcome else { panic!("{:?}", report.outcome) };
+    assert!(reason.starts_with("/nowhere/ca.crt cannot be read"), "{reason}");
 }
 
 #[tokio::test]
@@ -252,15 +201,10 @@ async fn a_changed_token_file_is_read_again_and_a_lost_one_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("token");
     std::fs::write(&file, "old\n").expect("written");
-    let credentials = Credentials {
-        token: Some(Material::File(file.clone())),
-        ..trusting(&authority)
-    };
+    let credentials =
+        Credentials { token: Some(Material::File(file.clone())), ..trusting(&authority) };
     let prober = prober(AMPLE, credentials);
-    assert_eq!(
-        run(&prober, server.address).await.outcome,
-        Outcome::Unauthorized
-    );
+    assert_eq!(run(&prober, server.address).await.outcome, Outcome::Unauthorized);
     std::fs::write(dir.path().join("next"), "new\n").expect("written");
     std::fs::rename(dir.path().join("next"), &file).expect("renamed");
     assert_eq!(run(&prober, server.address).await.outcome, Outcome::Ready);
@@ -273,31 +217,19 @@ async fn a_client_certificate_is_shown_when_there_is_one() {
     let authority = Authority::new();
     let server = Server::start_with_client_auth(&authority).await;
     let anonymous = run(&prober(AMPLE, trusting(&authority)), server.address).await;
-    assert!(
-        matches!(anonymous.outcome, Outcome::TlsFailed { .. }),
-        "{:?}",
-        anonymous.outcome
-    );
+    assert!(matches!(anonymous.outcome, Outcome::TlsFailed { .. }), "{:?}", anonymous.outcome);
     let (certificate, key) = authority.client();
     let client = ClientIdentity {
         certificate: Material::Inline(certificate.into_bytes()),
         key: Material::Inline(key.into_bytes()),
     };
-    let known = Credentials {
-        client: Some(client),
-        ..trusting(&authority)
-    };
-    assert_eq!(
-        run(&prober(AMPLE, known), server.address).await.outcome,
-        Outcome::Ready
-    );
+    let known = Credentials { client: Some(client), ..trusting(&authority) };
+    assert_eq!(run(&prober(AMPLE, known), server.address).await.outcome, Outcome::Ready);
 }
 
 #[test]
 fn secrets_are_never_printed() {
-    let credentials = Credentials {
-        token: Some(Material::Inline(b"hush".to_vec())),
-        ..Credentials::default()
-    };
+    let credentials =
+        Credentials { token: Some(Material::Inline(b"hush".to_vec())), ..Credentials::default() };
     assert!(!format!("{:?}", prober(AMPLE, credentials)).contains("hush"));
 }

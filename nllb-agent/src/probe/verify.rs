@@ -27,18 +27,12 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) const fn new(verifier: Arc<Verifier>) -> Self {
-        Self {
-            verifier,
-            shown: Mutex::new(None),
-        }
+        Self { verifier, shown: Mutex::new(None) }
     }
 
     /// The leaf certificate of the handshake, when it got that far.
     pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
-        self.shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -102,9 +96,9 @@ impl ServerCertVerifier for Recorder {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         match self.verifier.as_ref() {
             Verifier::Authority(verifier) => verifier.supported_verify_schemes(),
-            Verifier::Anything(provider) => provider
-                .signature_verification_algorithms
-                .supported_schemes(),
+            Verifier::Anything(provider) => {
+                provider.signature_verification_algorithms.supported_schemes()
+            }
         }
     }
 }

@@ -35,12 +35,7 @@ pub(super) struct Context<D> {
 
 /// Serves `client` until both ends are done.
 pub(super) async fn relay<D: Dial>(mut client: TcpStream, context: &Context<D>) {
-    let Context {
-        address,
-        state,
-        places: _,
-        dial,
-    } = context;
+    let Context { address, state, places: _, dial } = context;
     let mut backend = match dial.dial(*address).await {
         Ok(backend) => backend,
         Err(error) => {

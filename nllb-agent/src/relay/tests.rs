@@ -4,17 +4,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// An address that was free a moment ago.
 async fn free() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("bound");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
     listener.local_addr().expect("an address")
 }
 
 /// A backend that reads to the end, then answers how much it read.
 async fn backend() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("bound");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         loop {
@@ -53,9 +49,7 @@ async fn until(relays: &Relays, wanted: impl Fn(&Listener) -> bool) -> Listener 
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), seen)
-        .await
-        .expect("that status")
+    tokio::time::timeout(Duration::from_secs(20), seen).await.expect("that status")
 }
 
 #[tokio::test]
@@ -71,10 +65,7 @@ async fn a_connection_is_relayed_with_its_half_close() {
     assert_eq!(answer, "5 bytes");
     let listener = until(&relays, |listener| listener.active == 0).await;
     assert_eq!(listener.state, ListenerState::Listening);
-    assert_eq!(
-        (listener.relayed, listener.failed, listener.loops),
-        (1, 0, 0)
-    );
+    assert_eq!((listener.relayed, listener.failed, listener.loops), (1, 0, 0));
 }
 
 #[tokio::test]
@@ -109,10 +100,7 @@ async fn a_failed_dial_closes_the_client_and_is_counted() {
 #[tokio::test]
 async fn connections_above_the_limit_are_closed() {
     let (address, backend) = (free().await, backend().await);
-    let mut relays = Relays {
-        places: Arc::new(Semaphore::new(1)),
-        running: BTreeMap::new(),
-    };
+    let mut relays = Relays { places: Arc::new(Semaphore::new(1)), running: BTreeMap::new() };
     relays.set_with([address], &move |_| TcpStream::connect(backend));
     let first = connect(address).await;
     until(&relays, |listener| listener.active == 1).await;
@@ -125,22 +113,14 @@ async fn connections_above_the_limit_are_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_port_of_another_program_is_a_state_and_taken_once_it_is_free() {
-    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("bound");
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
     let address = other.local_addr().expect("an address");
     let mut relays = Relays::default();
     relays.set([address]);
-    until(&relays, |listener| {
-        listener.state == ListenerState::OwnedByOther
-    })
-    .await;
+    until(&relays, |listener| listener.state == ListenerState::OwnedByOther).await;
     drop(other);
     tokio::time::advance(RETRY).await;
-    until(&relays, |listener| {
-        listener.state == ListenerState::Listening
-    })
-    .await;
+    until(&relays, |listener| listener.state == ListenerState::Listening).await;
 }
 
 #[tokio::test]
@@ -151,23 +131,14 @@ async fn addresses_no_longer_wanted_are_closed_and_the_others_go_on() {
     relays.set_with([kept, dropped], &dial);
     let mut staying = connect(kept).await;
     let mut leaving = connect(dropped).await;
-    until(&relays, |listener| {
-        listener.address == dropped && listener.active == 1
-    })
-    .await;
-    until(&relays, |listener| {
-        listener.address == kept && listener.active == 1
-    })
-    .await;
+    until(&relays, |listener| listener.address == dropped && listener.active == 1).await;
+    until(&relays, |listener| listener.address == kept && listener.active == 1).await;
     relays.set_with([kept], &dial);
     assert_eq!(leaving.read(&mut [0; 8]).await.unwrap_or(0), 0);
     staying.write_all(b"still here").await.expect("written");
     staying.shutdown().await.expect("half closed");
     let mut answer = String::new();
-    staying
-        .read_to_string(&mut answer)
-        .await
-        .expect("an answer");
+    staying.read_to_string(&mut answer).await.expect("an answer");
     assert_eq!(answer, "10 bytes");
     assert_eq!(relays.status().len(), 1);
 }

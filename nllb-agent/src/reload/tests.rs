@@ -92,10 +92,7 @@ async fn a_wait_that_is_given_up_loses_nothing() {
     let seen = async {
         loop {
             rounds += 1;
-            if timeout(Duration::from_millis(5), reload.next())
-                .await
-                .is_ok()
-            {
+            if timeout(Duration::from_millis(5), reload.next()).await.is_ok() {
                 return;
             }
         }

@@ -19,15 +19,9 @@ pub(crate) fn status() -> Status {
             last_reload_error: None,
         },
         datapath: datapath(),
-        lease: Lease {
-            length_ms: 3000,
-            remaining_ms: 2800,
-        },
+        lease: Lease { length_ms: 3000, remaining_ms: 2800 },
         frontends: frontends(),
-        pools: vec![Pool {
-            name: "apiserver".to_owned(),
-            backends: backends(),
-        }],
+        pools: vec![Pool { name: "apiserver".to_owned(), backends: backends() }],
         listeners: vec![listener("127.0.0.1:7443", ListenerState::Listening)],
         counters: [("translated".to_owned(), 120), ("panic".to_owned(), 0)].into(),
     }
@@ -35,15 +29,7 @@ pub(crate) fn status() -> Status {
 
 pub(crate) fn listener(address: &str, state: ListenerState) -> Listener {
     let address = socket(address);
-    Listener {
-        address,
-        state,
-        active: 1,
-        relayed: 7,
-        loops: 0,
-        failed: 0,
-        over_limit: 0,
-    }
+    Listener { address, state, active: 1, relayed: 7, loops: 0, failed: 0, over_limit: 0 }
 }
 
 fn socket(text: &str) -> SocketAddr {
@@ -51,31 +37,18 @@ fn socket(text: &str) -> SocketAddr {
 }
 
 fn datapath() -> DatapathState {
-    let link = |hook: &str, program_id| Link {
-        hook: hook.to_owned(),
-        program_id,
-        problem: None,
-    };
+    let link = |hook: &str, program_id| Link { hook: hook.to_owned(), program_id, problem: None };
     DatapathState {
         directory: "/sys/fs/bpf/nllb/v1".into(),
         cgroup: "/sys/fs/cgroup".into(),
         cgroup_is_root: true,
-        links: vec![
-            link("sock_ops", 11),
-            link("connect4", 12),
-            link("connect6", 13),
-        ],
+        links: vec![link("sock_ops", 11), link("connect4", 12), link("connect6", 13)],
         watched: vec![Watched {
             whose: "pid 1".to_owned(),
             path: "/sys/fs/cgroup/init.scope".into(),
             problem: None,
         }],
-        self_test: SelfTest {
-            age_ms: Some(2100),
-            failures: Vec::new(),
-            runs: 37,
-            failed_runs: 0,
-        },
+        self_test: SelfTest { age_ms: Some(2100), failures: Vec::new(), runs: 37, failed_runs: 0 },
         reattached: 0,
         sync_error: None,
     }
@@ -97,10 +70,7 @@ fn frontends() -> Vec<Frontend> {
             scope: "all".to_owned(),
             on_empty: "pass-through".to_owned(),
             home: None,
-            backends: vec![
-                backend("10.0.0.11:6443", None),
-                backend("10.0.0.12:6443", None),
-            ],
+            backends: vec![backend("10.0.0.11:6443", None), backend("10.0.0.12:6443", None)],
         },
         Frontend {
             name: "nodes".to_owned(),
@@ -169,11 +139,7 @@ fn backends() -> Vec<Backend> {
         state_age_ms: 4200,
         reason: "no answer to the connect".to_owned(),
         transitions: 2,
-        run: Some(Run {
-            direction: "up".to_owned(),
-            count: 1,
-            needed: 2,
-        }),
+        run: Some(Run { direction: "up".to_owned(), count: 1, needed: 2 }),
         evidence: Some(Evidence {
             suspect_ms: 750,
             fail_streak: 3,

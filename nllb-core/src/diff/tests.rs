@@ -13,20 +13,12 @@ fn key(host: u8) -> FrontendKey {
 
 fn set(backends: &[u32], epoch: u32) -> PoolSet {
     let (addr, port) = split(SocketAddr::from(([10, 0, 0, 1], 6443)));
-    let slots: Vec<_> = backends
-        .iter()
-        .map(|id| Slot::new(addr, port, *id, epoch))
-        .collect();
+    let slots: Vec<_> = backends.iter().map(|id| Slot::new(addr, port, *id, epoch)).collect();
     PoolSet::new(&slots).expect("few backends")
 }
 
 fn frontend(pool: u16) -> Frontend {
-    Frontend {
-        id: pool,
-        pool,
-        home: NO_HOME,
-        flags: 0,
-    }
+    Frontend { id: pool, pool, home: NO_HOME, flags: 0 }
 }
 
 fn verdict(state: State, epoch: u32) -> Verdict {
@@ -47,10 +39,7 @@ fn what_is_referred_to_is_written_before_and_removed_after_what_refers_to_it() {
         verdicts: [(2, verdict(State::Healthy, 1))].into(),
         fresh: [(2, 1)].into(),
     };
-    let changes: Vec<String> = diff(&actual, &desired)
-        .iter()
-        .map(Change::to_string)
-        .collect();
+    let changes: Vec<String> = diff(&actual, &desired).iter().map(Change::to_string).collect();
     assert_eq!(
         changes,
         [
@@ -92,17 +81,12 @@ fn table() -> impl Strategy<Value = Table> {
     (backends, pools, fronts).prop_map(|(backends, pools, fronts)| {
         let mut table = Table::default();
         for (id, (state, epoch)) in &backends {
-            table
-                .verdicts
-                .insert(*id, verdict(State::ALL[*state], *epoch));
+            table.verdicts.insert(*id, verdict(State::ALL[*state], *epoch));
             table.fresh.insert(*id, *epoch);
         }
         for (pool, members) in &pools {
-            let members: Vec<_> = members
-                .iter()
-                .copied()
-                .filter(|id| backends.contains_key(id))
-                .collect();
+            let members: Vec<_> =
+                members.iter().copied().filter(|id| backends.contains_key(id)).collect();
             table.pools.insert(u32::from(*pool), set(&members, 1));
         }
         for (host, pick) in fronts {

@@ -46,18 +46,11 @@ fn needed(from: State, to: Option<State>) -> Option<u32> {
         Unhealthy => 3,
         Unknown => return None,
     };
-    table
-        .iter()
-        .find(|(state, _)| *state == from)
-        .and_then(|(_, row)| row[column])
+    table.iter().find(|(state, _)| *state == from).and_then(|(_, row)| row[column])
 }
 
 fn settings() -> HealthSettings {
-    HealthSettings {
-        rise: RISE,
-        fall: FALL,
-        ..HealthSettings::default()
-    }
+    HealthSettings { rise: RISE, fall: FALL, ..HealthSettings::default() }
 }
 
 fn after(state: State, outcomes: &[Outcome]) -> State {
@@ -100,12 +93,8 @@ fn an_outcome_that_fits_the_state_starts_the_count_anew() {
 
 #[test]
 fn failures_of_both_levels_count_together_and_the_newest_says_where_to() {
-    let mixed = [
-        Outcome::Refused,
-        Outcome::Slow,
-        Outcome::Silent,
-        Outcome::NotReady { status: 500 },
-    ];
+    let mixed =
+        [Outcome::Refused, Outcome::Slow, Outcome::Silent, Outcome::NotReady { status: 500 }];
     assert_eq!(after(Healthy, &mixed), Draining);
     assert_eq!(after(Degraded, &mixed), Draining);
 }
@@ -126,9 +115,7 @@ fn successes_of_both_kinds_count_together_on_the_way_back() {
 
 #[test]
 fn a_fault_of_this_host_neither_counts_nor_ends_a_count() {
-    let local = Outcome::Local {
-        reason: String::from("no file descriptor"),
-    };
+    let local = Outcome::Local { reason: String::from("no file descriptor") };
     let mut health = Health::new(Healthy);
     health.observe(&Outcome::Refused, &settings());
     let before = health;
@@ -142,10 +129,7 @@ fn a_lower_count_in_new_settings_takes_effect_with_the_next_outcome() {
     for _ in 0..3 {
         health.observe(&Outcome::Refused, &settings());
     }
-    let strict = HealthSettings {
-        fall: 1,
-        ..settings()
-    };
+    let strict = HealthSettings { fall: 1, ..settings() };
     assert_eq!(health.observe(&Outcome::Refused, &strict), Some(Healthy));
 }
 

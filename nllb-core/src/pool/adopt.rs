@@ -41,16 +41,9 @@ impl Machine {
             self.roster.raise_epoch(BackendId(*id), *epoch);
         }
         self.roster.adopt_frontends(actual);
-        let pools: BTreeMap<u32, usize> = self
-            .roster
-            .frontends
-            .iter()
-            .map(|front| (u32::from(front.id), front.pool))
-            .collect();
-        let sets = actual
-            .pools
-            .iter()
-            .filter_map(|(id, set)| Some((*pools.get(id)?, set)));
+        let pools: BTreeMap<u32, usize> =
+            self.roster.frontends.iter().map(|front| (u32::from(front.id), front.pool)).collect();
+        let sets = actual.pools.iter().filter_map(|(id, set)| Some((*pools.get(id)?, set)));
         let known: Vec<Known> = sets
             .flat_map(|(pool, set)| set.iter().map(move |slot| (pool, slot)))
             .map(|(pool, slot)| Known {
@@ -61,8 +54,7 @@ impl Machine {
                 state: state(actual, slot.backend, slot.epoch),
             })
             .collect();
-        self.roster
-            .adopt(known.into_iter(), self.seed, self.started);
+        self.roster.adopt(known.into_iter(), self.seed, self.started);
         self.probes.clear();
         self.rebuild_table();
     }
@@ -70,10 +62,7 @@ impl Machine {
 
 /// The state that the maps hold for a backend.
 fn state(actual: &Table, id: u32, epoch: u32) -> State {
-    let verdict = actual
-        .verdicts
-        .get(&id)
-        .filter(|verdict| verdict.epoch() == epoch);
+    let verdict = actual.verdicts.get(&id).filter(|verdict| verdict.epoch() == epoch);
     verdict.map_or(State::Unknown, |verdict| verdict.state())
 }
 
@@ -83,8 +72,7 @@ impl Roster {
         let old = |addresses: &[SocketAddr]| {
             let keys = addresses.iter().map(|address| split(*address));
             let mut keys = keys.map(|(addr, port)| FrontendKey::tcp(addr, port, Scope::Host));
-            keys.find_map(|key| actual.frontends.get(&key))
-                .map(|frontend| frontend.pool)
+            keys.find_map(|key| actual.frontends.get(&key)).map(|frontend| frontend.pool)
         };
         let lately: BTreeSet<u32> = actual.pools.keys().copied().collect();
         let mut frontends = self.plan_frontends(|front, _| old(&front.addresses), &lately);

@@ -18,16 +18,11 @@ fn pools(pools: &[PoolSettings]) -> Result<BTreeMap<&str, &PoolSettings>, TableE
     let mut by_name = BTreeMap::new();
     for pool in pools {
         if by_name.insert(pool.name.as_str(), pool).is_some() {
-            return Err(TableError::DuplicatePool {
-                pool: pool.name.clone(),
-            });
+            return Err(TableError::DuplicatePool { pool: pool.name.clone() });
         }
         let wanted = pool.endpoints.len();
         if wanted > MAX_POOL_BACKENDS {
-            return Err(TableError::PoolTooLarge {
-                pool: pool.name.clone(),
-                wanted,
-            });
+            return Err(TableError::PoolTooLarge { pool: pool.name.clone(), wanted });
         }
     }
     let wanted = pools.iter().map(|pool| pool.endpoints.len()).sum();
@@ -46,9 +41,7 @@ fn frontends(
     let (mut kernel_pools, mut keys) = (0, 0);
     for front in frontends {
         if !names.insert(&front.name) {
-            return Err(TableError::DuplicateFrontend {
-                frontend: front.name.clone(),
-            });
+            return Err(TableError::DuplicateFrontend { frontend: front.name.clone() });
         }
         let Some(pool) = pools.get(front.pool.as_str()) else {
             let (frontend, pool) = (front.name.clone(), front.pool.clone());
@@ -58,11 +51,7 @@ fn frontends(
         for address in addresses {
             if let Some(first) = owners.insert(*address, &front.name) {
                 let (first, second) = (first.to_owned(), front.name.clone());
-                return Err(TableError::DuplicateAddress {
-                    address: *address,
-                    first,
-                    second,
-                });
+                return Err(TableError::DuplicateAddress { address: *address, first, second });
             }
         }
         kernel_pools += match front.kind {
@@ -75,9 +64,7 @@ fn frontends(
         };
     }
     if kernel_pools > POOL_LIMIT {
-        return Err(TableError::TooManyPools {
-            wanted: kernel_pools,
-        });
+        return Err(TableError::TooManyPools { wanted: kernel_pools });
     }
     if keys > FRONTEND_LIMIT {
         return Err(TableError::TooManyFrontends { wanted: keys });
@@ -94,10 +81,7 @@ fn addresses<'a>(
         FrontendKind::Vip | FrontendKind::Loopback => Ok(&front.addresses),
         FrontendKind::NodeAddress => {
             let addresses = front.node_addresses(&pool.endpoints);
-            match addresses
-                .iter()
-                .find(|address| !pool.endpoints.contains(address))
-            {
+            match addresses.iter().find(|address| !pool.endpoints.contains(address)) {
                 None => Ok(addresses),
                 Some(address) => Err(TableError::NoHome {
                     frontend: front.name.clone(),

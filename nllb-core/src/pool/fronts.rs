@@ -40,9 +40,8 @@ impl Roster {
         lately: &BTreeSet<u32>,
     ) -> Vec<KernelFrontend> {
         let settings = self.settings.frontends.iter().enumerate();
-        let mut fronts: Vec<_> = settings
-            .flat_map(|(index, front)| self.kernel_frontends(index, front))
-            .collect();
+        let mut fronts: Vec<_> =
+            settings.flat_map(|(index, front)| self.kernel_frontends(index, front)).collect();
         let mut taken = BTreeSet::new();
         for front in &mut fronts {
             let id = old(front, self.identity(front))

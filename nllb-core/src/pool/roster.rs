@@ -50,24 +50,13 @@ impl Roster {
     ) -> Result<Self, TableError> {
         let settings = settings.canonical();
         check::settings(&settings)?;
-        let mut next = Self {
-            settings,
-            epochs: self.epochs.clone(),
-            ..Self::default()
-        };
-        let kept = next
-            .places()
-            .filter_map(|place| Some((place, self.find(next.key(place))?)));
-        let kept = kept
-            .map(|(place, backend)| (place, backend.clone()))
-            .collect();
+        let mut next = Self { settings, epochs: self.epochs.clone(), ..Self::default() };
+        let kept = next.places().filter_map(|place| Some((place, self.find(next.key(place))?)));
+        let kept = kept.map(|(place, backend)| (place, backend.clone())).collect();
         let lately = self.backends.keys().map(|id| id.0).collect();
         next.fill(kept, &lately, seed, now);
-        let before: BTreeMap<Identity<'_>, u16> = self
-            .frontends
-            .iter()
-            .map(|front| (self.identity(front), front.id))
-            .collect();
+        let before: BTreeMap<Identity<'_>, u16> =
+            self.frontends.iter().map(|front| (self.identity(front), front.id)).collect();
         let lately = before.values().copied().map(u32::from).collect();
         let frontends = next.plan_frontends(|_, identity| before.get(&identity).copied(), &lately);
         next.frontends = frontends;
@@ -76,12 +65,7 @@ impl Roster {
 
     /// Every (pool, endpoint) of the settings, by index.
     fn places(&self) -> impl Iterator<Item = (usize, usize)> + use<'_> {
-        let sizes = self
-            .settings
-            .pools
-            .iter()
-            .map(|pool| pool.endpoints.len())
-            .enumerate();
+        let sizes = self.settings.pools.iter().map(|pool| pool.endpoints.len()).enumerate();
         sizes.flat_map(|(pool, size)| (0..size).map(move |endpoint| (pool, endpoint)))
     }
 
@@ -94,11 +78,7 @@ impl Roster {
     }
 
     fn find(&self, (pool, addr): (&str, SocketAddr)) -> Option<&Backend> {
-        let index = self
-            .settings
-            .pools
-            .iter()
-            .position(|settings| settings.name == pool)?;
+        let index = self.settings.pools.iter().position(|settings| settings.name == pool)?;
         self.pool(index).find(|backend| backend.addr == addr)
     }
 
@@ -117,10 +97,7 @@ impl Roster {
         for place in self.places().collect::<Vec<_>>() {
             let backend = known.remove(&place).or_else(|| {
                 let id = free.next()?;
-                let epoch = self
-                    .epochs
-                    .get(&id)
-                    .map_or(1, |last| last.wrapping_add(1).max(1));
+                let epoch = self.epochs.get(&id).map_or(1, |last| last.wrapping_add(1).max(1));
                 Some(Backend::new((id, epoch), self.address(place), seed, now))
             });
             // There are at most as many backends as ids: `check` saw to it.
@@ -136,14 +113,7 @@ impl Roster {
     pub(crate) fn adopt(&mut self, known: impl Iterator<Item = Known>, seed: u32, now: Instant) {
         let mut given = BTreeMap::new();
         let mut lately = BTreeSet::new();
-        for Known {
-            pool,
-            addr,
-            id,
-            epoch,
-            state,
-        } in known
-        {
+        for Known { pool, addr, id, epoch, state } in known {
             if id.0 >= MAX_BACKENDS || !lately.insert(id.0) {
                 continue;
             }
@@ -155,10 +125,7 @@ impl Roster {
                     && !given.contains_key(place)
             };
             if let Some(place) = self.places().find(open) {
-                given.insert(
-                    place,
-                    Backend::new((id, epoch), addr, seed, now).adopted(state),
-                );
+                given.insert(place, Backend::new((id, epoch), addr, seed, now).adopted(state));
             }
         }
         self.fill(given, &lately, seed, now);
@@ -182,10 +149,7 @@ impl Roster {
         id: BackendId,
         epoch: u32,
     ) -> Option<(&mut Backend, &HealthSettings)> {
-        let backend = self
-            .backends
-            .get_mut(&id)
-            .filter(|backend| backend.epoch == epoch)?;
+        let backend = self.backends.get_mut(&id).filter(|backend| backend.epoch == epoch)?;
         let settings = &self.settings.pools.get(backend.pool)?.health;
         Some((backend, settings))
     }

@@ -2,10 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn exact() -> HealthSettings {
-    HealthSettings {
-        jitter: 0.0,
-        ..HealthSettings::default()
-    }
+    HealthSettings { jitter: 0.0, ..HealthSettings::default() }
 }
 
 fn waits(pace: Pace, settings: &HealthSettings, times: usize) -> Vec<u64> {
@@ -44,10 +41,7 @@ fn the_backoff_doubles_up_to_its_cap() {
 
 #[test]
 fn a_cap_below_the_interval_does_not_shorten_it() {
-    let settings = HealthSettings {
-        max_backoff: Duration::ZERO,
-        ..exact()
-    };
+    let settings = HealthSettings { max_backoff: Duration::ZERO, ..exact() };
     assert_eq!(waits(Pace::Backoff, &settings, 3), [1000, 1000, 1000]);
 }
 

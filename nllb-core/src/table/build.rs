@@ -19,15 +19,11 @@ pub(crate) fn build(roster: &Roster) -> Result<Table, TableError> {
     }
     for front in &roster.frontends {
         let settings = &roster.settings.frontends[front.index];
-        table
-            .pools
-            .insert(u32::from(front.id), pool_set(roster, front)?);
+        table.pools.insert(u32::from(front.id), pool_set(roster, front)?);
         let value = frontend(roster, front, settings);
         for (addr, port) in front.addresses.iter().map(|addr| split(*addr)) {
             for scope in scopes(settings.scope) {
-                table
-                    .frontends
-                    .insert(FrontendKey::tcp(addr, port, *scope), value);
+                table.frontends.insert(FrontendKey::tcp(addr, port, *scope), value);
             }
         }
     }
@@ -46,10 +42,7 @@ pub(crate) fn eligibility<'a>(
         addresses: &front.addresses,
         home: front.home,
     };
-    let known: Vec<_> = roster
-        .pool(front.pool)
-        .map(|backend| knowledge(front, backend))
-        .collect();
+    let known: Vec<_> = roster.pool(front.pool).map(|backend| knowledge(front, backend)).collect();
     roster.pool(front.pool).zip(decide(demand, &known))
 }
 
@@ -59,9 +52,7 @@ pub(crate) fn eligibility<'a>(
 fn knowledge<'a>(front: &KernelFrontend, backend: &'a Backend) -> Knowledge<'a> {
     match (&backend.seen, &front.inherited) {
         (Some(seen), _) => Knowledge::Seen(seen),
-        (None, Some(inherited)) => Knowledge::Inherited {
-            used: inherited.contains(&backend.id),
-        },
+        (None, Some(inherited)) => Knowledge::Inherited { used: inherited.contains(&backend.id) },
         (None, None) => Knowledge::Nothing,
     }
 }
@@ -92,10 +83,7 @@ fn frontend(roster: &Roster, front: &KernelFrontend, settings: &FrontendSettings
     Frontend {
         id: front.id,
         pool: front.id,
-        home: roster
-            .home(front)
-            .and_then(|id| u16::try_from(id.0).ok())
-            .unwrap_or(NO_HOME),
+        home: roster.home(front).and_then(|id| u16::try_from(id.0).ok()).unwrap_or(NO_HOME),
         flags: node_address | on_empty,
     }
 }

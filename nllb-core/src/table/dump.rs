@@ -9,12 +9,7 @@ use crate::table::Table;
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            frontends,
-            pools,
-            verdicts,
-            fresh,
-        } = self;
+        let Self { frontends, pools, verdicts, fresh } = self;
         // The order of keys in the map is that of their bytes, which nobody would recognise.
         let mut rows: Vec<_> = frontends
             .iter()
@@ -22,12 +17,7 @@ impl fmt::Display for Table {
             .collect();
         rows.sort_unstable_by_key(|(addr, scope, _)| (*addr, *scope));
         for (addr, scope, value) in rows {
-            writeln!(
-                f,
-                "frontend {addr} from {} -> {}",
-                scope_word(scope),
-                FrontendText(value)
-            )?;
+            writeln!(f, "frontend {addr} from {} -> {}", scope_word(scope), FrontendText(value))?;
         }
         for (id, set) in pools {
             writeln!(f, "pool {id}:{}", PoolText(set))?;
@@ -35,16 +25,10 @@ impl fmt::Display for Table {
         for (id, verdict) in verdicts {
             let (state, band) = (verdict.state().label(), verdict.band());
             let (weight, epoch) = (verdict.weight(), verdict.epoch());
-            writeln!(
-                f,
-                "verdict {id}.{epoch} {state} band {band} weight {weight}"
-            )?;
+            writeln!(f, "verdict {id}.{epoch} {state} band {band} weight {weight}")?;
         }
         for (id, epoch) in fresh {
-            if verdicts
-                .get(id)
-                .is_none_or(|verdict| verdict.epoch() != *epoch)
-            {
+            if verdicts.get(id).is_none_or(|verdict| verdict.epoch() != *epoch) {
                 writeln!(f, "evidence {id}.{epoch} without a verdict")?;
             }
         }
@@ -64,12 +48,7 @@ pub(crate) struct FrontendText<'a>(pub(crate) &'a Frontend);
 
 impl fmt::Display for FrontendText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Frontend {
-            id,
-            pool,
-            home,
-            flags,
-        } = *self.0;
+        let Frontend { id, pool, home, flags } = *self.0;
         write!(f, "frontend {id} pool {pool}")?;
         if home != NO_HOME {
             write!(f, " home {home}")?;
@@ -96,13 +75,7 @@ impl fmt::Display for PoolText<'_> {
             return f.write_str(" nobody");
         }
         for slot in self.0.iter() {
-            write!(
-                f,
-                " {}.{}={}",
-                slot.backend,
-                slot.epoch,
-                join(slot.addr, slot.port)
-            )?;
+            write!(f, " {}.{}={}", slot.backend, slot.epoch, join(slot.addr, slot.port))?;
         }
         Ok(())
     }

@@ -50,69 +50,37 @@ impl Driver {
                 self.machine.handle_timeout(self.now);
                 assert!(self.machine.poll_timeout().is_none_or(|due| due > self.now));
             }
-            Operation::Answer {
-                pick,
-                outcome,
-                certificate,
-            } if !self.outstanding.is_empty() => {
-                let (id, epoch) = self
-                    .outstanding
-                    .swap_remove(pick.index(self.outstanding.len()));
-                self.machine
-                    .handle_probe(id, epoch, report(outcome, certificate), self.now);
+            Operation::Answer { pick, outcome, certificate } if !self.outstanding.is_empty() => {
+                let (id, epoch) = self.outstanding.swap_remove(pick.index(self.outstanding.len()));
+                self.machine.handle_probe(id, epoch, report(outcome, certificate), self.now);
             }
             Operation::Answer { .. } => {}
             Operation::Unasked { id, epoch, outcome } => {
                 if !self.outstanding.contains(&(BackendId(*id), *epoch)) {
                     let report = report(outcome, &None);
-                    self.machine
-                        .handle_probe(BackendId(*id), *epoch, report, self.now);
-                    assert_eq!(
-                        self.machine.view(),
-                        before,
-                        "a report that nobody waits for"
-                    );
+                    self.machine.handle_probe(BackendId(*id), *epoch, report, self.now);
+                    assert_eq!(self.machine.view(), before, "a report that nobody waits for");
                 }
             }
             Operation::Evidence { id, epoch } => {
                 let kind = EventKind::SynSilence;
-                let fact = EvidenceFact {
-                    backend: *id,
-                    epoch: *epoch,
-                    kind,
-                };
+                let fact = EvidenceFact { backend: *id, epoch: *epoch, kind };
                 self.machine.handle_evidence(fact, self.now);
-                assert_eq!(
-                    verdicts(&self.machine.view()),
-                    verdicts(&before),
-                    "evidence decided"
-                );
-                assert_eq!(
-                    self.machine.table(),
-                    &self.maps,
-                    "evidence changed the table"
-                );
+                assert_eq!(verdicts(&self.machine.view()), verdicts(&before), "evidence decided");
+                assert_eq!(self.machine.table(), &self.maps, "evidence changed the table");
             }
             Operation::Network => {
                 self.machine.handle_network_change(self.now);
                 assert_eq!(verdicts(&self.machine.view()), verdicts(&before));
             }
             Operation::Settings(which) => {
-                self.machine
-                    .handle_settings(settings(*which), self.now)
-                    .expect("good settings");
+                self.machine.handle_settings(settings(*which), self.now).expect("good settings");
                 self.check_places();
             }
             Operation::TooLarge(which) => {
                 let table = self.machine.table().clone();
-                self.machine
-                    .handle_settings(too_large(*which), self.now)
-                    .expect_err("too large");
-                assert_eq!(
-                    self.machine.view(),
-                    before,
-                    "refused settings changed something"
-                );
+                self.machine.handle_settings(too_large(*which), self.now).expect_err("too large");
+                assert_eq!(self.machine.view(), before, "refused settings changed something");
                 assert_eq!(self.machine.table(), &table);
             }
         }
@@ -131,10 +99,7 @@ impl Driver {
                     changes.iter().for_each(|change| self.write(change));
                 }
                 Command::Probe { id, epoch, .. } => {
-                    assert!(
-                        !self.outstanding.contains(&(id, epoch)),
-                        "two probes of {id}.{epoch}"
-                    );
+                    assert!(!self.outstanding.contains(&(id, epoch)), "two probes of {id}.{epoch}");
                     self.outstanding.push((id, epoch));
                 }
                 Command::Transition { from, to, .. } => {
@@ -143,11 +108,7 @@ impl Driver {
                 }
             }
         }
-        assert_eq!(
-            &self.maps,
-            self.machine.table(),
-            "the table changed without a word"
-        );
+        assert_eq!(&self.maps, self.machine.table(), "the table changed without a word");
         assert!(transitions.len() <= 1, "one report moves one backend");
     }
 
@@ -155,19 +116,11 @@ impl Driver {
         self.maps.apply(change);
         let pools: BTreeSet<u32> = self.maps.pools.keys().copied().collect();
         let has_pool = |pool: u16| pools.contains(&u32::from(pool));
-        assert!(
-            self.maps
-                .frontends
-                .values()
-                .all(|front| has_pool(front.pool)),
-            "after {change}"
-        );
+        assert!(self.maps.frontends.values().all(|front| has_pool(front.pool)), "after {change}");
     }
 }
 
 fn verdicts(view: &View) -> Vec<(BackendId, u32, State, u64)> {
     let backends = view.pools.iter().flat_map(|pool| &pool.backends);
-    backends
-        .map(|b| (b.id, b.epoch, b.state, b.transitions))
-        .collect()
+    backends.map(|b| (b.id, b.epoch, b.state, b.transitions)).collect()
 }

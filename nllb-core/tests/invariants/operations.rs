@@ -16,17 +16,9 @@ pub(crate) enum Operation {
     /// Time passes, in milliseconds.
     Wait(u64),
     /// A probe that is outstanding ends.
-    Answer {
-        pick: prop::sample::Index,
-        outcome: Outcome,
-        certificate: Option<Vec<SubjectName>>,
-    },
+    Answer { pick: prop::sample::Index, outcome: Outcome, certificate: Option<Vec<SubjectName>> },
     /// A report comes that nobody waits for.
-    Unasked {
-        id: u32,
-        epoch: u32,
-        outcome: Outcome,
-    },
+    Unasked { id: u32, epoch: u32, outcome: Outcome },
     /// The kernel gives a hint.
     Evidence { id: u32, epoch: u32 },
     /// The network changes.
@@ -38,16 +30,8 @@ pub(crate) enum Operation {
 }
 
 pub(crate) fn operation() -> impl Strategy<Value = Operation> {
-    let answer = (
-        any::<prop::sample::Index>(),
-        outcome(),
-        prop::option::of(names()),
-    )
-        .prop_map(|(pick, outcome, certificate)| Operation::Answer {
-            pick,
-            outcome,
-            certificate,
-        });
+    let answer = (any::<prop::sample::Index>(), outcome(), prop::option::of(names()))
+        .prop_map(|(pick, outcome, certificate)| Operation::Answer { pick, outcome, certificate });
     prop_oneof![
         6 => prop_oneof![0u64..200, 0u64..5_000].prop_map(Operation::Wait),
         12 => answer,
@@ -74,12 +58,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 
 /// Names as on the certificates of a control plane: the VIP or not, and some nodes.
 fn names() -> impl Strategy<Value = Vec<SubjectName>> {
-    let name = prop::sample::select(vec![
-        [10, 96, 0, 1],
-        [10, 0, 0, 1],
-        [10, 0, 0, 2],
-        [10, 0, 0, 3],
-    ]);
+    let name =
+        prop::sample::select(vec![[10, 96, 0, 1], [10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]]);
     prop::collection::vec(name.prop_map(|ip| SubjectName::Ip(ip.into())), 0..4)
 }
 
@@ -115,18 +95,11 @@ pub(crate) fn settings(which: usize) -> Settings {
     let (pools, frontends) = match which {
         0 => (vec![pool("a", &[1, 2, 3])], vec![vip("a")]),
         1 => (vec![pool("a", &[3, 1])], vec![vip("a"), nodes("a")]),
-        2 => (
-            vec![pool("b", &[4]), pool("a", &[2, 3])],
-            vec![nodes("a"), vip("b")],
-        ),
+        2 => (vec![pool("b", &[4]), pool("a", &[2, 3])], vec![nodes("a"), vip("b")]),
         // The same addresses in two pools.
         3 => (
             vec![pool("a", &[1, 2]), pool("b", &[2, 1])],
-            vec![
-                front("other", &["127.0.0.1:7443"], "b"),
-                vip("a"),
-                nodes("a"),
-            ],
+            vec![front("other", &["127.0.0.1:7443"], "b"), vip("a"), nodes("a")],
         ),
         _ => (vec![pool("a", &[])], vec![vip("a")]),
     };
@@ -158,10 +131,7 @@ fn front(name: &str, addresses: &[&str], pool: &str) -> FrontendSettings {
     FrontendSettings {
         name: name.to_owned(),
         kind: FrontendKind::Vip,
-        addresses: addresses
-            .iter()
-            .map(|text| text.parse().expect("an address"))
-            .collect(),
+        addresses: addresses.iter().map(|text| text.parse().expect("an address")).collect(),
         pool: pool.to_owned(),
         scope: ScopeSetting::All,
         on_empty: OnEmpty::PassThrough,

@@ -23,10 +23,7 @@ impl Driver {
                     Some(before) => assert_eq!(*before, slot, "{place:?} moved"),
                     None => {
                         let last = self.epochs.insert(backend.id, backend.epoch);
-                        assert!(
-                            last.is_none_or(|last| last < backend.epoch),
-                            "{slot:?} reused"
-                        );
+                        assert!(last.is_none_or(|last| last < backend.epoch), "{slot:?} reused");
                     }
                 }
                 places.insert(place, slot);
@@ -38,30 +35,13 @@ impl Driver {
     }
 
     pub(crate) fn check_limits(&self) {
-        let Table {
-            frontends,
-            pools,
-            verdicts,
-            fresh,
-        } = &self.maps;
+        let Table { frontends, pools, verdicts, fresh } = &self.maps;
         assert!(frontends.len() <= MAX_FRONTENDS as usize);
-        assert!(
-            frontends
-                .values()
-                .all(|front| front.id != 0 && front.pool != 0)
-        );
+        assert!(frontends.values().all(|front| front.id != 0 && front.pool != 0));
         assert!(pools.keys().all(|pool| (1..MAX_POOLS).contains(pool)));
-        assert!(
-            pools
-                .values()
-                .all(|set| set.len as usize <= MAX_POOL_BACKENDS)
-        );
+        assert!(pools.values().all(|set| set.len as usize <= MAX_POOL_BACKENDS));
         assert!(verdicts.keys().all(|id| *id < MAX_BACKENDS));
-        assert!(
-            verdicts
-                .iter()
-                .all(|(id, verdict)| fresh.get(id) == Some(&verdict.epoch()))
-        );
+        assert!(verdicts.iter().all(|(id, verdict)| fresh.get(id) == Some(&verdict.epoch())));
     }
 
     /// What a frontend promises to those who dial it.
@@ -70,16 +50,9 @@ impl Driver {
         for front in &view.frontends {
             let set = &self.maps.pools[&u32::from(front.id)];
             let used: Vec<_> = set.iter().map(|slot| (slot.backend, slot.epoch)).collect();
-            let pool = view
-                .pools
-                .iter()
-                .find(|pool| pool.name == front.pool)
-                .expect("its pool");
-            let backends: BTreeMap<_, _> = pool
-                .backends
-                .iter()
-                .map(|backend| (backend.id, backend))
-                .collect();
+            let pool = view.pools.iter().find(|pool| pool.name == front.pool).expect("its pool");
+            let backends: BTreeMap<_, _> =
+                pool.backends.iter().map(|backend| (backend.id, backend)).collect();
             for backend in set.iter() {
                 let known = backends[&BackendId(backend.backend)];
                 assert_eq!(join(backend.addr, backend.port), known.addr);
@@ -101,17 +74,9 @@ impl Driver {
                     assert!(used.iter().any(|(id, _)| *id == home.0), "home is not in");
                     for (id, _) in used.iter().filter(|(id, _)| *id != home.0) {
                         let backend = backends[&BackendId(*id)];
-                        assert!(
-                            covers(backend, front.addresses[0]),
-                            "{} on a guess",
-                            backend.addr
-                        );
+                        assert!(covers(backend, front.addresses[0]), "{} on a guess", backend.addr);
                     }
-                    let flags = self
-                        .maps
-                        .frontends
-                        .values()
-                        .filter(|value| value.id == front.id);
+                    let flags = self.maps.frontends.values().filter(|value| value.id == front.id);
                     for value in flags {
                         assert_eq!(u32::from(value.home), home.0);
                         assert_ne!(value.flags & frontend_flags::NODE_ADDRESS, 0);
@@ -129,8 +94,5 @@ fn refuses(backend: &BackendView, address: SocketAddr) -> bool {
 
 fn covers(backend: &BackendView, address: SocketAddr) -> bool {
     let name = SubjectName::Ip(address.ip());
-    backend
-        .certificate
-        .as_ref()
-        .is_some_and(|facts| facts.names.contains(&name))
+    backend.certificate.as_ref().is_some_and(|facts| facts.names.contains(&name))
 }

@@ -96,14 +96,7 @@ impl Play {
                 let (addr, kind) = line.evidence();
                 let (BackendId(backend), epoch) = self.id_of(addr);
                 let now = self.now;
-                self.machine().handle_evidence(
-                    EvidenceFact {
-                        backend,
-                        epoch,
-                        kind,
-                    },
-                    now,
-                );
+                self.machine().handle_evidence(EvidenceFact { backend, epoch, kind }, now);
             }
             "network" => {
                 let now = self.now;
@@ -126,11 +119,7 @@ impl Play {
 
     fn set_server(&mut self, line: &Line<'_>) {
         let server = line.server();
-        let endpoints = self
-            .settings
-            .pools
-            .iter()
-            .flat_map(|pool| pool.endpoints.iter().copied());
+        let endpoints = self.settings.pools.iter().flat_map(|pool| pool.endpoints.iter().copied());
         let addresses = match line.words[1] {
             "*" => endpoints.collect(),
             one => vec![address(one)],
@@ -156,11 +145,7 @@ impl Play {
         loop {
             let ends = self.under_way.keys().next().map(|(at, _)| *at);
             let due = self.machine().poll_timeout();
-            let next = ends
-                .into_iter()
-                .chain(due)
-                .min()
-                .filter(|next| *next <= end);
+            let next = ends.into_iter().chain(due).min().filter(|next| *next <= end);
             let Some(next) = next else { break };
             self.now = next.max(self.now);
             let now = self.now;
@@ -188,25 +173,10 @@ impl Play {
                         self.tell(&format!("  {change}"));
                     }
                 }
-                Command::Transition {
-                    addr,
-                    from,
-                    to,
-                    reason,
-                    ..
-                } => {
-                    self.tell(&format!(
-                        "{addr} {} -> {}: {reason}",
-                        from.label(),
-                        to.label()
-                    ));
+                Command::Transition { addr, from, to, reason, .. } => {
+                    self.tell(&format!("{addr} {} -> {}: {reason}", from.label(), to.label()));
                 }
-                Command::Probe {
-                    id,
-                    epoch,
-                    addr,
-                    pool,
-                } => {
+                Command::Probe { id, epoch, addr, pool } => {
                     assert!(self.settings.pools[pool].endpoints.contains(&addr));
                     self.probe(id, epoch, addr);
                 }
@@ -231,16 +201,13 @@ impl Play {
             unix_time: i64::try_from(ends.duration_since(self.start).as_secs()).expect("short"),
         };
         self.probes += 1;
-        self.under_way
-            .insert((ends, self.probes), (id, epoch, report));
+        self.under_way.insert((ends, self.probes), (id, epoch, report));
     }
 
     fn id_of(&mut self, addr: SocketAddr) -> (BackendId, u32) {
         let view = self.machine().view();
         let mut backends = view.pools.iter().flat_map(|pool| &pool.backends);
-        let backend = backends
-            .find(|backend| backend.addr == addr)
-            .expect("a backend");
+        let backend = backends.find(|backend| backend.addr == addr).expect("a backend");
         (backend.id, backend.epoch)
     }
 
@@ -253,10 +220,7 @@ impl Play {
         for front in &view.frontends {
             for backend in &front.backends {
                 let (name, address) = (&front.name, front.addresses[0]);
-                let text = format!(
-                    "{name} {address} by {}: {}",
-                    backend.addr, backend.eligibility
-                );
+                let text = format!("{name} {address} by {}: {}", backend.addr, backend.eligibility);
                 self.tell(&text);
             }
         }

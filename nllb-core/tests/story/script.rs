@@ -38,22 +38,12 @@ pub(crate) struct Line<'a> {
 impl<'a> Line<'a> {
     /// The lines of a story that say something.
     pub(crate) fn all(story: &'a str) -> impl Iterator<Item = Self> {
-        let code = story
-            .lines()
-            .map(|line| line.split('#').next().unwrap_or("").trim());
+        let code = story.lines().map(|line| line.split('#').next().unwrap_or("").trim());
         code.filter(|text| !text.is_empty()).map(|text| {
-            let (options, words) = text
-                .split_whitespace()
-                .partition::<Vec<_>, _>(|w| w.contains('='));
-            let options = options
-                .iter()
-                .filter_map(|word| word.split_once('='))
-                .collect();
-            Self {
-                text,
-                words,
-                options,
-            }
+            let (options, words) =
+                text.split_whitespace().partition::<Vec<_>, _>(|w| w.contains('='));
+            let options = options.iter().filter_map(|word| word.split_once('=')).collect();
+            Self { text, words, options }
         })
     }
 
@@ -94,20 +84,12 @@ impl<'a> Line<'a> {
             name: self.words[1].to_owned(),
             kind,
             addresses: self.words[3..].iter().map(|text| address(text)).collect(),
-            pool: self
-                .options
-                .get("pool")
-                .map_or(only_pool, |name| name)
-                .to_owned(),
+            pool: self.options.get("pool").map_or(only_pool, |name| name).to_owned(),
             scope: match self.options.get("scope") {
                 Some(&"all") => ScopeSetting::All,
                 _ => ScopeSetting::Host,
             },
-            on_empty: if fail {
-                OnEmpty::Fail
-            } else {
-                OnEmpty::PassThrough
-            },
+            on_empty: if fail { OnEmpty::Fail } else { OnEmpty::PassThrough },
             coverage,
         }
     }
@@ -126,13 +108,8 @@ impl<'a> Line<'a> {
 
     /// A backend that the maps hold: address, id, epoch, state.
     pub(crate) fn known(&self) -> (SocketAddr, u32, u32, State) {
-        let state = State::ALL
-            .into_iter()
-            .find(|state| state.label() == self.words[2]);
-        let (id, epoch) = (
-            self.option("id", number, 0),
-            self.option("epoch", number, 1),
-        );
+        let state = State::ALL.into_iter().find(|state| state.label() == self.words[2]);
+        let (id, epoch) = (self.option("id", number, 0), self.option("epoch", number, 1));
         (address(self.words[1]), id, epoch, state.expect("a state"))
     }
 
@@ -171,18 +148,8 @@ fn outcome(word: &str) -> (Outcome, u64) {
         "slow" => (Outcome::Slow, 2000),
         "hung" => (Outcome::Hung, 2000),
         "closed" => (Outcome::Closed, 1),
-        "local" => (
-            Outcome::Local {
-                reason: String::from("too many open files"),
-            },
-            0,
-        ),
-        status => (
-            Outcome::NotReady {
-                status: number(status),
-            },
-            1,
-        ),
+        "local" => (Outcome::Local { reason: String::from("too many open files") }, 0),
+        status => (Outcome::NotReady { status: number(status) }, 1),
     }
 }
 
@@ -194,8 +161,7 @@ fn subject_name(text: &str) -> SubjectName {
 }
 
 pub(crate) fn address(text: &str) -> SocketAddr {
-    text.parse()
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 pub(crate) fn duration(text: &str) -> Duration {
@@ -206,7 +172,5 @@ pub(crate) fn duration(text: &str) -> Duration {
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> T {
-    text.parse()
-        .ok()
-        .unwrap_or_else(|| panic!("no number: {text}"))
+    text.parse().ok().unwrap_or_else(|| panic!("no number: {text}"))
 }

@@ -46,35 +46,17 @@ impl Instruction {
         let immediate = [bytes[4], bytes[5], bytes[6], bytes[7]];
         // The two register numbers are bit fields, so they change places with the byte order.
         let (source, offset, immediate) = if little_endian {
-            (
-                bytes[1] >> 4,
-                i16::from_le_bytes(offset),
-                i32::from_le_bytes(immediate),
-            )
+            (bytes[1] >> 4, i16::from_le_bytes(offset), i32::from_le_bytes(immediate))
         } else {
-            (
-                bytes[1] & 0xf,
-                i16::from_be_bytes(offset),
-                i32::from_be_bytes(immediate),
-            )
+            (bytes[1] & 0xf, i16::from_be_bytes(offset), i32::from_be_bytes(immediate))
         };
-        Self {
-            code: bytes[0],
-            source,
-            offset,
-            immediate,
-        }
+        Self { code: bytes[0], source, offset, immediate }
     }
 
     /// Numbers are those of `include/uapi/linux/bpf.h`: class in the low three bits, then for
     /// loads and stores the mode, for the rest the operation.
     fn too_new(&self) -> Option<&'static str> {
-        let Self {
-            code,
-            source,
-            offset,
-            immediate,
-        } = *self;
+        let Self { code, source, offset, immediate } = *self;
         match (code & 0x07, code & 0xf0, code & 0xe0) {
             // LDX
             (0x01, _, 0x80) => Some("a sign-extending load (6.6)"),
@@ -106,9 +88,7 @@ mod tests {
     fn found(code: u8, registers: u8, offset: i16, immediate: i32) -> Option<&'static str> {
         let ([o0, o1], [i0, i1, i2, i3]) = (offset.to_le_bytes(), immediate.to_le_bytes());
         let bytes = [code, registers, o0, o1, i0, i1, i2, i3];
-        newer_than_5_10(&bytes, true)
-            .first()
-            .map(|finding| finding.why)
+        newer_than_5_10(&bytes, true).first().map(|finding| finding.why)
     }
 
     #[test]
@@ -121,11 +101,7 @@ mod tests {
         assert_eq!(found(0x16, 0x00, 4, 0), None, "if w0 == 0 goto +4");
         assert_eq!(found(0x05, 0x00, 4, 0), None, "goto +4");
         assert_eq!(found(0x85, 0x00, 0, 14), None, "call helper 14");
-        assert_eq!(
-            found(0x85, 0x10, 0, -1),
-            None,
-            "call of a function of the program"
-        );
+        assert_eq!(found(0x85, 0x10, 0, -1), None, "call of a function of the program");
         assert_eq!(found(0x37, 0x00, 0, 3), None, "r0 /= 3");
         assert_eq!(found(0x95, 0x00, 0, 0), None, "exit");
     }
@@ -146,10 +122,7 @@ mod tests {
             (0x18, 0x41, 0, 0, "function"),
         ] {
             let why = found(code, registers, offset, immediate).unwrap_or("nothing");
-            assert!(
-                why.contains(part),
-                "{code:#x} gives {why:?} instead of {part:?}"
-            );
+            assert!(why.contains(part), "{code:#x} gives {why:?} instead of {part:?}");
         }
     }
 
@@ -165,14 +138,8 @@ mod tests {
 
     #[test]
     fn big_endian_objects_are_read_too() {
-        assert_eq!(
-            newer_than_5_10(&[0xdb, 0x01, 0, 8, 0, 0, 0, 0x01], false).len(),
-            1
-        );
-        assert_eq!(
-            newer_than_5_10(&[0x85, 0x02, 0, 0, 0, 0, 0, 7], false).len(),
-            1
-        );
+        assert_eq!(newer_than_5_10(&[0xdb, 0x01, 0, 8, 0, 0, 0, 0x01], false).len(), 1);
+        assert_eq!(newer_than_5_10(&[0x85, 0x02, 0, 0, 0, 0, 0, 7], false).len(), 1);
         assert_eq!(newer_than_5_10(&[0x85, 0x00, 0, 0, 0, 0, 0, 7], false), []);
     }
 }

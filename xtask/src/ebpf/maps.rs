@@ -18,25 +18,16 @@ pub(crate) fn table(object: &[u8]) -> Result<String> {
     for (name, map) in maps {
         row(&mut text, columns(name, map, cpus))?;
         if let Some(inner) = map.inner() {
-            row(
-                &mut text,
-                columns(&format!("  each in {name}"), &inner, cpus),
-            )?;
+            row(&mut text, columns(&format!("  each in {name}"), &inner, cpus))?;
         }
     }
-    writeln!(
-        text,
-        "bytes: what the entries take when all are used, with {cpus} CPUs"
-    )?;
+    writeln!(text, "bytes: what the entries take when all are used, with {cpus} CPUs")?;
     Ok(text)
 }
 
 fn row(text: &mut String, columns: [String; 6]) -> Result<()> {
     let [name, kind, key, value, entries, bytes] = columns;
-    writeln!(
-        text,
-        "{name:<24} {kind:<16} {key:>5} {value:>7} {entries:>8} {bytes:>12}"
-    )?;
+    writeln!(text, "{name:<24} {kind:<16} {key:>5} {value:>7} {entries:>8} {bytes:>12}")?;
     Ok(())
 }
 
@@ -49,14 +40,7 @@ fn columns(name: &str, map: &Map, cpus: u64) -> [String; 6] {
         Memory::Unknown => "?".into(),
     };
     let kind = kind.name(map.map_type());
-    [
-        name.into(),
-        kind,
-        key.to_string(),
-        value.to_string(),
-        entries.to_string(),
-        bytes,
-    ]
+    [name.into(), kind, key.to_string(), value.to_string(), entries.to_string(), bytes]
 }
 
 /// The types whose memory we can tell.
@@ -149,10 +133,7 @@ mod tests {
     #[test]
     fn arrays_take_their_values_rounded_up() {
         assert_eq!(Kind::Array.memory(4, 12, 10, 2), Memory::Total(160));
-        assert_eq!(
-            Kind::PerCpuArray.memory(4, 8, 10, 2),
-            Memory::Total(10 * (8 + 16))
-        );
+        assert_eq!(Kind::PerCpuArray.memory(4, 8, 10, 2), Memory::Total(10 * (8 + 16)));
         assert_eq!(Kind::ArrayOfMaps.memory(4, 4, 64, 2), Memory::Total(512));
     }
 

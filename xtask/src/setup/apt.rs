@@ -19,9 +19,7 @@ impl Apt {
         say(&format!("set-up: installing {} (apt)", packages.join(" ")));
         let mut command = apt_get("install");
         // Set-up adds to a machine. What would have to go is the administrator's to decide.
-        command
-            .args(["--yes", "--no-install-recommends", "--no-remove"])
-            .args(&packages);
+        command.args(["--yes", "--no-install-recommends", "--no-remove"]).args(&packages);
         tell_failure(&mut command);
     }
 
@@ -49,20 +47,10 @@ pub(crate) fn tell_failure(command: &mut Command) {
     let program = command.get_program().display().to_string();
     match command.output() {
         Ok(Output { status, .. }) if status.success() => {}
-        Ok(Output {
-            status,
-            stdout,
-            stderr,
-        }) => {
-            let text = format!(
-                "{}{}",
-                String::from_utf8_lossy(&stdout),
-                String::from_utf8_lossy(&stderr)
-            );
-            say(&format!(
-                "set-up: {program} failed ({status}):\n{}",
-                last_lines(&text)
-            ));
+        Ok(Output { status, stdout, stderr }) => {
+            let text =
+                format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+            say(&format!("set-up: {program} failed ({status}):\n{}", last_lines(&text)));
         }
         Err(error) => say(&format!("set-up: {program} cannot be started: {error}")),
     }
@@ -72,16 +60,9 @@ pub(crate) fn tell_failure(command: &mut Command) {
 const LINES: usize = 20;
 
 fn last_lines(text: &str) -> String {
-    let lines: Vec<_> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let start = lines.len().saturating_sub(LINES);
-    lines[start..]
-        .iter()
-        .map(|line| format!("  {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines[start..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

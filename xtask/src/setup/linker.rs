@@ -33,25 +33,12 @@ pub(crate) fn install(
     }
     let root = cache_root().context("neither HOME nor XDG_CACHE_HOME is set")?;
     let root = root.join(format!("bpf-linker-{BPF_LINKER_VERSION}-llvm{llvm_major}"));
-    say(&format!(
-        "set-up: building bpf-linker {BPF_LINKER_VERSION} on LLVM {llvm_major} (cargo)"
-    ));
+    say(&format!("set-up: building bpf-linker {BPF_LINKER_VERSION} on LLVM {llvm_major} (cargo)"));
     let mut command = Command::new(workspace.cargo_program());
     command
-        .args([
-            "install",
-            "bpf-linker",
-            "--version",
-            BPF_LINKER_VERSION,
-            "--locked",
-            "--root",
-        ])
+        .args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked", "--root"])
         .arg(&root)
-        .args([
-            "--no-default-features",
-            "--features",
-            &format!("llvm-{llvm_major}"),
-        ])
+        .args(["--no-default-features", "--features", &format!("llvm-{llvm_major}")])
         .env("LLVM_PREFIX", prefix)
         // These are meant for the workspace, or for another target.
         .env_remove("CARGO_TARGET_DIR")

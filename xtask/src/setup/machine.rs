@@ -20,21 +20,9 @@ pub(crate) struct Tool {
 
 const TOOLS: [Tool; 3] = [
     // For ring, which comes as C and assembly.
-    Tool {
-        program: "cc",
-        packages: &["gcc", "libc6-dev"],
-        root_only: false,
-    },
-    Tool {
-        program: "ip",
-        packages: &["iproute2"],
-        root_only: true,
-    },
-    Tool {
-        program: "nft",
-        packages: &["nftables"],
-        root_only: true,
-    },
+    Tool { program: "cc", packages: &["gcc", "libc6-dev"], root_only: false },
+    Tool { program: "ip", packages: &["iproute2"], root_only: true },
+    Tool { program: "nft", packages: &["nftables"], root_only: true },
 ];
 
 /// The facts that set-up's choices depend on.
@@ -47,10 +35,7 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn look() -> Self {
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        Self {
-            debian: is_known_debian(&release),
-            root: is_root(),
-        }
+        Self { debian: is_known_debian(&release), root: is_root() }
     }
 
     pub(crate) fn may_use_apt(&self) -> bool {
@@ -58,9 +43,7 @@ impl Machine {
     }
 
     pub(crate) fn missing_tools(&self) -> Vec<Tool> {
-        let needed = TOOLS
-            .into_iter()
-            .filter(|tool| self.root || !tool.root_only);
+        let needed = TOOLS.into_iter().filter(|tool| self.root || !tool.root_only);
         needed.filter(|tool| !is_program(tool.program)).collect()
     }
 
@@ -113,9 +96,7 @@ fn is_executable(path: &Path) -> bool {
 /// Derivatives carry other packages, so only Debian itself, and the releases that were tried.
 fn is_known_debian(os_release: &str) -> bool {
     let value = |key: &str| {
-        let line = os_release
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+        let line = os_release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches('"'))
     };
     value("ID") == Some("debian") && matches!(value("VERSION_ID"), Some("12" | "13"))
@@ -127,17 +108,13 @@ mod tests {
 
     #[test]
     fn the_debians_that_were_tried_are_known() {
-        assert!(is_known_debian(
-            "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n"
-        ));
+        assert!(is_known_debian("NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n"));
         assert!(is_known_debian("VERSION_ID=\"13\"\nID=debian\n"));
     }
 
     #[test]
     fn derivatives_and_other_releases_are_not() {
-        assert!(!is_known_debian(
-            "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"12\"\n"
-        ));
+        assert!(!is_known_debian("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"12\"\n"));
         assert!(!is_known_debian("ID=debian\nVERSION_ID=\"11\"\n"));
         assert!(!is_known_debian("ID=debian\nPRETTY_NAME=\"trixie/sid\"\n"));
         assert!(!is_known_debian(""));
@@ -156,10 +133,7 @@ mod tests {
 
     #[test]
     fn only_root_needs_what_only_root_can_use() {
-        let user = Machine {
-            debian: true,
-            root: false,
-        };
+        let user = Machine { debian: true, root: false };
         assert!(user.missing_tools().iter().all(|tool| !tool.root_only));
         assert!(!user.may_use_apt());
     }

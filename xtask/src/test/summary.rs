@@ -29,35 +29,20 @@ impl Summary {
 
 /// With one test thread libtest leaves the line open that names the test.
 fn is_skip(line: &str) -> bool {
-    let after_name = line
-        .strip_prefix("test ")
-        .and_then(|rest| rest.split_once(" ... "));
-    after_name
-        .map_or(line, |(_, rest)| rest)
-        .starts_with("skipped: ")
+    let after_name = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
+    after_name.map_or(line, |(_, rest)| rest).starts_with("skipped: ")
 }
 
 /// From `ok. 6 passed; 0 failed; …`, the number before `what`.
 fn count(counts: &str, what: &str) -> u64 {
-    let number = |part: &str| {
-        part.trim()
-            .strip_suffix(what)?
-            .split_whitespace()
-            .last()?
-            .parse()
-            .ok()
-    };
+    let number =
+        |part: &str| part.trim().strip_suffix(what)?.split_whitespace().last()?.parse().ok();
     counts.split(';').find_map(number).unwrap_or(0)
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            passed,
-            failed,
-            ignored,
-            ended_early,
-        } = self;
+        let Self { passed, failed, ignored, ended_early } = self;
         let (passed, skipped) = (passed.saturating_sub(*ended_early), ignored + ended_early);
         write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }

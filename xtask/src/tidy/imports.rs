@@ -7,14 +7,7 @@ use super::{
 };
 
 /// The agent's modules that speak to the outside. Only the driver and the command line see several.
-const ADAPTERS: [&str; 6] = [
-    "admin",
-    "config",
-    "datapath",
-    "discovery",
-    "metrics",
-    "probe",
-];
+const ADAPTERS: [&str; 6] = ["admin", "config", "datapath", "discovery", "metrics", "probe"];
 /// What stands above the adapters.
 const ABOVE: [&str; 2] = ["cli", "driver"];
 /// The files that list the modules or start the program.
@@ -22,10 +15,7 @@ const ROOTS: [&str; 2] = ["lib", "main"];
 
 /// Crates of the workspace without a rule would go unchecked.
 pub(crate) fn unknown_members(manifest: &str, crates: &[(&str, &[&str])]) -> Vec<Finding> {
-    let members = manifest
-        .lines()
-        .enumerate()
-        .find(|(_, line)| line.starts_with("members"));
+    let members = manifest.lines().enumerate().find(|(_, line)| line.starts_with("members"));
     let Some((index, line)) = members else {
         return vec![];
     };
@@ -46,9 +36,7 @@ pub(crate) fn crates(path: &str, manifest: &str, may_use: &[&str]) -> Vec<Findin
     let mut in_dependencies = false;
     let mut findings = Vec::new();
     for (index, line) in manifest.lines().map(str::trim).enumerate() {
-        let table = line
-            .strip_prefix('[')
-            .map(|rest| rest.trim_end_matches(']'));
+        let table = line.strip_prefix('[').map(|rest| rest.trim_end_matches(']'));
         in_dependencies = table.map_or(in_dependencies, |table| table.ends_with("dependencies"));
         // Either `[dependencies]` and `name = …`, or `[dependencies.name]`.
         let name = match table {
@@ -58,11 +46,7 @@ pub(crate) fn crates(path: &str, manifest: &str, may_use: &[&str]) -> Vec<Findin
         };
         let ours = |name: &&str| name.starts_with("nllb-") || *name == "xtask";
         if let Some(name) = name.filter(ours).filter(|name| !may_use.contains(name)) {
-            let may_use = if may_use.is_empty() {
-                "none".into()
-            } else {
-                may_use.join(", ")
-            };
+            let may_use = if may_use.is_empty() { "none".into() } else { may_use.join(", ") };
             findings.push(Finding {
                 path: path.into(),
                 line: index + 1,
@@ -84,11 +68,7 @@ pub(crate) fn modules(source: &Source) -> Vec<Finding> {
     if ABOVE.contains(&own) || ROOTS.contains(&own) {
         return vec![];
     }
-    let from = if ADAPTERS.contains(&own) {
-        "an adapter"
-    } else {
-        "a shared module"
-    };
+    let from = if ADAPTERS.contains(&own) { "an adapter" } else { "a shared module" };
     let mut findings = Vec::new();
     for (line, module) in named_modules(source, inner.split('/').count()) {
         if module != own && (ADAPTERS.contains(&&*module) || ABOVE.contains(&&*module)) {
@@ -125,10 +105,7 @@ fn named_modules(source: &Source, depth: usize) -> Vec<(usize, String)> {
             }
             let rest_at = at + start.len();
             found.extend(first_words(&code[rest_at..]).map(|(offset, word)| {
-                (
-                    line_of.get(rest_at + offset).copied().unwrap_or(0),
-                    word.to_owned(),
-                )
+                (line_of.get(rest_at + offset).copied().unwrap_or(0), word.to_owned())
             }));
         }
     }
@@ -200,26 +177,11 @@ mod tests {
     fn an_adapter_that_names_another_is_found_however_it_writes_it() {
         let path = "nllb-agent/src/probe/tls.rs";
         assert_eq!(modules_of(path, "use crate::datapath::Maps;"), [1]);
-        assert_eq!(
-            modules_of(
-                path,
-                "use crate::{\n    probe::Tls,\n    admin::{a, b},\n};"
-            ),
-            [3]
-        );
-        assert_eq!(
-            modules_of(path, "fn f() { super::super::config::read() }"),
-            [1]
-        );
-        assert_eq!(
-            modules_of("nllb-agent/src/probe.rs", "use super::discovery::X;"),
-            [1]
-        );
+        assert_eq!(modules_of(path, "use crate::{\n    probe::Tls,\n    admin::{a, b},\n};"), [3]);
+        assert_eq!(modules_of(path, "fn f() { super::super::config::read() }"), [1]);
+        assert_eq!(modules_of("nllb-agent/src/probe.rs", "use super::discovery::X;"), [1]);
         assert_eq!(modules_of(path, "use crate::driver::Driver;"), [1]);
-        assert_eq!(
-            modules_of("nllb-agent/src/telemetry.rs", "use crate::metrics::M;"),
-            [1]
-        );
+        assert_eq!(modules_of("nllb-agent/src/telemetry.rs", "use crate::metrics::M;"), [1]);
     }
 
     #[test]
@@ -234,11 +196,7 @@ mod tests {
     fn the_driver_and_the_command_line_see_everything() {
         let text = "use crate::{admin, config, datapath};";
         for path in ["driver.rs", "driver/sync.rs", "cli/run.rs", "lib.rs"] {
-            assert_eq!(
-                modules_of(&format!("nllb-agent/src/{path}"), text),
-                [0; 0],
-                "{path}"
-            );
+            assert_eq!(modules_of(&format!("nllb-agent/src/{path}"), text), [0; 0], "{path}");
         }
     }
 }

@@ -21,12 +21,8 @@ const UNSAFE_FILES: [&str; 5] = [
     "tests/src/sys.rs",
 ];
 /// The only places that read a clock: everything else gets `now` as a parameter.
-const CLOCK_FILES: [&str; 4] = [
-    "nllb-agent/src/driver",
-    "nllb-agent/src/probe",
-    "tests/",
-    "xtask/",
-];
+const CLOCK_FILES: [&str; 4] =
+    ["nllb-agent/src/driver", "nllb-agent/src/probe", "tests/", "xtask/"];
 
 /// Words that a definition must not be named by, and what we call the thing. Only those that have no
 /// other honest use.
@@ -39,9 +35,7 @@ const WORDS: [(&str, &str); 6] = [
     ("mock", "lab"),
 ];
 /// What stands before the name in a definition.
-const DEFINES: [&str; 8] = [
-    "fn", "struct", "enum", "trait", "mod", "const", "static", "type",
-];
+const DEFINES: [&str; 8] = ["fn", "struct", "enum", "trait", "mod", "const", "static", "type"];
 
 /// All rules of this module.
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
@@ -49,12 +43,7 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
     for (number, line) in source.numbered() {
         let mut add = |rule, advice: Option<String>| {
             let path = source.path.clone();
-            findings.extend(advice.map(|advice| Finding {
-                path,
-                line: number,
-                rule,
-                advice,
-            }));
+            findings.extend(advice.map(|advice| Finding { path, line: number, rule, advice }));
         };
         add("unsafe", unsafe_code(source, number, line));
         add("clock", clock(source, line));
@@ -68,28 +57,16 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
 fn layout(source: &Source) -> Vec<Finding> {
     let finding = |line, rule, advice: String| {
         let path = source.path.clone();
-        Finding {
-            path,
-            line,
-            rule,
-            advice,
-        }
+        Finding { path, line, rule, advice }
     };
     let mut findings = Vec::new();
     if source.path.ends_with("/mod.rs") {
         let advice = "name it after its directory, beside it: foo.rs and foo/".into();
         findings.push(finding(1, "layout", advice));
     }
-    let opens = source
-        .lines
-        .first()
-        .is_some_and(|line| line.comment.starts_with("//!"));
+    let opens = source.lines.first().is_some_and(|line| line.comment.starts_with("//!"));
     if source.lines.len() > SHORT_FILE && !opens {
-        findings.push(finding(
-            1,
-            "head",
-            "open with `//!` and say why this file exists".into(),
-        ));
+        findings.push(finding(1, "head", "open with `//!` and say why this file exists".into()));
     }
     let length = source.lines.iter().filter(|line| !line.test).count();
     if length > MAX_LINES {
@@ -116,9 +93,7 @@ fn unsafe_code(source: &Source, number: usize, line: &Line) -> Option<String> {
 }
 
 fn clock(source: &Source, line: &Line) -> Option<String> {
-    let reads = ["Instant::now", "SystemTime::now"]
-        .iter()
-        .any(|call| line.code.contains(call));
+    let reads = ["Instant::now", "SystemTime::now"].iter().any(|call| line.code.contains(call));
     let free = line.test || allowed(&CLOCK_FILES, &source.path);
     (reads && !free).then(|| "take `now` as a parameter; driver and probe read the clock".into())
 }
@@ -142,9 +117,7 @@ fn glossary(line: &Line) -> Option<String> {
     for word in words(&line.code) {
         if DEFINES.contains(&previous) {
             let parts = snake_case(word);
-            let wrong = WORDS
-                .iter()
-                .find(|(wrong, _)| parts.split('_').any(|part| part == *wrong));
+            let wrong = WORDS.iter().find(|(wrong, _)| parts.split('_').any(|part| part == *wrong));
             if let Some((wrong, right)) = wrong {
                 return Some(format!("{word}: we do not say {wrong}, we say {right}"));
             }
@@ -172,10 +145,7 @@ fn has_comment(source: &Source, number: usize, text: &str) -> bool {
         let goes_on = code.ends_with(['=', '(', ',']) || code.starts_with("#[");
         goes_on || (code.is_empty() && !line.comment.is_empty())
     });
-    source.lines[here..=here]
-        .iter()
-        .chain(above)
-        .any(|line| line.comment.contains(text))
+    source.lines[here..=here].iter().chain(above).any(|line| line.comment.contains(text))
 }
 
 fn find_word(code: &str, word: &str) -> Option<usize> {
@@ -202,10 +172,7 @@ mod tests {
     use super::*;
 
     fn findings(path: &str, text: &str) -> Vec<(usize, &'static str)> {
-        check(&Source::parse(path, text))
-            .into_iter()
-            .map(|f| (f.line, f.rule))
-            .collect()
+        check(&Source::parse(path, text)).into_iter().map(|f| (f.line, f.rule)).collect()
     }
 
     const NONE: [(usize, &str); 0] = [];
@@ -214,10 +181,7 @@ mod tests {
     fn unsafe_is_found_outside_its_files() {
         let text = "// SAFETY: fine\nunsafe { f() }";
         assert_eq!(findings("nllb-core/src/pool.rs", text), [(2, "unsafe")]);
-        assert_eq!(
-            findings("nllb-agent/src/datapath_x.rs", text),
-            [(2, "unsafe")]
-        );
+        assert_eq!(findings("nllb-agent/src/datapath_x.rs", text), [(2, "unsafe")]);
         assert_eq!(findings("nllb-agent/src/datapath/sys.rs", text), NONE);
         assert_eq!(findings("nllb-agent/src/datapath.rs", text), NONE);
     }
@@ -226,23 +190,11 @@ mod tests {
     fn unsafe_needs_a_reason_right_above_it() {
         let path = "nllb-ebpf/src/ctx.rs";
         assert_eq!(findings(path, "unsafe { f() }"), [(1, "unsafe")]);
-        assert_eq!(
-            findings(path, "// SAFETY: x\n\nunsafe { f() }"),
-            [(3, "unsafe")]
-        );
-        assert_eq!(
-            findings(path, "// SAFETY: x\n// and y\n#[inline]\nunsafe impl A {}"),
-            NONE
-        );
-        assert_eq!(
-            findings(path, "// SAFETY: x\nlet a =\n    unsafe { f() };"),
-            NONE
-        );
+        assert_eq!(findings(path, "// SAFETY: x\n\nunsafe { f() }"), [(3, "unsafe")]);
+        assert_eq!(findings(path, "// SAFETY: x\n// and y\n#[inline]\nunsafe impl A {}"), NONE);
+        assert_eq!(findings(path, "// SAFETY: x\nlet a =\n    unsafe { f() };"), NONE);
         assert_eq!(findings(path, "unsafe { f() } // SAFETY: x"), NONE);
-        assert_eq!(
-            findings(path, "unsafe fn f() {}\nunsafe extern \"C\" {}"),
-            NONE
-        );
+        assert_eq!(findings(path, "unsafe fn f() {}\nunsafe extern \"C\" {}"), NONE);
     }
 
     #[test]
@@ -254,71 +206,38 @@ mod tests {
     #[test]
     fn clocks_are_read_only_in_driver_probe_and_tests() {
         let text = "let now = Instant::now();\nlet t = std::time::SystemTime::now();";
-        assert_eq!(
-            findings("nllb-core/src/pool.rs", text),
-            [(1, "clock"), (2, "clock")]
-        );
-        assert_eq!(
-            findings("nllb-agent/src/admin.rs", text),
-            [(1, "clock"), (2, "clock")]
-        );
+        assert_eq!(findings("nllb-core/src/pool.rs", text), [(1, "clock"), (2, "clock")]);
+        assert_eq!(findings("nllb-agent/src/admin.rs", text), [(1, "clock"), (2, "clock")]);
         assert_eq!(findings("nllb-agent/src/probe/tls.rs", text), NONE);
         assert_eq!(findings("tests/src/lib.rs", text), NONE);
         assert_eq!(
-            findings(
-                "nllb-core/src/pool.rs",
-                "#[cfg(test)]\nfn f() { Instant::now() }"
-            ),
+            findings("nllb-core/src/pool.rs", "#[cfg(test)]\nfn f() { Instant::now() }"),
             NONE
         );
     }
 
     #[test]
     fn lints_are_expected_with_a_reason_never_allowed() {
-        assert_eq!(
-            findings("a/src/b.rs", "#[allow(dead_code)]\n#![allow(x)]").len(),
-            2
-        );
-        assert_eq!(
-            findings("a/src/b.rs", "#[expect(dead_code, reason = \"x\")]"),
-            NONE
-        );
+        assert_eq!(findings("a/src/b.rs", "#[allow(dead_code)]\n#![allow(x)]").len(), 2);
+        assert_eq!(findings("a/src/b.rs", "#[expect(dead_code, reason = \"x\")]"), NONE);
     }
 
     #[test]
     fn a_test_that_sleeps_says_why() {
         let path = "tests/tests/failover.rs";
         assert_eq!(findings(path, "thread::sleep(d);"), [(1, "sleep")]);
-        assert_eq!(
-            findings(
-                path,
-                "// reason: the kernel tells nobody\nthread::sleep(d);"
-            ),
-            NONE
-        );
-        assert_eq!(
-            findings(path, "fn sleep(d: Duration) {}\nsleep_until(x);"),
-            NONE
-        );
-        assert_eq!(
-            findings("nllb-agent/src/driver.rs", "sleep(d).await;"),
-            NONE
-        );
+        assert_eq!(findings(path, "// reason: the kernel tells nobody\nthread::sleep(d);"), NONE);
+        assert_eq!(findings(path, "fn sleep(d: Duration) {}\nsleep_until(x);"), NONE);
+        assert_eq!(findings("nllb-agent/src/driver.rs", "sleep(d).await;"), NONE);
     }
 
     #[test]
     fn long_files_open_with_their_reason_and_stay_within_the_budget() {
         assert_eq!(findings("a/src/b.rs", &"fn f() {}\n".repeat(40)), NONE);
-        assert_eq!(
-            findings("a/src/b.rs", &"fn f() {}\n".repeat(41)),
-            [(1, "head")]
-        );
+        assert_eq!(findings("a/src/b.rs", &"fn f() {}\n".repeat(41)), [(1, "head")]);
         let long = format!("//! Why.\n{}", "fn f() {}\n".repeat(400));
         assert_eq!(findings("a/src/b.rs", &long), [(401, "length")]);
-        let tested = format!(
-            "//! Why.\n#[cfg(test)]\nmod t {{\n{}}}\n",
-            "fn f() {}\n".repeat(500)
-        );
+        let tested = format!("//! Why.\n#[cfg(test)]\nmod t {{\n{}}}\n", "fn f() {}\n".repeat(500));
         assert_eq!(findings("a/src/b.rs", &tested), NONE);
     }
 
@@ -329,17 +248,8 @@ mod tests {
 
     #[test]
     fn a_definition_with_a_word_that_we_do_not_say_is_found() {
-        assert_eq!(
-            findings("a/src/b.rs", "struct UpstreamPool;"),
-            [(1, "glossary")]
-        );
-        assert_eq!(
-            findings("a/src/b.rs", "fn send_heartbeat() {}"),
-            [(1, "glossary")]
-        );
-        assert_eq!(
-            findings("a/src/b.rs", "upstream.call(); fn mocking() {}"),
-            NONE
-        );
+        assert_eq!(findings("a/src/b.rs", "struct UpstreamPool;"), [(1, "glossary")]);
+        assert_eq!(findings("a/src/b.rs", "fn send_heartbeat() {}"), [(1, "glossary")]);
+        assert_eq!(findings("a/src/b.rs", "upstream.call(); fn mocking() {}"), NONE);
     }
 }

@@ -35,18 +35,12 @@ impl Source {
         let whole = path.contains("/tests/") || path.ends_with("/tests.rs");
         lines.iter_mut().for_each(|line| line.test = whole);
         mark_tests(&mut lines);
-        Self {
-            path: path.into(),
-            lines,
-        }
+        Self { path: path.into(), lines }
     }
 
     /// The lines with their numbers, counted from 1.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, &Line)> {
-        self.lines
-            .iter()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.lines.iter().enumerate().map(|(index, line)| (index + 1, line))
     }
 }
 
@@ -62,11 +56,7 @@ fn scan(line: &str, inside: &mut Inside) -> Line {
                     Some("/*") => (2, depth + 1),
                     Some(_) | None => (next.len_utf8(), depth),
                 };
-                *inside = if depth == 0 {
-                    Inside::Code
-                } else {
-                    Inside::Comment(depth)
-                };
+                *inside = if depth == 0 { Inside::Code } else { Inside::Comment(depth) };
                 result.comment.push_str(&rest[..taken]);
                 taken
             }
@@ -148,9 +138,8 @@ fn mark_tests(lines: &mut [Line]) {
         let mut code = line.code.as_str();
         if depth.is_none() {
             // Also `cfg(all(test, …))`.
-            let Some(at) = code
-                .find("#[cfg(")
-                .filter(|at| words(&code[*at..]).any(|w| w == "test"))
+            let Some(at) =
+                code.find("#[cfg(").filter(|at| words(&code[*at..]).any(|w| w == "test"))
             else {
                 continue;
             };
@@ -179,30 +168,20 @@ mod tests {
     use super::*;
 
     fn code(text: &str) -> Vec<String> {
-        Source::parse("a/src/b.rs", text)
-            .lines
-            .into_iter()
-            .map(|line| line.code)
-            .collect()
+        Source::parse("a/src/b.rs", text).lines.into_iter().map(|line| line.code).collect()
     }
 
     #[test]
     fn comments_and_the_inside_of_literals_are_no_code() {
         assert_eq!(code("let a = \"unsafe\"; // unsafe"), ["let a = \"\"; "]);
-        assert_eq!(
-            code("a(r#\"x \" unsafe\"#, b\"y\\\"unsafe\")"),
-            ["a(\"\", b\"\")"]
-        );
+        assert_eq!(code("a(r#\"x \" unsafe\"#, b\"y\\\"unsafe\")"), ["a(\"\", b\"\")"]);
         assert_eq!(code("a /* un /* deep */ safe\n more */ b"), ["a ", " b"]);
         assert_eq!(code("\"one\ntwo\" three"), ["\"\"", " three"]);
     }
 
     #[test]
     fn quotes_that_open_no_string_are_told_apart() {
-        assert_eq!(
-            code("f('\"', b'\\'', '\\u{22}') + g"),
-            ["f(' ', b' ', ' ') + g"]
-        );
+        assert_eq!(code("f('\"', b'\\'', '\\u{22}') + g"), ["f(' ', b' ', ' ') + g"]);
         assert_eq!(code("fn f<'a>(x: &'a str) {}"), ["fn f<'a>(x: &'a str) {}"]);
         assert_eq!(code("var\"x\""), ["var\"\""]);
     }
@@ -215,11 +194,7 @@ mod tests {
 
     fn test_lines(path: &str, text: &str) -> Vec<usize> {
         let source = Source::parse(path, text);
-        source
-            .numbered()
-            .filter(|(_, line)| line.test)
-            .map(|(number, _)| number)
-            .collect()
+        source.numbered().filter(|(_, line)| line.test).map(|(number, _)| number).collect()
     }
 
     #[test]

@@ -15,10 +15,7 @@ pub(crate) enum Lack {
     /// The distribution's compiler has no core for the BPF target.
     Core(PathBuf),
     /// No bpf-linker on this LLVM; the others that were found, with their LLVM.
-    Linker {
-        llvm_major: u32,
-        found: Vec<(PathBuf, Option<u32>)>,
-    },
+    Linker { llvm_major: u32, found: Vec<(PathBuf, Option<u32>)> },
 }
 
 /// What each road lacks; neither list is empty.
@@ -52,10 +49,7 @@ impl fmt::Display for Lack {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rustup,
-            distribution,
-        } = self;
+        let Self { rustup, distribution } = self;
         writeln!(f, "the BPF programs cannot be built here.")?;
         for (road, lacks) in [(Road::Rustup, rustup), (Road::Distribution, distribution)] {
             for lack in lacks {
@@ -68,30 +62,13 @@ impl fmt::Display for Missing {
             format!("cargo install bpf-linker --version {BPF_LINKER_VERSION} --locked{features}")
         };
         let features = format!(" --no-default-features --features llvm-{llvm}");
-        writeln!(
-            f,
-            "On Debian 12 or 13, `cargo xtask setup` as root installs it, or by hand:"
-        )?;
-        writeln!(
-            f,
-            "  apt-get install --no-install-recommends {compiler} {core} llvm-{llvm}-dev"
-        )?;
-        writeln!(
-            f,
-            "  LLVM_PREFIX=/usr/lib/llvm-{llvm} {}",
-            install(&features)
-        )?;
+        writeln!(f, "On Debian 12 or 13, `cargo xtask setup` as root installs it, or by hand:")?;
+        writeln!(f, "  apt-get install --no-install-recommends {compiler} {core} llvm-{llvm}-dev")?;
+        writeln!(f, "  LLVM_PREFIX=/usr/lib/llvm-{llvm} {}", install(&features))?;
         writeln!(f, "On other systems:")?;
         writeln!(f, "  rustup component add rust-src")?;
-        writeln!(
-            f,
-            "  with LLVM {llvm} and its headers: {}",
-            install(&features)
-        )?;
-        write!(
-            f,
-            "  (or a released binary of bpf-linker on LLVM {llvm}, anywhere in PATH)"
-        )
+        writeln!(f, "  with LLVM {llvm} and its headers: {}", install(&features))?;
+        write!(f, "  (or a released binary of bpf-linker on LLVM {llvm}, anywhere in PATH)")
     }
 }
 
@@ -103,11 +80,7 @@ impl Missing {
             Lack::Linker { llvm_major, .. } => Some(*llvm_major),
             Lack::Rustc(_) | Lack::RustSrc(_) | Lack::Core(_) => None,
         };
-        self.distribution
-            .iter()
-            .chain(&self.rustup)
-            .find_map(wanted)
-            .unwrap_or(22)
+        self.distribution.iter().chain(&self.rustup).find_map(wanted).unwrap_or(22)
     }
 }
 
@@ -120,24 +93,12 @@ mod tests {
         let linker = PathBuf::from("/opt/bpf-linker");
         let text = Missing {
             rustup: vec![Lack::RustSrc("/opt/rust".into())],
-            distribution: vec![Lack::Linker {
-                llvm_major: 23,
-                found: vec![(linker, Some(21))],
-            }],
+            distribution: vec![Lack::Linker { llvm_major: 23, found: vec![(linker, Some(21))] }],
         }
         .to_string();
-        assert!(
-            text.contains("rustup road: no library sources in /opt/rust"),
-            "{text}"
-        );
-        assert!(
-            text.contains("no bpf-linker on LLVM 23; /opt/bpf-linker has LLVM 21"),
-            "{text}"
-        );
-        assert!(
-            text.contains("rustc-web libstd-rust-web-dev-bpf llvm-23-dev"),
-            "{text}"
-        );
+        assert!(text.contains("rustup road: no library sources in /opt/rust"), "{text}");
+        assert!(text.contains("no bpf-linker on LLVM 23; /opt/bpf-linker has LLVM 21"), "{text}");
+        assert!(text.contains("rustc-web libstd-rust-web-dev-bpf llvm-23-dev"), "{text}");
         assert!(text.contains("--features llvm-23"), "{text}");
     }
 }

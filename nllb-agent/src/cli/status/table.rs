@@ -21,18 +21,8 @@ pub(super) fn render(status: &Status) -> String {
 }
 
 fn head(out: &mut String, status: &Status) -> std::fmt::Result {
-    let Status {
-        agent,
-        config,
-        datapath,
-        lease,
-        ..
-    } = status;
-    let adopted = if agent.adopted {
-        ", took over from an earlier one"
-    } else {
-        ""
-    };
+    let Status { agent, config, datapath, lease, .. } = status;
+    let adopted = if agent.adopted { ", took over from an earlier one" } else { "" };
     writeln!(
         out,
         "nllb {}, pid {}, up {}{adopted}",
@@ -47,11 +37,7 @@ fn head(out: &mut String, status: &Status) -> std::fmt::Result {
         config.generation,
         age(config.age_ms)
     )?;
-    let attached = if datapath.problems().is_empty() {
-        "attached"
-    } else {
-        "NOT PROVEN"
-    };
+    let attached = if datapath.problems().is_empty() { "attached" } else { "NOT PROVEN" };
     let test = match datapath.self_test.age_ms {
         Some(ms) if datapath.self_test.failures.is_empty() => format!("passed {} ago", age(ms)),
         Some(ms) => format!("FAILED {} ago", age(ms)),
@@ -68,42 +54,20 @@ fn head(out: &mut String, status: &Status) -> std::fmt::Result {
 fn frontends(out: &mut String, frontends: &[Frontend]) {
     let mut rows = vec![["FRONTEND", "KIND", "ADDRESS", "POOL", "BACKENDS"].map(str::to_owned)];
     for frontend in frontends {
-        let Frontend {
-            name,
-            kind,
-            addresses,
-            pool,
-            backends,
-            ..
-        } = frontend;
+        let Frontend { name, kind, addresses, pool, backends, .. } = frontend;
         let used = backends.iter().filter(|backend| backend.used).count();
         let count = format!("{used} of {}", backends.len());
         for (index, address) in addresses.iter().enumerate() {
             let first = |text: &str| {
-                if index == 0 {
-                    text.to_owned()
-                } else {
-                    String::new()
-                }
+                if index == 0 { text.to_owned() } else { String::new() }
             };
-            rows.push([
-                first(name),
-                first(kind),
-                address.to_string(),
-                first(pool),
-                first(&count),
-            ]);
+            rows.push([first(name), first(kind), address.to_string(), first(pool), first(&count)]);
         }
     }
     out.push('\n');
     grid(out, &rows);
     for frontend in frontends {
-        for FrontendBackend {
-            address,
-            used: _,
-            reason,
-        } in &frontend.backends
-        {
+        for FrontendBackend { address, used: _, reason } in &frontend.backends {
             if let Some(reason) = reason {
                 wrap(out, &format!("{} {address}: {reason}", frontend.name));
             }
@@ -113,29 +77,11 @@ fn frontends(out: &mut String, frontends: &[Frontend]) {
 
 fn backends(out: &mut String, backends: &[Backend]) {
     let mut rows = vec![
-        [
-            "BACKEND",
-            "STATE",
-            "SINCE",
-            "ACTIVE",
-            "RTT",
-            "EVIDENCE",
-            "LAST PROBE",
-        ]
-        .map(str::to_owned),
+        ["BACKEND", "STATE", "SINCE", "ACTIVE", "RTT", "EVIDENCE", "LAST PROBE"].map(str::to_owned),
     ];
     for backend in backends {
-        let Backend {
-            address,
-            state,
-            state_age_ms,
-            evidence,
-            last_probe,
-            ..
-        } = backend;
-        let active = evidence
-            .as_ref()
-            .map_or("-".to_owned(), |e| e.active.to_string());
+        let Backend { address, state, state_age_ms, evidence, last_probe, .. } = backend;
+        let active = evidence.as_ref().map_or("-".to_owned(), |e| e.active.to_string());
         let evidence = match evidence {
             Some(e) if e.suspect_ms > 0 => format!("suspect {}", age(e.suspect_ms)),
             Some(_) => "good".to_owned(),
@@ -160,10 +106,7 @@ fn backends(out: &mut String, backends: &[Backend]) {
     }
     grid(out, &rows);
     for backend in backends.iter().filter(|backend| backend.state != "healthy") {
-        let mut line = format!(
-            "{} is {}: {}",
-            backend.address, backend.state, backend.reason
-        );
+        let mut line = format!("{} is {}: {}", backend.address, backend.state, backend.reason);
         if let Some(run) = &backend.run {
             let _run = write!(line, " ({} of {} {})", run.count, run.needed, run.direction);
         }
@@ -177,15 +120,7 @@ fn listeners(out: &mut String, listeners: &[Listener]) {
     }
     let mut rows = vec![["LISTENER", "STATE", "ACTIVE", "RELAYED", "FAILED"].map(str::to_owned)];
     for listener in listeners {
-        let Listener {
-            address,
-            state,
-            active,
-            relayed,
-            loops,
-            failed,
-            over_limit,
-        } = listener;
+        let Listener { address, state, active, relayed, loops, failed, over_limit } = listener;
         let state = match state {
             ListenerState::Starting => "starting",
             ListenerState::Listening => "listening",

@@ -2,18 +2,11 @@
 
 /// The bytes; `None` when the text is not base64.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    let symbols: Vec<u8> = text
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
+    let symbols: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     if !symbols.len().is_multiple_of(4) {
         return None;
     }
-    let padding = symbols
-        .iter()
-        .rev()
-        .take_while(|symbol| **symbol == b'=')
-        .count();
+    let padding = symbols.iter().rev().take_while(|symbol| **symbol == b'=').count();
     if padding > 2 {
         return None;
     }
@@ -48,13 +41,9 @@ mod tests {
 
     #[test]
     fn the_vectors_of_rfc_4648_are_read() {
-        for (text, bytes) in [
-            ("", ""),
-            ("Zg==", "f"),
-            ("Zm8=", "fo"),
-            ("Zm9v", "foo"),
-            ("Zm9v\nYmFy\n", "foobar"),
-        ] {
+        for (text, bytes) in
+            [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9v\nYmFy\n", "foobar")]
+        {
             assert_eq!(decode(text).as_deref(), Some(bytes.as_bytes()), "{text}");
         }
         for text in ["Z", "Zg=", "Zg===", "Z===", "Zm9*", "=Zm9"] {

@@ -13,17 +13,11 @@ fn encode(bytes: &[u8]) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0usize, |word, byte| word << 8 | usize::from(*byte));
+        let word = chunk.iter().fold(0usize, |word, byte| word << 8 | usize::from(*byte));
         let word = word << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let symbol = ALPHABET[word >> (18 - 6 * place) & 63];
-            out.push(if place <= chunk.len() {
-                char::from(symbol)
-            } else {
-                '='
-            });
+            out.push(if place <= chunk.len() { char::from(symbol) } else { '=' });
         }
     }
     out
@@ -64,10 +58,7 @@ users:
     );
     let read = read(&text, Path::new("/etc/kubernetes")).expect("a good kubeconfig");
     let endpoints: Vec<String> = read.endpoints.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        endpoints,
-        ["10.0.0.11:6443", "[fd00::12]:6443", "10.0.0.13:443"]
-    );
+    assert_eq!(endpoints, ["10.0.0.11:6443", "[fd00::12]:6443", "10.0.0.13:443"]);
     let identity = ClientIdentity {
         certificate: Material::Inline(b"foo".to_vec()),
         key: Material::Inline(b"bar".to_vec()),
@@ -93,9 +84,7 @@ users: [{name: u, user: {token: old, tokenFile: token}}]
 ";
     std::fs::write(dir.path().join("config"), text).expect("written");
     let loaded = load(&dir.path().join("config")).expect("a good kubeconfig");
-    let Credentials {
-        authority, token, ..
-    } = loaded.credentials;
+    let Credentials { authority, token, .. } = loaded.credentials;
     assert_eq!(authority, Some(Material::File(dir.path().join("ca.crt"))));
     assert_eq!(token, Some(Material::File(dir.path().join("token"))));
 }

@@ -51,13 +51,9 @@ impl Authority {
     pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         let key = KeyPair::generate().expect("a key");
-        Self {
-            issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate"),
-        }
+        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
     }
 
     pub(super) fn pem(&self) -> String {
@@ -103,9 +99,7 @@ impl Authority {
         } else {
             builder.with_no_client_auth()
         };
-        builder
-            .with_single_cert(vec![der(&certificate)], key)
-            .expect("a pair")
+        builder.with_single_cert(vec![der(&certificate)], key).expect("a pair")
     }
 }
 
@@ -119,9 +113,7 @@ impl Server {
     }
 
     async fn serve(config: ServerConfig, reply: Reply) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("bound");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let address = listener.local_addr().expect("an address");
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let task = tokio::spawn(async move {

@@ -26,38 +26,25 @@ fn front(name: &str, pool: &str, first: u16, count: u16) -> FrontendSettings {
 }
 
 fn nodes(name: &str, pool: &str) -> FrontendSettings {
-    FrontendSettings {
-        kind: FrontendKind::NodeAddress,
-        ..front(name, pool, 1, 0)
-    }
+    FrontendSettings { kind: FrontendKind::NodeAddress, ..front(name, pool, 1, 0) }
 }
 
 /// What is wrong with these settings; empty when nothing is.
 fn complaint(pools: Vec<PoolSettings>, frontends: Vec<FrontendSettings>) -> String {
     let checked = settings(&Settings { pools, frontends }.canonical());
-    checked
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default()
+    checked.err().map(|error| error.to_string()).unwrap_or_default()
 }
 
 #[test]
 fn settings_at_every_limit_are_good() {
     let limit = u16::try_from(FRONTEND_LIMIT).expect("a small limit");
-    let pools: Vec<_> = (0..16)
-        .map(|n| pool(&format!("p{n}"), 1 + n * 16, 16))
-        .collect();
+    let pools: Vec<_> = (0..16).map(|n| pool(&format!("p{n}"), 1 + n * 16, 16)).collect();
     assert_eq!(complaint(pools, vec![]), "");
     let node_fronts = (0..3).map(|n| nodes(&format!("n{n}"), &format!("p{n}")));
     let fronts = (0..15).map(|n| front(&format!("f{n}"), "p0", 1 + n * 10, 10));
-    let pools: Vec<_> = (0..3)
-        .map(|n| pool(&format!("p{n}"), 1 + n * 16, 16))
-        .collect();
+    let pools: Vec<_> = (0..3).map(|n| pool(&format!("p{n}"), 1 + n * 16, 16)).collect();
     assert_eq!(complaint(pools, node_fronts.chain(fronts).collect()), "");
-    assert_eq!(
-        complaint(vec![pool("p", 1, 3)], vec![front("f", "p", 1, limit)]),
-        ""
-    );
+    assert_eq!(complaint(vec![pool("p", 1, 3)], vec![front("f", "p", 1, limit)]), "");
 }
 
 #[test]
@@ -70,9 +57,7 @@ fn a_pool_that_is_too_large_is_named() {
 
 #[test]
 fn too_many_backends_over_all_pools_are_counted() {
-    let mut pools: Vec<_> = (0..16)
-        .map(|n| pool(&format!("p{n}"), 1 + n * 16, 16))
-        .collect();
+    let mut pools: Vec<_> = (0..16).map(|n| pool(&format!("p{n}"), 1 + n * 16, 16)).collect();
     pools.push(pool("last", 1, 1));
     assert_eq!(
         complaint(pools, vec![]),
@@ -82,12 +67,8 @@ fn too_many_backends_over_all_pools_are_counted() {
 
 #[test]
 fn each_node_address_counts_as_a_frontend() {
-    let pools: Vec<_> = (0..4)
-        .map(|n| pool(&format!("p{n}"), 1 + n * 16, 16))
-        .collect();
-    let fronts = (0..4)
-        .map(|n| nodes(&format!("n{n}"), &format!("p{n}")))
-        .collect();
+    let pools: Vec<_> = (0..4).map(|n| pool(&format!("p{n}"), 1 + n * 16, 16)).collect();
+    let fronts = (0..4).map(|n| nodes(&format!("n{n}"), &format!("p{n}"))).collect();
     assert_eq!(
         complaint(pools, fronts),
         "there are 64 frontends (each node address counts as one), more than the limit of 63"
@@ -96,10 +77,7 @@ fn each_node_address_counts_as_a_frontend() {
 
 #[test]
 fn an_address_for_every_scope_counts_twice() {
-    let all = FrontendSettings {
-        scope: ScopeSetting::All,
-        ..front("f", "p", 1, 512)
-    };
+    let all = FrontendSettings { scope: ScopeSetting::All, ..front("f", "p", 1, 512) };
     assert_eq!(
         complaint(vec![pool("p", 1, 3)], vec![all]),
         format!(

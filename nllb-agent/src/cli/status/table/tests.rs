@@ -15,10 +15,7 @@ fn the_table_of_an_agent_in_trouble_names_every_problem() {
     status.datapath.self_test.failures = vec!["127.86.0.1:1 was not translated".to_owned()];
     status.listeners = vec![
         example::listener("127.0.0.1:7443", ListenerState::OwnedByOther),
-        example::listener(
-            "[::1]:7443",
-            ListenerState::Failed("no such address".to_owned()),
-        ),
+        example::listener("[::1]:7443", ListenerState::Failed("no such address".to_owned())),
     ];
     for backend in &mut status.pools[0].backends {
         backend.evidence = None;

@@ -32,9 +32,7 @@ impl Listener {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        Ok(Self {
-            listener: TcpListener::from_std(listener)?,
-        })
+        Ok(Self { listener: TcpListener::from_std(listener)? })
     }
 
     /// The address, with the port that the kernel chose where 0 was asked for.
@@ -76,19 +74,13 @@ async fn route(request: Request<Incoming>, source: StatusSource) -> Answer {
         (&Method::GET, "/healthz") => |_| serve::text(StatusCode::OK, "ok"),
         (&Method::GET, "/readyz") => readiness,
         (&Method::GET, _) => {
-            return serve::text(
-                StatusCode::NOT_FOUND,
-                "here are /metrics, /healthz and /readyz",
-            );
+            return serve::text(StatusCode::NOT_FOUND, "here are /metrics, /healthz and /readyz");
         }
         _ => return serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
     };
     match serve::status(&source).await {
         Some(status) => answer(&status),
-        None => serve::text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the agent is stuck or stopping",
-        ),
+        None => serve::text(StatusCode::SERVICE_UNAVAILABLE, "the agent is stuck or stopping"),
     }
 }
 
@@ -142,30 +134,16 @@ mod tests {
     async fn metrics_health_and_readiness_come_from_the_status_document() {
         let mut unready = example::status();
         unready.datapath.self_test.failures = vec!["not translated".to_owned()];
-        let documents = vec![
-            example::status(),
-            unready.clone(),
-            unready,
-            example::status(),
-        ];
+        let documents = vec![example::status(), unready.clone(), unready, example::status()];
         let address = listener(documents);
         let ready = get(address, "/readyz").await;
-        assert!(
-            ready.starts_with("HTTP/1.1 200") && ready.ends_with("\r\n\r\nok\n"),
-            "{ready}"
-        );
+        assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("\r\n\r\nok\n"), "{ready}");
         let unready = get(address, "/readyz").await;
         assert!(unready.starts_with("HTTP/1.1 503"), "{unready}");
-        assert!(
-            unready.ends_with("\r\n\r\nself-test: not translated\n"),
-            "{unready}"
-        );
+        assert!(unready.ends_with("\r\n\r\nself-test: not translated\n"), "{unready}");
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         let metrics = get(address, "/metrics").await;
-        assert!(
-            metrics.contains("content-type: application/openmetrics-text"),
-            "{metrics}"
-        );
+        assert!(metrics.contains("content-type: application/openmetrics-text"), "{metrics}");
         assert!(metrics.ends_with("# EOF\n"), "{metrics}");
         assert!(get(address, "/").await.starts_with("HTTP/1.1 404"));
         let stuck = get(address, "/healthz").await;

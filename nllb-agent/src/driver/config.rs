@@ -1,0 +1,121 @@
+//! Takes a new configuration into force, whole or not at all.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use nllb_core::FrontendKind;
+use tracing::{info, warn};
+
+use super::Driver;
+use crate::config::{self, Config, ConfigError};
+use crate::datapath;
+use crate::datapath::attach::CgroupChoice;
+use crate::datapath::load::BpfLogLevel;
+use crate::probe::Prober;
+
+/// How the configuration got where it is.
+#[derive(Debug)]
+pub(super) struct Reloads {
+    /// Counts the configurations applied.
+    pub(super) generation: u64,
+    pub(super) applied_at: Instant,
+    /// Why the last one was refused.
+    pub(super) error: Option<String>,
+}
+
+impl Driver {
+    /// Takes a configuration that was read again; says whether it is a new one that is in force now.
+    /// A bad one changes nothing.
+    pub(super) fn take_config(&mut self, loaded: Result<Config, ConfigError>) -> bool {
+        let replaced = loaded
+            .map_err(|error| error.to_string())
+            .and_then(|config| self.replace_config(config));
+        let Reloads { generation, applied_at, error } = &mut self.reloads;
+        match replaced {
+            Ok(false) => {
+                *error = None;
+                false
+            }
+            Ok(true) => {
+                *generation += 1;
+                *applied_at = Instant::now();
+                *error = None;
+                info!(generation, "new configuration in force");
+                true
+            }
+            Err(reason) => {
+                warn!(%reason, "configuration refused; the old one stays");
+                *error = Some(reason);
+                false
+            }
+        }
+    }
+
+    fn replace_config(&mut self, config: Config) -> Result<bool, String> {
+        if config == self.config {
+            // Files that it names may have changed; probers read those by themselves.
+            return Ok(false);
+        }
+        if let Some(key) = fixed_key(&self.config, &config) {
+            return Err(format!(
+                "{}: {key} cannot be changed while the agent runs; restart it",
+                self.file.display()
+            ));
+        }
+        self.machine
+            .handle_settings(config.settings(), Instant::now())
+            .map_err(|error| format!("{}: {error}", self.file.display()))?;
+        self.probes.set_probers(probers(&config));
+        let view = self.machine.view();
+        let known = view.pools.iter().flat_map(|pool| &pool.backends);
+        self.probes.retain(&known.map(|backend| (backend.id, backend.epoch)).collect());
+        self.config = config;
+        self.relays.set(loopback_addresses(&self.config));
+        Ok(true)
+    }
+}
+
+/// Where sockets that cannot be translated are served by a relay.
+pub(super) fn loopback_addresses(config: &Config) -> impl Iterator<Item = SocketAddr> {
+    let loopback = |frontend: &&config::Frontend| frontend.kind == FrontendKind::Loopback;
+    config.frontends.iter().filter(loopback).flat_map(|frontend| frontend.addresses.clone())
+}
+
+/// The key that differs and takes effect only at a start.
+fn fixed_key(old: &Config, new: &Config) -> Option<&'static str> {
+    if old.datapath != new.datapath {
+        Some("datapath")
+    } else if old.admin != new.admin {
+        Some("admin")
+    } else if old.http != new.http {
+        Some("http")
+    } else {
+        None
+    }
+}
+
+/// One prober per pool, in the order of the settings.
+pub(super) fn probers(config: &Config) -> Vec<Rc<Prober>> {
+    config.pools.iter().map(|pool| Rc::new(Prober::new(pool.check.clone()))).collect()
+}
+
+/// What the data path needs of the configuration.
+pub(super) fn datapath_settings(config: &Config) -> datapath::Settings {
+    let config::Datapath { bpffs, cgroup, log_level } = config.datapath.clone();
+    datapath::Settings {
+        bpffs,
+        cgroup: match cgroup {
+            config::Cgroup::Auto => CgroupChoice::Auto,
+            config::Cgroup::Path(path) => CgroupChoice::Path(path),
+        },
+        log_level: match log_level {
+            config::LogLevel::Off => BpfLogLevel::Off,
+            config::LogLevel::Error => BpfLogLevel::Error,
+            config::LogLevel::Warn => BpfLogLevel::Warn,
+            config::LogLevel::Info => BpfLogLevel::Info,
+            config::LogLevel::Debug => BpfLogLevel::Debug,
+            config::LogLevel::Trace => BpfLogLevel::Trace,
+        },
+    }
+}

@@ -1,0 +1,106 @@
+//! Probes under way: each a task of its own, each reported exactly once, even when it dies, because
+//! the machine starts no other probe of a backend before it hears of the last.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use nllb_core::{BackendId, Outcome, ProbeReport};
+use tokio::task::{self, JoinError, JoinSet};
+use tracing::error;
+
+use crate::datapath::maps::Sockets;
+use crate::probe::Prober;
+
+/// A backend with the epoch of its id.
+pub(super) type Who = (BackendId, u32);
+
+/// The probes under way.
+#[derive(Debug)]
+pub(super) struct Probes {
+    /// One per pool, in the order of the settings.
+    probers: Vec<Rc<Prober>>,
+    sockets: Rc<Sockets>,
+    tasks: JoinSet<ProbeReport>,
+    who: HashMap<task::Id, Who>,
+    /// Probes that ended, by backend and outcome.
+    outcomes: HashMap<Who, BTreeMap<&'static str, u64>>,
+}
+
+impl Probes {
+    pub(super) fn new(probers: Vec<Rc<Prober>>, sockets: Rc<Sockets>) -> Self {
+        Self {
+            probers,
+            sockets,
+            tasks: JoinSet::new(),
+            who: HashMap::new(),
+            outcomes: HashMap::new(),
+        }
+    }
+
+    /// The way to probe from now on; what is under way ends as it began.
+    pub(super) fn set_probers(&mut self, probers: Vec<Rc<Prober>>) {
+        self.probers = probers;
+    }
+
+    /// Starts a probe of a backend of the pool with this index.
+    pub(super) fn start(&mut self, who: Who, addr: SocketAddr, pool: usize) {
+        let (BackendId(id), epoch) = who;
+        let prober = self.probers.get(pool).map(Rc::clone);
+        let sockets = Rc::clone(&self.sockets);
+        let task = self.tasks.spawn_local(async move {
+            match prober {
+                Some(prober) => {
+                    prober.probe(addr, |socket| Ok(sockets.bypass(&socket, id, epoch)?)).await
+                }
+                None => local("its pool is no longer configured".to_owned()),
+            }
+        });
+        self.who.insert(task.id(), who);
+    }
+
+    /// The next probe that ended; waits for ever while none is under way. Safe to cancel.
+    pub(super) async fn next(&mut self) -> (Who, ProbeReport) {
+        loop {
+            let (task, report) = match self.tasks.join_next_with_id().await {
+                Some(Ok(ended)) => ended,
+                Some(Err(error)) => (error.id(), lost(&error)),
+                None => future::pending().await,
+            };
+            if let Some(who) = self.who.remove(&task) {
+                let counts = self.outcomes.entry(who).or_default();
+                *counts.entry(report.outcome.label()).or_default() += 1;
+                return (who, report);
+            }
+        }
+    }
+
+    /// Probes of a backend that ended, by outcome.
+    pub(super) fn outcomes(&self, who: Who) -> BTreeMap<String, u64> {
+        let counts = self.outcomes.get(&who).into_iter().flatten();
+        counts.map(|(label, count)| ((*label).to_owned(), *count)).collect()
+    }
+
+    /// Forgets backends that are gone.
+    pub(super) fn retain(&mut self, known: &HashSet<Who>) {
+        self.outcomes.retain(|who, _| known.contains(who));
+    }
+}
+
+/// The report of a probe that died.
+fn lost(error: &JoinError) -> ProbeReport {
+    error!(%error, "a probe died");
+    local(error.to_string())
+}
+
+fn local(reason: String) -> ProbeReport {
+    ProbeReport {
+        outcome: Outcome::Local { reason },
+        rtt: None,
+        latency: Duration::ZERO,
+        certificate: None,
+        unix_time: 0,
+    }
+}
