@@ -55,7 +55,7 @@ pub fn remove(path: &Path) -> Result<()> {
                 return Err(error)
                     .with_context(|| format!("cannot remove cgroup {}", path.display()));
             }
-            // Only stray processes (not children of ours) can still be on their way out: their
+            // reason: only stray processes (not children of ours) can still be on their way out: their
             // exit cannot be awaited.
             Err(_) => thread::sleep(Duration::from_millis(2)),
         }

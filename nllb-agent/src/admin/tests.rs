@@ -1,3 +1,5 @@
+//! Who may open the socket, who may ask on it, and what is left behind.
+
 use super::*;
 use crate::status::{Status, example};
 use tokio::sync::mpsc;

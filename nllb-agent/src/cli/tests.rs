@@ -1,3 +1,5 @@
+//! Exit codes and streams of every command.
+
 use super::*;
 use std::path::Path;
 

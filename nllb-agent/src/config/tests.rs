@@ -1,3 +1,5 @@
+//! What a good configuration becomes; bad ones are in `tests/bad_config`.
+
 use super::*;
 use crate::health_check::Material;
 use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting};

@@ -1,25 +1,20 @@
 //! Attaches the programs, and proves that they are effective.
 //!
-//! The classic failure of this field is an attachment that is silently partial: a container with a
-//! private cgroup namespace takes its own cgroup for the root. So the cgroup is looked for from the
-//! outside (pid 1's view as well), its inode is compared with the root's, and what is effective on the
-//! processes that matter is asked of the kernel, again and again.
+//! The classic failure of this field is an attachment that is silently partial. So what is effective
+//! on the cgroups of the processes that matter is asked of the kernel, again and again.
+
+mod cgroup;
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::sys::{self, AttachType};
 
-/// Inode number of the root of a cgroup2 hierarchy; the kernel gives out ids from 1.
-const ROOT_CGROUP_INODE: u64 = 1;
-
-/// Commands that run a kubelet: on its own, or inside the distribution's one binary.
-const KUBELETS: [&str; 4] = ["kubelet", "k3s-server", "k3s-agent", "kubelite"];
+pub use cgroup::{Cgroup, CgroupChoice};
 
 /// One of the places where a program attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,15 +64,6 @@ impl Hook {
     }
 }
 
-/// Where to attach.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CgroupChoice {
-    /// The root of the host's cgroup2 hierarchy, wherever it is mounted.
-    Auto,
-    /// This cgroup.
-    Path(PathBuf),
-}
-
 /// Why the programs could not be attached.
 #[derive(Debug, Error)]
 pub enum AttachError {
@@ -118,120 +104,6 @@ pub enum AttachError {
         #[source]
         source: io::Error,
     },
-}
-
-/// A cgroup, open.
-#[derive(Debug)]
-pub struct Cgroup {
-    path: PathBuf,
-    /// The cgroup2 mount it was found under.
-    mount: PathBuf,
-    id: u64,
-    dir: File,
-    choice: CgroupChoice,
-}
-
-impl Cgroup {
-    /// Finds and opens the cgroup to attach to.
-    pub fn find(choice: &CgroupChoice) -> Result<Self, AttachError> {
-        let candidates = match choice {
-            CgroupChoice::Path(path) => vec![(path.clone(), cgroup_mount_of(path))],
-            CgroupChoice::Auto => {
-                let mut mounts = cgroup2_mounts("/proc/self/mountinfo", Path::new("/"));
-                mounts.extend(cgroup2_mounts("/proc/1/mountinfo", Path::new("/proc/1/root")));
-                mounts.into_iter().map(|mount| (mount.clone(), mount)).collect()
-            }
-        };
-        let mut found = None;
-        for (path, mount) in candidates {
-            let opened = File::open(&path).and_then(|dir| Ok((dir.metadata()?.ino(), dir)));
-            match opened {
-                Ok((id, dir)) => {
-                    let cgroup = Self { path, mount, id, dir, choice: choice.clone() };
-                    if cgroup.is_root() || matches!(choice, CgroupChoice::Path(_)) {
-                        return Ok(cgroup);
-                    }
-                    found.get_or_insert(cgroup);
-                }
-                Err(source) if matches!(choice, CgroupChoice::Path(_)) => {
-                    return Err(AttachError::Cgroup { path, source });
-                }
-                Err(_) => {}
-            }
-        }
-        found.ok_or(AttachError::NoCgroup2)
-    }
-
-    /// Path of the cgroup.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether it is the root of the hierarchy, so that no socket of the host is outside.
-    #[must_use]
-    pub const fn is_root(&self) -> bool {
-        self.id == ROOT_CGROUP_INODE
-    }
-
-    /// Cgroups whose sockets must be covered, with whose they are.
-    fn watched(&self) -> Vec<(String, PathBuf)> {
-        if let CgroupChoice::Path(path) = &self.choice {
-            return vec![("configured cgroup".to_owned(), path.clone())];
-        }
-        let mut watched: Vec<_> =
-            self.cgroup_of("1").map(|path| ("pid 1".to_owned(), path)).into_iter().collect();
-        for (pid, command) in kubelets() {
-            watched.extend(self.cgroup_of(&pid).map(|path| (format!("{command} ({pid})"), path)));
-        }
-        watched
-    }
-
-    /// The cgroup directory of a process, below the mount that we attach under.
-    fn cgroup_of(&self, pid: &str) -> Option<PathBuf> {
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let relative = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-        Some(self.mount.join(relative.trim_end_matches(" (deleted)")))
-    }
-}
-
-fn kubelets() -> Vec<(String, String)> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter_map(|pid| {
-            let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-            let command = command.trim_end().to_owned();
-            KUBELETS.contains(&command.as_str()).then_some((pid, command))
-        })
-        .collect()
-}
-
-/// Mount points of cgroup2 in a mountinfo file, as seen below `prefix`.
-fn cgroup2_mounts(mountinfo: &str, prefix: &Path) -> Vec<PathBuf> {
-    let text = fs::read_to_string(mountinfo).unwrap_or_default();
-    parse_mountinfo(&text).map(|mount| prefix.join(mount.trim_start_matches('/'))).collect()
-}
-
-/// Mount points of type cgroup2 (`proc_pid_mountinfo(5)`: the type follows the separator).
-fn parse_mountinfo(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter_map(|line| {
-        let (mount, rest) = line.split_once(" - ")?;
-        rest.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?
-    })
-}
-
-/// The cgroup2 mount that holds `path`.
-fn cgroup_mount_of(path: &Path) -> PathBuf {
-    cgroup2_mounts("/proc/self/mountinfo", Path::new("/"))
-        .into_iter()
-        .filter(|mount| path.starts_with(mount))
-        .max_by_key(|mount| mount.as_os_str().len())
-        .unwrap_or_else(|| path.to_owned())
 }
 
 /// A loaded program, ready to attach.
@@ -443,27 +315,5 @@ fn describe(program: u32) -> String {
     match name {
         Some(name) if !name.is_empty() => format!("program {name} (id {program})"),
         _ => format!("the program with id {program}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cgroup2_mounts_are_found_among_others() {
-        let text = "\
-31 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - tmpfs tmpfs rw,mode=755
-41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
-42 31 0:39 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
-";
-        assert_eq!(parse_mountinfo(text).collect::<Vec<_>>(), ["/sys/fs/cgroup/unified"]);
-    }
-
-    #[test]
-    fn a_cgroup_that_is_not_there_is_named() {
-        let choice = CgroupChoice::Path("/sys/fs/cgroup/no/such".into());
-        let error = Cgroup::find(&choice).expect_err("no such cgroup").to_string();
-        assert!(error.contains("/sys/fs/cgroup/no/such"), "{error}");
     }
 }

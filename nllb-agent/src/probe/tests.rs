@@ -1,3 +1,5 @@
+//! Every outcome of a probe, against servers that behave that way.
+
 mod server;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Relaying, the loop guard and the limits, with dials of our own.
+
 use super::*;
 use std::net::Ipv4Addr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,3 +1,5 @@
+//! Files that change in every way that editors and kubelets change them.
+
 use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;

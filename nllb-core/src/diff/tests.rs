@@ -1,3 +1,5 @@
+//! The writes lead where they should, and are safe in between.
+
 use std::net::SocketAddr;
 
 use nllb_common::addr::split;

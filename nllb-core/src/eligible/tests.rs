@@ -1,3 +1,5 @@
+//! Certificates against frontends: names, wildcards, addresses, dates, and never an empty pool.
+
 use super::*;
 
 const NOW: i64 = 1_000;

@@ -1,3 +1,5 @@
+//! Every state against every outcome, and the runs that turn one into another.
+
 use nllb_common::maps::State::{self, Degraded, Draining, Healthy, Unhealthy, Unknown};
 use proptest::prelude::*;
 

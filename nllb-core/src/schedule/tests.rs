@@ -1,3 +1,5 @@
+//! When the next probe is due: jitter, confirming, backoff, hints.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -64,9 +64,7 @@ impl Server {
     /// Serves a connection of the plain port.
     pub(super) async fn greet(&self, stream: &mut TcpStream) -> io::Result<()> {
         self.state.count(|stats| stats.greetings += 1);
-        stream
-            .write_all(format!("{}\n", self.name).as_bytes())
-            .await
+        stream.write_all(format!("{}\n", self.name).as_bytes()).await
     }
 
     async fn tls(

@@ -34,13 +34,9 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Stats> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
-    (&stream)
-        .write_all(line.as_bytes())
-        .context("cannot ask the server")?;
+    (&stream).write_all(line.as_bytes()).context("cannot ask the server")?;
     line.clear();
-    BufReader::new(stream)
-        .read_line(&mut line)
-        .context("the server does not answer")?;
+    BufReader::new(stream).read_line(&mut line).context("the server does not answer")?;
     serde_json::from_str(&line).context("the server answers nonsense")
 }
 
@@ -48,11 +44,7 @@ pub(super) async fn serve(listener: UnixListener, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (read, mut write) = stream.into_split();
         let mut line = String::new();
-        if tokio::io::BufReader::new(read)
-            .read_line(&mut line)
-            .await
-            .is_err()
-        {
+        if tokio::io::BufReader::new(read).read_line(&mut line).await.is_err() {
             continue;
         }
         match serde_json::from_str(&line) {

@@ -34,8 +34,10 @@ pub(super) async fn answer(request: Request<Incoming>, session: Arc<Session>) ->
     let path = request.uri().path().to_owned();
     session.count(&path);
     let modes = session.state.modes();
+    // reason: being slow is what was asked for.
     tokio::time::sleep(modes.slow).await;
     if path == "/readyz" {
+        // reason: as above.
         tokio::time::sleep(modes.slow_readyz).await;
     }
     let user = session.user(request.headers().get(AUTHORIZATION));
@@ -92,13 +94,10 @@ fn watch(session: &Arc<Session>) -> Response<Body> {
         for number in 1_u64.. {
             let object = json!({"server": &*session.server, "number": number});
             let event = json!({"type": "BOOKMARK", "object": object});
-            if sender
-                .send_data(Bytes::from(format!("{event}\n")))
-                .await
-                .is_err()
-            {
+            if sender.send_data(Bytes::from(format!("{event}\n"))).await.is_err() {
                 return;
             }
+            // reason: a watch sends an event per interval.
             tokio::time::sleep(session.state.modes().watch_interval).await;
         }
     });
@@ -106,11 +105,7 @@ fn watch(session: &Arc<Session>) -> Response<Body> {
 }
 
 fn status(status: StatusCode) -> Response<Body> {
-    let text = if status == StatusCode::OK {
-        "ok"
-    } else {
-        status.as_str()
-    };
+    let text = if status == StatusCode::OK { "ok" } else { status.as_str() };
     let mut response = Response::new(Full::from(text.to_owned()).boxed());
     *response.status_mut() = status;
     response
@@ -121,8 +116,6 @@ fn object(value: &serde_json::Value) -> Response<Body> {
 }
 
 fn with_type(mut response: Response<Body>) -> Response<Body> {
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

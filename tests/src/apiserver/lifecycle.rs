@@ -46,6 +46,7 @@ pub(super) async fn serve(settings: Settings) -> Result<()> {
     let (open, mut all_done) = mpsc::channel(1);
     if settings.startup.refuse > Duration::ZERO {
         announce(&[])?;
+        // reason: a real server refuses for as long while it starts.
         tokio::time::sleep(settings.startup.refuse).await;
     }
     let listening = listen(&settings, &server, &open)?;
@@ -57,6 +58,7 @@ pub(super) async fn serve(settings: Settings) -> Result<()> {
     terminate.recv().await;
     let delay = state.modes().shutdown_delay;
     state.phase.send_replace(Phase::Stopping);
+    // reason: the shutdown delay itself.
     tokio::time::sleep(delay.max(CLOSE_AFTER)).await;
     for task in listening.tasks {
         task.abort();
@@ -74,10 +76,7 @@ struct Listening {
 }
 
 fn listen(settings: &Settings, server: &Server, open: &Open) -> Result<Listening> {
-    let mut listening = Listening {
-        addresses: Vec::new(),
-        tasks: Vec::new(),
-    };
+    let mut listening = Listening { addresses: Vec::new(), tasks: Vec::new() };
     let tls = settings.listen.iter().map(|address| (address, false));
     let plain = settings.listen_plain.iter().map(|address| (address, true));
     for (&address, plain) in tls.chain(plain) {
@@ -90,11 +89,7 @@ fn listen(settings: &Settings, server: &Server, open: &Open) -> Result<Listening
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // The IPv4 addresses have listeners of their own.
         socket.set_only_v6(true)?;
@@ -113,6 +108,7 @@ async fn accept(listener: TcpListener, server: Server, open: Open, plain: bool) 
             // Out of descriptors, or a client that left: neither ends the server.
             Err(error) => {
                 eprintln!("apiserver: accept: {error}");
+                // reason: nothing tells when descriptors are free again.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
             }
@@ -133,19 +129,13 @@ async fn accept(listener: TcpListener, server: Server, open: Open, plain: bool) 
 async fn connection(server: &Server, mut stream: TcpStream, peer: SocketAddr, plain: bool) {
     // Clients break off as they like, that is what they are for.
     let _ = stream.set_nodelay(true);
-    let _ = if plain {
-        server.greet(&mut stream).await
-    } else {
-        server.serve(stream, peer).await
-    };
+    let _ = if plain { server.greet(&mut stream).await } else { server.serve(stream, peer).await };
 }
 
 fn acceptor(settings: &Settings) -> Result<TlsAcceptor> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(
-        settings.client_authority.as_bytes(),
-    )?)?;
+    roots.add(CertificateDer::from_pem_slice(settings.client_authority.as_bytes())?)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
         .allow_unauthenticated()
         .build()?;
@@ -164,9 +154,7 @@ fn acceptor(settings: &Settings) -> Result<TlsAcceptor> {
 fn announce(addresses: &[SocketAddr]) -> Result<()> {
     let mut line = serde_json::to_vec(addresses)?;
     line.push(b'\n');
-    std::io::stdout()
-        .write_all(&line)
-        .context("nobody waits for this server")
+    std::io::stdout().write_all(&line).context("nobody waits for this server")
 }
 
 /// The lab holds the other end of standard input: when it dies, so does the server.

@@ -84,11 +84,7 @@ impl State {
 }
 
 fn startup_status(startup: &Startup, age: Duration) -> u16 {
-    let Startup {
-        refuse,
-        forbidden,
-        failing,
-    } = *startup;
+    let Startup { refuse, forbidden, failing } = *startup;
     if age < refuse + forbidden {
         403
     } else if age < refuse + forbidden + failing {
@@ -109,16 +105,9 @@ mod tests {
     #[test]
     fn a_starting_server_forbids_then_fails_then_is_ready() {
         let ms = Duration::from_millis;
-        let startup = Startup {
-            refuse: ms(100),
-            forbidden: ms(1000),
-            failing: ms(900),
-        };
+        let startup = Startup { refuse: ms(100), forbidden: ms(1000), failing: ms(900) };
         let at = |age| startup_status(&startup, ms(age));
-        assert_eq!(
-            [at(100), at(1099), at(1100), at(1999), at(2000)],
-            [403, 403, 500, 500, 200]
-        );
+        assert_eq!([at(100), at(1099), at(1100), at(1999), at(2000)], [403, 403, 500, 500, 200]);
         assert_eq!(startup_status(&Startup::default(), Duration::ZERO), 200);
     }
 }

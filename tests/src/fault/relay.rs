@@ -36,28 +36,14 @@ impl Relay {
     /// Puts a relay between `port` and the bridge of the namespace `switch`.
     pub(crate) fn start(switch: &str, port: &str, each_way: Duration) -> Result<Self> {
         let micros = each_way.as_micros().to_string();
-        let args = [
-            "relay".into(),
-            "--port".into(),
-            port.into(),
-            "--micros".into(),
-            micros.into(),
-        ];
+        let args = ["relay".into(), "--port".into(), port.into(), "--micros".into(), micros.into()];
         let mut process = Process::spawn(&Place::in_netns(switch), &args, None)?;
         let lifeline = process.take_stdin();
-        let mut stdout = process
-            .take_stdout()
-            .context("a relay without standard output")?;
-        let relay = Self {
-            switch: switch.to_owned(),
-            port: port.to_owned(),
-            process,
-            _lifeline: lifeline,
-        };
+        let mut stdout = process.take_stdout().context("a relay without standard output")?;
+        let relay =
+            Self { switch: switch.to_owned(), port: port.to_owned(), process, _lifeline: lifeline };
         // The devices exist once the relay has written its byte.
-        stdout
-            .read_exact(&mut [0])
-            .context("the relay did not start")?;
+        stdout.read_exact(&mut [0]).context("the relay did not start")?;
         let [near, far] = taps(port);
         let own = own_bridge(port);
         netns::ip(
@@ -93,9 +79,7 @@ pub(crate) fn run(port: &str, each_way: Duration) -> Result<()> {
     let near = sys::open_tap(&near).with_context(|| format!("cannot create {near}"))?;
     let far = sys::open_tap(&far).with_context(|| format!("cannot create {far}"))?;
     let (towards, away) = (Line::new(each_way), Line::new(each_way));
-    std::io::stdout()
-        .write_all(b"+")
-        .context("nobody waits for this relay")?;
+    std::io::stdout().write_all(b"+").context("nobody waits for this relay")?;
     std::io::stdout().flush()?;
     thread::scope(|scope| {
         scope.spawn(|| towards.read_from(&far));
@@ -117,11 +101,7 @@ struct Line {
 
 impl Line {
     fn new(delay: Duration) -> Self {
-        Self {
-            delay,
-            frames: Mutex::default(),
-            arrived: Condvar::new(),
-        }
+        Self { delay, frames: Mutex::default(), arrived: Condvar::new() }
     }
 
     fn read_from(&self, mut tap: &File) {
@@ -129,6 +109,7 @@ impl Line {
         loop {
             // While the device is down, reading fails.
             let Ok(count) = tap.read(&mut buffer) else {
+                // reason: nothing tells when the device is up.
                 thread::sleep(Duration::from_millis(1));
                 continue;
             };
@@ -146,6 +127,7 @@ impl Line {
             let frame = waited.unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some((due, frame)) = frame else { continue };
             // The frames are in order of their time, so nothing is late because of this sleep.
+            // reason: the delay itself.
             thread::sleep(due.saturating_duration_since(Instant::now()));
             // A frame that cannot be written is lost, as on a wire.
             let _ = tap.write_all(&frame);

@@ -1,3 +1,5 @@
+//! Kubeconfigs as distributions write them, and broken ones.
+
 use super::*;
 
 /// A CA and the same in base64.

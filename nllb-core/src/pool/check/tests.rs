@@ -1,3 +1,5 @@
+//! Every limit and every mistake in settings has its message.
+
 use std::net::SocketAddr;
 
 use super::*;

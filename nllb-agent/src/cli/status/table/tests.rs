@@ -1,3 +1,5 @@
+//! The table as a person sees it, against expected files.
+
 use super::*;
 use crate::status::example;
 

@@ -1,0 +1,120 @@
+//! What an address dialled leads to: key and value of FRONTENDS.
+
+use super::{MAX_BACKENDS, MAX_POOLS};
+use crate::addr::{Addr, Port};
+
+/// From which network namespaces a frontend can be dialled.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// The host's network namespace.
+    Host = 0,
+    /// Every other one.
+    Other = 1,
+}
+
+/// `IPPROTO_TCP`.
+pub const TCP: u8 = 6;
+
+/// Key of FRONTENDS: what was dialled and from where.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrontendKey {
+    addr: Addr,
+    port: Port,
+    protocol: u8,
+    scope: u8,
+}
+
+impl FrontendKey {
+    /// A TCP frontend at `addr`:`port`, dialled from `scope`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tcp(addr: Addr, port: Port, scope: Scope) -> Self {
+        Self { addr, port, protocol: TCP, scope: scope as u8 }
+    }
+
+    /// The address that is dialled.
+    #[must_use]
+    pub const fn addr(&self) -> Addr {
+        self.addr
+    }
+
+    /// The port that is dialled.
+    #[must_use]
+    pub const fn port(&self) -> Port {
+        self.port
+    }
+
+    /// The scope, if the number is one.
+    #[must_use]
+    pub const fn scope(&self) -> Scope {
+        if self.scope == Scope::Host as u8 { Scope::Host } else { Scope::Other }
+    }
+}
+
+/// What makes a frontend special. Bits of [`Frontend::flags`].
+pub mod frontend_flags {
+    /// Fail the connect at once when the pool has no backend, instead of leaving it alone.
+    pub const FAIL_WHEN_EMPTY: u16 = 1;
+    /// The address is a backend's own: translate only away from it (see [`Frontend::home`]).
+    ///
+    /// [`Frontend::home`]: super::Frontend::home
+    pub const NODE_ADDRESS: u16 = 2;
+    /// The agent's self-test: counted as nothing else.
+    pub const SELF_TEST: u16 = 4;
+}
+/// What an address dialled leads to; FRONTENDS holds it as one word ([`Frontend::word`]), because an
+/// entry of a hash map can be replaced while a program reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    /// Id of the frontend, for events and socket records.
+    pub id: u16,
+    /// Index into POOLS.
+    pub pool: u16,
+    /// For a node address: id of the backend whose own address it is; else [`NO_HOME`].
+    pub home: u16,
+    /// Bits of [`frontend_flags`].
+    pub flags: u16,
+}
+
+/// A [`Frontend::home`] that names no backend.
+pub const NO_HOME: u16 = u16::MAX;
+
+const _: () = assert!(MAX_BACKENDS < NO_HOME as u32 && MAX_POOLS <= u16::MAX as u32);
+
+#[expect(clippy::cast_possible_truncation, reason = "bit fields, in const")]
+impl Frontend {
+    /// The word in the map: bits 0..16 id, 16..32 pool, 32..48 home, 48..64 flags.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        let Self { id, pool, home, flags } = self;
+        id as u64 | (pool as u64) << 16 | (home as u64) << 32 | (flags as u64) << 48
+    }
+
+    /// From the word in the map.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            id: word as u16,
+            pool: (word >> 16) as u16,
+            home: (word >> 32) as u16,
+            flags: (word >> 48) as u16,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_frontend_survives_its_word(id: u16, pool: u16, home: u16, flags: u16) {
+            let frontend = Frontend { id, pool, home, flags };
+            prop_assert_eq!(Frontend::from_word(frontend.word()), frontend);
+        }
+    }
+}

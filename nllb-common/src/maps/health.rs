@@ -1,0 +1,167 @@
+//! The two words of health about a backend: the agent's verdict, and the kernel's evidence.
+
+/// Health state of a backend, as the agent sees it.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Not probed yet.
+    Unknown = 0,
+    /// Ready for connections.
+    Healthy = 1,
+    /// Alive, readiness not known or impaired; used when nothing better is there.
+    Degraded = 2,
+    /// Alive, but gets no new connections: not ready, shutting down, or drained by an operator.
+    Draining = 3,
+    /// Dead or unreachable.
+    Unhealthy = 4,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 5] =
+        [Self::Unknown, Self::Healthy, Self::Degraded, Self::Draining, Self::Unhealthy];
+
+    /// The word for it in status, logs and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// Value of VERDICT: the agent's word on a backend, in one aligned word.
+///
+/// Bits 0..8 state, 8..16 band, 16..32 weight, 32..64 epoch.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict(u64);
+
+#[expect(clippy::cast_possible_truncation, reason = "bit fields, in const")]
+impl Verdict {
+    /// A verdict on the backend that has `epoch`.
+    #[must_use]
+    pub const fn new(state: State, band: u8, weight: u16, epoch: u32) -> Self {
+        Self(state as u64 | (band as u64) << 8 | (weight as u64) << 16 | (epoch as u64) << 32)
+    }
+
+    /// From the word in the map.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word in the map.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// The state; a number that is none reads as [`State::Unknown`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(self) -> State {
+        match self.0 as u8 {
+            1 => State::Healthy,
+            2 => State::Degraded,
+            3 => State::Draining,
+            4 => State::Unhealthy,
+            _ => State::Unknown,
+        }
+    }
+
+    /// The number of the state, not checked to be one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state_number(self) -> u32 {
+        self.0 as u8 as u32
+    }
+
+    /// Latency class, lowest first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn band(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// Share within the band; 0 counts as 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn weight(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// Epoch of the backend it is about.
+    #[inline(always)]
+    #[must_use]
+    pub const fn epoch(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+/// Value of EVIDENCE: what the kernel saw of a backend. Written by atomics only, one field at a
+/// time; the agent writes it as a whole only before it first uses the id for another backend.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Evidence {
+    /// De-preferred until then, in nanoseconds of `CLOCK_MONOTONIC`; 0 when not suspect.
+    pub suspect_until_ns: u64,
+    /// Last time a connection was established, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub last_success_ns: u64,
+    /// Last time an event was written for it, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub last_event_ns: u64,
+    /// Translated connections that are established now.
+    pub active: u64,
+    /// Translated connections established since the id was taken.
+    pub established: u64,
+    /// Failed connects in a row.
+    pub fail_streak: u32,
+    /// Smoothed round-trip time of the last handshake in microseconds; 0 when none was seen.
+    pub srtt_us: u32,
+    /// Epoch of the backend this is about.
+    pub epoch: u32,
+    /// Keeps the layout free of padding; zero.
+    pub reserved: u32,
+}
+
+impl Evidence {
+    /// Nothing seen yet of the backend that has `epoch`.
+    #[must_use]
+    pub const fn fresh(epoch: u32) -> Self {
+        Self {
+            suspect_until_ns: 0,
+            last_success_ns: 0,
+            last_event_ns: 0,
+            active: 0,
+            established: 0,
+            fail_streak: 0,
+            srtt_us: 0,
+            epoch,
+            reserved: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_verdict_keeps_its_fields_apart(
+            state in 0..State::ALL.len(), band: u8, weight: u16, epoch: u32
+        ) {
+            let state = State::ALL[state];
+            let verdict = Verdict::from_word(Verdict::new(state, band, weight, epoch).word());
+            prop_assert_eq!(verdict.state(), state);
+            prop_assert_eq!(verdict.band(), band);
+            prop_assert_eq!(verdict.weight(), weight);
+            prop_assert_eq!(verdict.epoch(), epoch);
+        }
+    }
+}

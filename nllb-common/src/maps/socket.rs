@@ -1,0 +1,51 @@
+//! What is kept per socket, and per network namespace.
+
+/// What is known of a socket. Bits of [`SocketRecord::flags`].
+pub mod socket_flags {
+    /// A probe of the agent: never translated, gives no evidence but its round-trip time.
+    pub const BYPASS: u32 = 1;
+    /// `TCP_USER_TIMEOUT` was shortened to cut the SYN; restore it when established.
+    pub const CUT: u32 = 2;
+    /// Counted in the active connections.
+    pub const COUNTED: u32 = 4;
+    /// Its SYN went unanswered at least once.
+    pub const SILENT: u32 = 8;
+}
+
+/// Value of SOCKS: the translation that a socket got.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct SocketRecord {
+    /// Cookie of the socket's network namespace.
+    pub netns: u64,
+    /// Id of the frontend dialled.
+    pub frontend: u32,
+    /// Index into POOLS at that time.
+    pub pool: u32,
+    /// Id of the backend chosen.
+    pub backend: u32,
+    /// Epoch of that backend.
+    pub epoch: u32,
+    /// Bits of [`socket_flags`].
+    pub flags: u32,
+    /// `TCP_USER_TIMEOUT` before the cut, in milliseconds.
+    pub user_timeout_ms: u32,
+}
+
+/// Value of NETNS: a network namespace that has or had translated connections.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Netns {
+    /// Translated connections that are established now.
+    pub active: u64,
+    /// Bits of [`netns_flags`].
+    pub flags: u64,
+}
+
+/// Bits of [`Netns::flags`].
+pub mod netns_flags {
+    /// The host's own network namespace.
+    pub const HOST: u64 = 1;
+    /// Leave every connect from here alone.
+    pub const SKIP: u64 = 2;
+}
