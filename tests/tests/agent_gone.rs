@@ -1,0 +1,137 @@
+//! What goes on without the agent: killed, restarted, stopped, taken away.
+
+use std::path::Path;
+
+use nllb_agent::status::Status;
+use nllb_common::Counter;
+use nllb_lab::lab::VIP_V4;
+use nllb_lab::wait::wait_until;
+use nllb_lab::{Agent, Configuration, Connect, Lab, Storm, pins};
+
+#[test]
+fn a_storm_of_connects_does_not_notice_that_the_agent_is_killed_and_restarted() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let before = agent.status().expect("a status");
+    let links = pins::links(&agent.pins()).expect("links");
+    let client = lab.client(0).expect("a client");
+    let connect = Connect { reset_on_close: true, ..vip() };
+    let storm = client.storm_start(&Storm { threads: 4, connects: None, connect });
+    let storm = storm.expect("a storm");
+    let more = || {
+        let ok = || client.storm_report(storm).expect("a report").ok;
+        let enough = ok() + 500;
+        while ok() < enough {}
+    };
+    more();
+    for _ in 0..3 {
+        agent.kill().expect("killed");
+        more();
+        let after = agent.restart().expect("restarted");
+        more();
+        assert!(after.agent.adopted && !before.agent.adopted);
+        assert_eq!(identities(&after), identities(&before));
+        assert_eq!(pins::links(&agent.pins()).expect("links"), links);
+    }
+    let report = client.storm_stop(storm).expect("a report");
+    println!("3 kills and restarts: {} of {} connects failed", report.failed(), report.attempts);
+    println!("3 kills and restarts: longest gap {} us", report.longest_gap_us);
+    assert_eq!(report.failed(), 0, "{report:?}");
+}
+
+#[test]
+fn without_a_lease_a_crashed_server_is_avoided_after_one_failure() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let client = lab.client(0).expect("a client");
+    agent.kill().expect("killed");
+    let pins = agent.pins();
+    wait_until("the end of the lease", || {
+        client.connect(&vip())?;
+        Ok((pins::counter(&pins, Counter::LeaseLapsed)? > 0).then_some(()))
+    })
+    .expect("evidence alone counts");
+    lab.control_plane(0).crash().expect("crashed");
+    // As many as fit into the first suspicion, with room for a busy machine.
+    let outcomes: Vec<_> = (0..40).map(|_| client.connect(&vip()).expect("an outcome")).collect();
+    let failed = outcomes.iter().filter(|outcome| !outcome.ok).count();
+    println!("without a lease: {failed} of {} connects failed", outcomes.len());
+    assert!(failed <= 1, "{failed} failed");
+    let report = agent.restart().expect("restarted");
+    assert!(report.agent.adopted);
+    agent.await_state(lab.control_plane(0).tls(), "unhealthy").expect("a verdict");
+}
+
+#[test]
+fn verdicts_hold_as_long_as_the_lease() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let lease = std::time::Duration::from_secs(600);
+    let configuration = Configuration { lease, ..Configuration::of(&lab).quick() };
+    let mut agent = Agent::start(&lab, &configuration).expect("an agent");
+    let client = lab.client(0).expect("a client");
+    let sick = lab.control_plane(0);
+    sick.readyz(Some(500)).expect("told");
+    agent.await_state(sick.tls(), "draining").expect("a verdict");
+    agent.kill().expect("killed");
+    for _ in 0..50 {
+        let outcome = client.connect(&vip()).expect("an outcome");
+        assert!(outcome.ok && outcome.server.as_deref() != Some(sick.name()), "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_agent_told_to_stop_leaves_the_data_path_in_place() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let client = lab.client(0).expect("a client");
+    let status = agent.terminate().expect("ended");
+    assert_eq!(status.code(), Some(0));
+    for _ in 0..20 {
+        let outcome = client.connect(&vip()).expect("an outcome");
+        assert!(outcome.ok, "{outcome:?}");
+    }
+    assert!(!agent.socket().exists() || agent.status().is_err());
+}
+
+#[test]
+fn uninstall_removes_every_pin_and_link_and_nothing_is_translated_any_more() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let client = lab.client(0).expect("a client");
+    agent.terminate().expect("ended");
+    let links = pins::links(&agent.pins()).expect("links");
+    assert_eq!(links.len(), 3);
+    let pinned = std::fs::read_dir(agent.pins()).expect("pins").count();
+    let config = agent.file();
+    let output = agent.nllb(&["uninstall".into(), "--config".into(), config.into()]);
+    let output = output.expect("ran");
+    assert!(output.status.success(), "{output:?}");
+    let lines = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(lines.lines().count(), pinned + 1, "every pin and their directory: {lines}");
+    assert!(is_empty(agent.bpffs()));
+    for (hook, id) in links {
+        // The kernel frees a link after its last reader.
+        wait_until(&format!("the end of {hook}"), || Ok((!pins::link_exists(id)?).then_some(())))
+            .expect("gone");
+    }
+    let outcome = client.connect(&vip()).expect("an outcome");
+    assert_eq!(outcome.error.as_deref(), Some("ENETUNREACH"), "{outcome:?}");
+}
+
+fn is_empty(directory: &Path) -> bool {
+    std::fs::read_dir(directory).expect("a directory").next().is_none()
+}
+
+/// What must survive a restart: the ids that maps and sockets speak of.
+fn identities(status: &Status) -> Vec<(std::net::SocketAddr, u32, u32)> {
+    let backends = status.backends();
+    backends.map(|(_, backend)| (backend.address, backend.id, backend.epoch)).collect()
+}
+
+fn lab_with_agent() -> Option<(Lab, Agent)> {
+    let lab = Lab::builder().build_or_skip()?;
+    let lease = std::time::Duration::from_millis(300);
+    let configuration = Configuration { lease, ..Configuration::of(&lab).quick() };
+    let agent = Agent::start(&lab, &configuration).expect("an agent");
+    Some((lab, agent))
+}
+
+fn vip() -> Connect {
+    Connect::name_of((VIP_V4, 443).into())
+}
