@@ -1,0 +1,238 @@
+//! What clients feel when servers crash, vanish, or say that they are not ready.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nllb_agent::status::Status;
+use nllb_lab::lab::{ControlPlane, VIP_V4};
+use nllb_lab::wait::wait_until;
+use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab, Outcome, Storm};
+
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+#[test]
+fn a_crash_fails_at_most_one_connect_per_client() {
+    let Some((lab, mut agent)) = lab_with_agent(false) else { return };
+    let clients: Vec<_> = (0..3).map(|_| lab.client(0).expect("a client")).collect();
+    let victim = lab.control_plane(0);
+    victim.crash().expect("crashed");
+    for (number, client) in clients.iter().enumerate() {
+        let (mut failed, mut after_failure) = (0, None);
+        for _ in 0..40 {
+            let (outcome, took) = timed(client, &vip());
+            if outcome.ok {
+                if failed > 0 && after_failure.is_none() {
+                    after_failure = Some(took);
+                }
+            } else {
+                failed += 1;
+                assert_eq!(outcome.error.as_deref(), Some("ECONNREFUSED"), "{outcome:?}");
+            }
+        }
+        println!("crash: client {number}: {failed} failed, the next took {after_failure:?}");
+        assert!(failed <= 1, "client {number}: {failed} failed");
+        // The promise is 5 ms; the bound leaves room for a busy machine.
+        assert!(after_failure.is_none_or(|took| took < MS(100)), "{after_failure:?}");
+    }
+    let status = agent.await_state(victim.tls(), "unhealthy").expect("a verdict");
+    println!("crash: {} connects reset", status.counters["connect_reset"]);
+    serves_without(&clients[0], victim);
+    victim.restart().expect("restarted");
+    agent.await_state(victim.tls(), "healthy").expect("readmitted");
+    is_used(&clients[0], victim);
+}
+
+#[test]
+fn a_storm_loses_at_most_one_connect_per_thread_when_a_server_crashes() {
+    let Some((lab, mut agent)) = lab_with_agent(false) else { return };
+    let client = lab.client(0).expect("a client");
+    let connect = Connect { reset_on_close: true, ..vip() };
+    let threads = 4;
+    let storm = client.storm_start(&Storm { threads, connects: None, connect });
+    let storm = storm.expect("a storm");
+    let ok = |least| while client.storm_report(storm).expect("a report").ok < least {};
+    ok(200);
+    let victim = lab.control_plane(0);
+    victim.crash().expect("crashed");
+    agent.await_state(victim.tls(), "unhealthy").expect("a verdict");
+    let so_far = client.storm_report(storm).expect("a report");
+    ok(so_far.ok + 500);
+    let report = client.storm_stop(storm).expect("a report");
+    println!(
+        "crash under {threads} threads: {} of {} connects failed {:?}, longest gap {} us",
+        report.failed(),
+        report.attempts,
+        report.errors,
+        report.longest_gap_us
+    );
+    // A thread may have one connect under way at the crash (reset, or cut off at its question),
+    // and one that it starts before the first reset is seen.
+    assert!(report.failed() <= 2 * threads as u64, "{report:?}");
+}
+
+#[test]
+fn a_power_cut_fails_a_connect_soon_and_the_next_succeeds() {
+    let Some((lab, mut agent)) = lab_with_agent(false) else { return };
+    let client = lab.client(0).expect("a client");
+    let victim = lab.control_plane(0);
+    is_used(&client, victim);
+    victim.power_off().expect("off");
+    let off = Instant::now();
+    let mut failures = Vec::new();
+    let mut next = None;
+    while failures.is_empty() && off.elapsed() < MS(5_000) {
+        let (outcome, took) = timed(&client, &vip());
+        if !outcome.ok {
+            failures.push((took, outcome.error));
+            next = Some(timed(&client, &vip()));
+        } else if backend_state(&agent, victim.tls()) == "unhealthy" {
+            break;
+        }
+    }
+    if let (Some((took, error)), Some((outcome, next))) = (failures.first(), &next) {
+        println!("power cut: connect failed after {took:?} with {error:?}, the next took {next:?}");
+        // The promise is 300 ms; the bound leaves room for a busy machine.
+        assert!(*took < MS(1_000), "{took:?}");
+        assert!(outcome.ok && *next < MS(100), "{outcome:?} after {next:?}");
+    } else {
+        println!("power cut: the probes were faster than any connect");
+    }
+    let mut later = 0;
+    while backend_state(&agent, victim.tls()) != "unhealthy" {
+        later += u32::from(!timed(&client, &vip()).0.ok);
+    }
+    println!("power cut: unhealthy after {:?}, {later} more failed until then", off.elapsed());
+    // The kernel's suspicion ends before the probes are sure; each time it does, one connect looks.
+    assert!(later <= 4, "{later} more failed");
+    serves_without(&client, victim);
+    victim.power_on().expect("on");
+    agent.await_state(victim.tls(), "healthy").expect("readmitted");
+    is_used(&client, victim);
+}
+
+#[test]
+fn nothing_is_sent_to_a_silent_server_between_its_first_silence_and_its_return() {
+    let Some((lab, mut agent)) = lab_with_agent(false) else { return };
+    let client = lab.client(0).expect("a client");
+    let victim = lab.control_plane(0);
+    let connect = Connect { reset_on_close: true, ..vip() };
+    let threads = 2;
+    let storm = client.storm_start(&Storm { threads, connects: None, connect });
+    let storm = storm.expect("a storm");
+    let report = || client.storm_report(storm).expect("a report");
+    while !report().servers.contains_key(victim.name()) {}
+    victim.power_off().expect("off");
+    agent.await_state(victim.tls(), "unhealthy").expect("a verdict");
+    let settled = report();
+    while report().ok < settled.ok + 1_000 {}
+    let silent = report();
+    assert_eq!(silent.servers[victim.name()], settled.servers[victim.name()]);
+    victim.power_on().expect("on");
+    agent.await_state(victim.tls(), "healthy").expect("readmitted");
+    while report().servers[victim.name()] == silent.servers[victim.name()] {}
+    let report = client.storm_stop(storm).expect("a report");
+    println!(
+        "power cut under {threads} threads: {} of {} connects failed {:?}, longest {} us",
+        report.failed(),
+        report.attempts,
+        report.errors,
+        report.longest_attempt_us
+    );
+    // One in SYN_SENT and one at its question, per thread.
+    assert!(report.failed() <= 2 * threads as u64, "{report:?}");
+}
+
+#[test]
+fn a_server_that_is_not_ready_gets_no_new_connects_and_keeps_the_old() {
+    let Some((lab, mut agent)) = lab_with_agent(true) else { return };
+    let client = lab.client(0).expect("a client");
+    let victim = lab.control_plane(0);
+    for status in [500, 403] {
+        let kept = keep(&client, victim);
+        victim.readyz(Some(status)).expect("told");
+        agent.await_state(victim.tls(), "draining").expect("a verdict");
+        serves_without(&client, victim);
+        assert!(client.echo(kept, MS(2_000)).expect("an answer"), "{status}: still open");
+        victim.readyz(None).expect("told");
+        agent.await_state(victim.tls(), "healthy").expect("readmitted");
+        is_used(&client, victim);
+        client.close(kept).expect("closed");
+    }
+}
+
+#[test]
+fn when_no_server_is_ready_connects_go_on_and_nothing_is_closed() {
+    let Some((lab, mut agent)) = lab_with_agent(true) else { return };
+    let client = lab.client(0).expect("a client");
+    let kept: Vec<_> = lab.control_planes().iter().map(|plane| keep(&client, plane)).collect();
+    for plane in lab.control_planes() {
+        plane.readyz(Some(500)).expect("told");
+    }
+    let draining = |status: &Status| status.backends().all(|(_, b)| b.state == "draining");
+    let before = agent.await_status("three verdicts", draining).expect("verdicts");
+    for _ in 0..50 {
+        assert!(timed(&client, &vip()).0.ok);
+    }
+    let after = agent.status().expect("a status");
+    assert_eq!(after.counters["panic"] - before.counters["panic"], 50);
+    for handle in kept {
+        assert!(client.echo(handle, MS(2_000)).expect("an answer"), "still open");
+    }
+}
+
+fn lab_with_agent(quick: bool) -> Option<(Lab, Agent)> {
+    let lab = Lab::builder().build_or_skip()?;
+    let mut configuration = Configuration::of(&lab);
+    if quick {
+        configuration = configuration.quick();
+    }
+    let agent = Agent::start(&lab, &configuration).expect("an agent");
+    Some((lab, agent))
+}
+
+fn vip() -> Connect {
+    Connect::name_of((VIP_V4, 443).into())
+}
+
+fn timed(client: &Client, connect: &Connect) -> (Outcome, Duration) {
+    let outcome = client.connect(connect).expect("an outcome");
+    let took = Duration::from_micros(outcome.total_us);
+    (outcome, took)
+}
+
+fn backend_state(agent: &Agent, server: SocketAddr) -> String {
+    let status = agent.status().expect("a status");
+    nllb_lab::agent::backend(&status, server).expect("a backend").state.clone()
+}
+
+/// A connection through the VIP to this server, that stays open.
+fn keep(client: &Client, plane: &ControlPlane) -> u64 {
+    let connect = Connect { ask: Ask::Echo, keep: true, ..vip() };
+    let kept = wait_until(&format!("a connect to {}", plane.name()), || {
+        let outcome = client.connect(&connect)?;
+        let handle = outcome.handle.context("a handle")?;
+        if outcome.server.as_deref() == Some(plane.name()) {
+            return Ok(Some(handle));
+        }
+        client.close(handle)?;
+        Ok(None)
+    });
+    kept.expect("a connection")
+}
+
+/// Suspicion may outlast the verdict that the server is back.
+fn is_used(client: &Client, plane: &ControlPlane) {
+    let started = Instant::now();
+    let handle = keep(client, plane);
+    println!("{} used after {:?}", plane.name(), started.elapsed());
+    client.close(handle).expect("closed");
+}
+
+fn serves_without(client: &Client, plane: &ControlPlane) {
+    for _ in 0..100 {
+        let (outcome, _) = timed(client, &vip());
+        assert!(outcome.ok, "{outcome:?}");
+        assert_ne!(outcome.server.as_deref(), Some(plane.name()));
+    }
+}
