@@ -1,6 +1,7 @@
 //! The sub-commands of `nllb-lab`. Each enters its place before it does anything else.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::lab::Lab;
 use crate::place::Place;
-use crate::{apiserver, client, fault, lab};
+use crate::{apiserver, client, demo, fault, lab};
 
 /// The processes of a lab.
 #[derive(Parser)]
@@ -50,6 +51,13 @@ enum Command {
         /// The arguments of `nllb`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
+    },
+    /// Show the product at work: servers fail and come back while a client dials the VIP.
+    Demo(demo::Options),
+    /// Connect once and say who answered.
+    Dial {
+        /// Where to.
+        address: SocketAddr,
     },
     /// Delay a host's frames.
     Relay {
@@ -92,6 +100,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let program = OsString::from("nllb");
             return Ok(nllb_agent::cli::run_from([program].into_iter().chain(args)));
         }
+        Command::Demo(options) => return demo::run(options),
+        Command::Dial { address } => demo::keep::dial(address)?,
         Command::Relay { port, micros } => {
             fault::relay::run(&port, Duration::from_micros(micros))?;
         }
