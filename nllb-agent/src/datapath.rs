@@ -8,6 +8,7 @@ pub mod attach;
 pub mod events;
 pub mod fake;
 pub mod load;
+mod lock;
 pub mod maps;
 pub mod selftest;
 mod sys;
@@ -25,6 +26,7 @@ use thiserror::Error;
 
 use self::attach::{AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded};
 use self::load::{BpfLogLevel, Features, LoadError};
+use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
 
 pub use self::load::pin_directory;
@@ -66,6 +68,7 @@ pub enum DatapathError {
 pub struct Datapath {
     bpf: Ebpf,
     directory: PathBuf,
+    _lock: Lock,
     features: Features,
     attachment: Attachment,
     host_netns: u64,
@@ -97,6 +100,8 @@ impl Datapath {
         let Settings { bpffs, cgroup, log_level } = settings;
         let cgroup = Cgroup::find(cgroup)?;
         let directory = pin_directory(bpffs);
+        load::make_directory(&directory)?;
+        let lock = Lock::take(&directory)?;
         let (mut bpf, features) = load::load(&directory, *log_level)?;
         let mut maps = KernelMaps::take(&mut bpf)?;
         let sockets = Sockets::take(&mut bpf)?;
@@ -107,7 +112,7 @@ impl Datapath {
         maps.set_control(Control { host_netns, ..Control::new(hz) })?;
         let attachment = Attachment::establish(&programs(&bpf)?, cgroup, &directory)?;
         let adopted = attachment.adopted();
-        let datapath = Self { bpf, directory, features, attachment, host_netns, hz };
+        let datapath = Self { bpf, directory, _lock: lock, features, attachment, host_netns, hz };
         Ok(Opened { datapath, maps, sockets, events, log, adopted })
     }
 

@@ -42,6 +42,12 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
+    /// Another agent uses the pins.
+    #[error("{path}: another agent is running on these pins; stop it first")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Not allowed to load programs.
     #[error("not permitted to load BPF programs; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
     NotPermitted,
@@ -110,7 +116,6 @@ pub(super) fn load(
     directory: &Path,
     log_level: BpfLogLevel,
 ) -> Result<(Ebpf, Features), LoadError> {
-    make_directory(directory)?;
     maps::pin_pools(&directory.join(names::POOLS))
         .map_err(|error| if permission(&error) { LoadError::NotPermitted } else { error.into() })?;
     let features = Features::probe();
@@ -152,7 +157,7 @@ fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
 }
 
 /// Creates the pin directory, readable by root alone.
-fn make_directory(directory: &Path) -> Result<(), LoadError> {
+pub(super) fn make_directory(directory: &Path) -> Result<(), LoadError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let failed = |source| LoadError::Directory { path: directory.to_owned(), source };
     let existing = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));

@@ -5,15 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::load::LoadError;
+use super::lock::Lock;
 
 /// Removes the pins of every ABI version below `bpffs`; links first, so that no program runs on maps
 /// that are going. Returns what was removed, in order.
 ///
 /// # Errors
-/// When a pin cannot be removed; those before it are gone then.
+/// When an agent is running on the pins, or one cannot be removed; those before it are gone then.
 pub fn uninstall(bpffs: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let mut removed = Vec::new();
     for directory in list(bpffs)?.into_iter().filter(|path| is_version(path)) {
+        // A running agent would only attach again.
+        let _lock = Lock::take(&directory)?;
         let (links, maps): (Vec<_>, Vec<_>) = list(&directory)?.into_iter().partition(|path| {
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("link_"))
         });
