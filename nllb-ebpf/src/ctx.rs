@@ -186,6 +186,19 @@ impl Connect {
     /// Writes what is known of the socket; `false` when the kernel has no memory for it.
     #[inline(always)]
     pub(crate) fn store_record(&self, mut value: SocketRecord) -> bool {
+        if let Some(stored) = self.record() {
+            let SocketRecord { netns, frontend, pool, backend, epoch, flags, user_timeout_ms } =
+                value;
+            // Field by field: a copy of the whole would become a call that moves single bytes.
+            write!(stored.netns, netns);
+            write!(stored.frontend, frontend);
+            write!(stored.pool, pool);
+            write!(stored.backend, backend);
+            write!(stored.epoch, epoch);
+            write!(stored.flags, flags);
+            write!(stored.user_timeout_ms, user_timeout_ms);
+            return true;
+        }
         let sk = self.sk();
         if sk.is_null() {
             return false;
@@ -198,16 +211,8 @@ impl Connect {
                 (&raw mut value).cast(),
                 u64::from(BPF_SK_STORAGE_GET_F_CREATE),
             )
-            .cast::<SocketRecord>()
-            .as_mut()
         };
-        match stored {
-            Some(stored) => {
-                *stored = value;
-                true
-            }
-            None => false,
-        }
+        !stored.is_null()
     }
 
     /// Drops what is known of the socket.
