@@ -141,15 +141,27 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Attaches `programs` to `cgroup`; links pinned in `directory` get the new programs.
+    /// Attaches `programs` to `cgroup`; links pinned in `directory` get the new programs. When one is
+    /// refused, those that were new go again: half a data path is worse than none.
     pub(super) fn establish(
         programs: &[Loaded<'_>],
         cgroup: Cgroup,
         directory: &Path,
     ) -> Result<Self, AttachError> {
         let mut attachment = Self { cgroup, directory: directory.to_owned(), links: Vec::new() };
-        attachment.repair(programs)?;
+        if let Err(error) = attachment.repair(programs) {
+            attachment.withdraw();
+            return Err(error);
+        }
         Ok(attachment)
+    }
+
+    /// Unpins the links that were not there before; closing them detaches them.
+    fn withdraw(self) {
+        for link in self.links.iter().filter(|link| link.origin == Origin::New) {
+            // The reason for withdrawing is what is reported.
+            let _ = fs::remove_file(link.hook.pin(&self.directory));
+        }
     }
 
     /// Attaches what is not attached as it should be.
