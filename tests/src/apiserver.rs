@@ -37,8 +37,6 @@ pub fn run(settings: &Path) -> Result<()> {
         .with_context(|| format!("cannot read {}", settings.display()))?;
     let settings: Settings =
         serde_json::from_str(&text).context("the settings are not what this version writes")?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(lifecycle::serve(settings))
 }

@@ -12,14 +12,8 @@ pub const MOUNT_POINT: &str = "/sys/fs/bpf";
 /// Mounts the bpf file system if it is not mounted, and creates the directory `name` in it.
 pub fn create(name: &str) -> Result<PathBuf> {
     if !is_mounted()? {
-        mount(
-            Some("bpf"),
-            MOUNT_POINT,
-            Some("bpf"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .with_context(|| format!("cannot mount bpf at {MOUNT_POINT}"))?;
+        mount(Some("bpf"), MOUNT_POINT, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("cannot mount bpf at {MOUNT_POINT}"))?;
     }
     let path = Path::new(MOUNT_POINT).join(name);
     fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -36,7 +30,5 @@ pub fn remove(path: &Path) -> Result<()> {
 
 fn is_mounted() -> Result<bool> {
     let mounts = fs::read_to_string("/proc/mounts").context("cannot read /proc/mounts")?;
-    Ok(mounts
-        .lines()
-        .any(|line| line.split(' ').nth(1) == Some(MOUNT_POINT)))
+    Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(MOUNT_POINT)))
 }

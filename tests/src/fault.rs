@@ -63,15 +63,9 @@ impl ControlPlane {
         }
         // What the dead server's kernel would still send once the host is back.
         let status = netns::run_in(self.netns(), || {
-            Command::new("ss")
-                .args(["-t", "-a", "-K"])
-                .stdout(Stdio::null())
-                .status()
+            Command::new("ss").args(["-t", "-a", "-K"]).stdout(Stdio::null()).status()
         })?;
-        ensure!(
-            status.context("cannot run ss")?.success(),
-            "ss cannot destroy sockets"
-        );
+        ensure!(status.context("cannot run ss")?.success(), "ss cannot destroy sockets");
         Ok(())
     }
 

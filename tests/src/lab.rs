@@ -129,10 +129,7 @@ impl Place {
     /// A place in a network namespace, outside of every cgroup of the lab.
     #[must_use]
     pub fn in_netns(name: &str) -> Self {
-        Self {
-            netns: Some(name.to_owned()),
-            ..Self::default()
-        }
+        Self { netns: Some(name.to_owned()), ..Self::default() }
     }
 }
 

@@ -32,16 +32,7 @@ pub fn ip(namespace: Option<&str>, lines: &[String]) -> Result<()> {
 pub fn bridge_port_state(namespace: &str, port: &str, state: u8) -> Result<()> {
     // `ip link set type bridge_slave state` is accepted and does nothing.
     let mut command = Command::new("bridge");
-    command.args([
-        "-n",
-        namespace,
-        "link",
-        "set",
-        "dev",
-        port,
-        "state",
-        &state.to_string(),
-    ]);
+    command.args(["-n", namespace, "link", "set", "dev", port, "state", &state.to_string()]);
     feed(command, "")
 }
 
@@ -85,10 +76,7 @@ pub fn names() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/run/netns") else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn feed(mut command: Command, input: &str) -> Result<()> {
@@ -99,18 +87,12 @@ fn feed(mut command: Command, input: &str) -> Result<()> {
         .spawn()
         .with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin
-            .write_all(input.as_bytes())
-            .context("cannot write the commands")?;
+        stdin.write_all(input.as_bytes()).context("cannot write the commands")?;
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{} failed: {}\n{input}",
-            command.get_program().display(),
-            text.trim()
-        );
+        bail!("{} failed: {}\n{input}", command.get_program().display(), text.trim());
     }
     Ok(())
 }

@@ -28,18 +28,9 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
-        let pem = params
-            .self_signed(&key)
-            .context("cannot sign the authority")?
-            .pem();
-        Ok(Self {
-            pem,
-            issuer: Issuer::new(params, key),
-        })
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let pem = params.self_signed(&key).context("cannot sign the authority")?.pem();
+        Ok(Self { pem, issuer: Issuer::new(params, key) })
     }
 
     /// The authority's certificate, PEM.
@@ -66,16 +57,10 @@ impl Authority {
     ) -> Result<Identity> {
         let key = KeyPair::generate().context("cannot generate a key")?;
         let mut params = CertificateParams::new(names).context("not a DNS name or IP address")?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![usage];
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .context("cannot sign a certificate")?;
-        Ok(Identity {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        })
+        let certificate =
+            params.signed_by(&key, &self.issuer).context("cannot sign a certificate")?;
+        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 }

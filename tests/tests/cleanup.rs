@@ -22,9 +22,7 @@ fn nothing_of_a_lab_is_left_after_a_panic() {
         };
         let _client = lab.client(0).expect("a client");
         lab.control_plane(0).freeze().expect("frozen");
-        lab.control_plane(1)
-            .delay(Duration::from_millis(1))
-            .expect("delayed");
+        lab.control_plane(1).delay(Duration::from_millis(1)).expect("delayed");
         lab.control_plane(2).power_off().expect("off");
         *name.lock().expect("a name") = Some(lab.name().to_owned());
         assert_ne!(remains_of(lab.name()), Vec::<String>::new());
@@ -47,9 +45,7 @@ fn clean_removes_the_lab_of_a_process_that_was_killed() {
     let mut up = Process::start(up).expect("a process");
     let mut line = String::new();
     let stdout = up.take_stdout().expect("its output");
-    BufReader::new(stdout)
-        .read_line(&mut line)
-        .expect("its lab's name");
+    BufReader::new(stdout).read_line(&mut line).expect("its lab's name");
     let name = line.trim();
     // A frozen server does not notice that its lab has gone.
     let frozen = inhabitants(&format!("{name}-cp0"));
@@ -58,14 +54,9 @@ fn clean_removes_the_lab_of_a_process_that_was_killed() {
     up.kill().expect("killed");
     assert_ne!(remains_of(name), Vec::<String>::new());
 
-    let clean = Command::new(program().expect("a program"))
-        .arg("clean")
-        .output();
+    let clean = Command::new(program().expect("a program")).arg("clean").output();
     let clean = clean.expect("an output");
-    assert!(
-        String::from_utf8_lossy(&clean.stdout).contains(name),
-        "{clean:?}"
-    );
+    assert!(String::from_utf8_lossy(&clean.stdout).contains(name), "{clean:?}");
     assert_eq!(remains_of(name), Vec::<String>::new());
     assert!(!Path::new(&format!("/proc/{}", frozen[0])).exists() || is_zombie(frozen[0]));
 }
@@ -77,29 +68,14 @@ fn remains_of(lab: &str) -> Vec<String> {
         Path::new(bpffs::MOUNT_POINT).join(lab),
         std::env::temp_dir().join(lab),
     ];
-    let paths = places
-        .iter()
-        .filter(|path| path.exists())
-        .map(|path| path.display().to_string());
-    paths
-        .chain(
-            netns::names()
-                .into_iter()
-                .filter(|name| name.starts_with(lab)),
-        )
-        .collect()
+    let paths = places.iter().filter(|path| path.exists()).map(|path| path.display().to_string());
+    paths.chain(netns::names().into_iter().filter(|name| name.starts_with(lab))).collect()
 }
 
 fn inhabitants(netns: &str) -> Vec<Pid> {
-    let output = Command::new("ip")
-        .args(["netns", "pids", netns])
-        .output()
-        .expect("pids");
+    let output = Command::new("ip").args(["netns", "pids", netns]).output().expect("pids");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines()
-        .filter_map(|id| id.trim().parse().ok())
-        .map(Pid::from_raw)
-        .collect()
+    text.lines().filter_map(|id| id.trim().parse().ok()).map(Pid::from_raw).collect()
 }
 
 fn is_zombie(id: Pid) -> bool {

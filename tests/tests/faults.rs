@@ -17,11 +17,7 @@ fn a_crash_resets_what_is_open_and_refuses_what_is_new() {
     plane.crash().expect("crashed");
     assert!(!client.echo(kept, MS(500)).expect("an answer"));
     let outcome = connect(&client, &Connect::to(plane.tls()));
-    assert_eq!(
-        outcome.error.as_deref(),
-        Some("ECONNREFUSED"),
-        "{outcome:?}"
-    );
+    assert_eq!(outcome.error.as_deref(), Some("ECONNREFUSED"), "{outcome:?}");
     plane.restart().expect("restarted");
     assert!(connect(&client, &Connect::name_of(plane.tls())).ok);
 }
@@ -35,11 +31,7 @@ fn a_frozen_server_accepts_and_never_answers() {
     let kept = keep(&client, plane);
     plane.freeze().expect("frozen");
     let outcome = connect(&client, &impatient(plane));
-    assert_eq!(
-        (outcome.stage, outcome.timed_out),
-        (Some(Stage::Ask), true),
-        "{outcome:?}"
-    );
+    assert_eq!((outcome.stage, outcome.timed_out), (Some(Stage::Ask), true), "{outcome:?}");
     assert!(outcome.connect_us < 50_000, "{outcome:?}");
     assert!(!client.echo(kept, MS(150)).expect("an answer"));
     plane.thaw().expect("thawed");
@@ -55,36 +47,15 @@ fn a_host_without_power_is_silent_even_to_arp() {
     let kept = keep(&client, plane);
     plane.power_off().expect("off");
     let outcome = connect(&client, &impatient(plane));
-    assert_eq!(
-        (outcome.stage, outcome.timed_out),
-        (Some(Stage::Connect), true),
-        "{outcome:?}"
-    );
+    assert_eq!((outcome.stage, outcome.timed_out), (Some(Stage::Connect), true), "{outcome:?}");
     assert!(!client.echo(kept, MS(150)).expect("an answer"));
-    assert_eq!(
-        client.inspect(kept).expect("an inspection").error,
-        None,
-        "no reset arrived"
-    );
+    assert_eq!(client.inspect(kept).expect("an inspection").error, None, "no reset arrived");
     // Once the node has forgotten the host's link address, nobody tells it any more.
     forget_neighbours(&lab);
     let asked = Instant::now();
-    let outcome = connect(
-        &client,
-        &Connect {
-            timeout: None,
-            ..impatient(plane)
-        },
-    );
-    assert_eq!(
-        outcome.error.as_deref(),
-        Some("EHOSTUNREACH"),
-        "{outcome:?}"
-    );
-    assert!(
-        asked.elapsed() > MS(900),
-        "no answer, rather than a bad one"
-    );
+    let outcome = connect(&client, &Connect { timeout: None, ..impatient(plane) });
+    assert_eq!(outcome.error.as_deref(), Some("EHOSTUNREACH"), "{outcome:?}");
+    assert!(asked.elapsed() > MS(900), "no answer, rather than a bad one");
 
     plane.power_on().expect("on");
     forget_neighbours(&lab);
@@ -101,12 +72,7 @@ fn a_pulled_cable_loses_nothing_but_time() {
     plane.unplug().expect("unplugged");
     assert!(!client.echo(kept, MS(150)).expect("an answer"));
     plane.plug().expect("plugged");
-    assert!(
-        client
-            .echo(kept, Duration::from_secs(5))
-            .expect("an answer"),
-        "TCP repeats it"
-    );
+    assert!(client.echo(kept, Duration::from_secs(5)).expect("an answer"), "TCP repeats it");
 }
 
 #[test]
@@ -118,11 +84,7 @@ fn one_way_loss_towards_a_host_keeps_requests_from_it() {
     let (kept, livez) = keep_http(&lab, &client);
     plane.drop_to(true).expect("dropped");
     let outcome = connect(&client, &impatient(plane));
-    assert_eq!(
-        (outcome.stage, outcome.timed_out),
-        (Some(Stage::Connect), true),
-        "{outcome:?}"
-    );
+    assert_eq!((outcome.stage, outcome.timed_out), (Some(Stage::Connect), true), "{outcome:?}");
     assert!(connect(&client, &impatient_v6(plane)).timed_out);
     let before = requests(plane);
     let asked = client.ask(kept, &livez, MS(250)).expect("an answer");
@@ -163,21 +125,12 @@ fn a_delay_makes_every_round_trip_longer_by_it() {
         for _ in 0..3 {
             let outcome = connect(&client, &Connect::name_of(address));
             assert!(outcome.ok && outcome.connect_us >= 40_000, "{outcome:?}");
-            assert!(
-                outcome.total_us >= 80_000,
-                "the answer is late too: {outcome:?}"
-            );
+            assert!(outcome.total_us >= 80_000, "the answer is late too: {outcome:?}");
             fastest = fastest.min(outcome.connect_us);
         }
     }
-    assert!(
-        fastest < 45_000,
-        "fastest connect with 2 x 20 ms: {fastest} us"
-    );
-    assert!(
-        client.echo(kept, MS(900)).expect("an answer"),
-        "what is open goes on"
-    );
+    assert!(fastest < 45_000, "fastest connect with 2 x 20 ms: {fastest} us");
+    assert!(client.echo(kept, MS(900)).expect("an answer"), "what is open goes on");
     plane.clear_delay();
     let outcome = connect(&client, &Connect::name_of(plane.tls()));
     assert!(outcome.ok && outcome.connect_us < 20_000, "{outcome:?}");
@@ -215,11 +168,7 @@ fn a_draining_server_serves_until_its_delay_ends_and_can_be_started_anew() {
     plane.await_end().expect("ended");
     assert!(told.elapsed() > MS(290));
     let outcome = connect(&client, &Connect::to(plane.tls()));
-    assert_eq!(
-        outcome.error.as_deref(),
-        Some("ECONNREFUSED"),
-        "{outcome:?}"
-    );
+    assert_eq!(outcome.error.as_deref(), Some("ECONNREFUSED"), "{outcome:?}");
     plane.restart().expect("restarted");
     assert_eq!(connect(&client, &readyz).status, Some(200));
 }
@@ -239,10 +188,7 @@ fn readyz_slowness_and_anonymous_access_change_while_the_server_runs() {
     plane.anonymous(true).expect("changed");
     plane.slow(MS(120)).expect("changed");
     let outcome = connect(&client, &readyz);
-    assert!(
-        outcome.status == Some(200) && outcome.total_us >= 120_000,
-        "{outcome:?}"
-    );
+    assert!(outcome.status == Some(200) && outcome.total_us >= 120_000, "{outcome:?}");
 }
 
 fn one_server() -> Option<(Lab, Client)> {
@@ -261,27 +207,16 @@ fn connect(client: &Client, connect: &Connect) -> Outcome {
 /// Gives up soon, so that silence can be told from an answer.
 fn impatient(plane: &ControlPlane) -> Connect {
     let patience = MS(250);
-    Connect {
-        timeout: Some(patience),
-        answer_timeout: patience,
-        ..Connect::name_of(plane.tls())
-    }
+    Connect { timeout: Some(patience), answer_timeout: patience, ..Connect::name_of(plane.tls()) }
 }
 
 fn impatient_v6(plane: &ControlPlane) -> Connect {
-    Connect {
-        address: plane.tls_v6(),
-        ..impatient(plane)
-    }
+    Connect { address: plane.tls_v6(), ..impatient(plane) }
 }
 
 /// An open connection that echoes.
 fn keep(client: &Client, plane: &ControlPlane) -> u64 {
-    let open = Connect {
-        ask: Ask::Echo,
-        keep: true,
-        ..Connect::to(plane.tls())
-    };
+    let open = Connect { ask: Ask::Echo, keep: true, ..Connect::to(plane.tls()) };
     let handle = connect(client, &open).handle.expect("a handle");
     assert!(client.echo(handle, MS(900)).expect("an answer"));
     handle
@@ -291,9 +226,7 @@ fn keep(client: &Client, plane: &ControlPlane) -> u64 {
 fn keep_http(lab: &Lab, client: &Client) -> (u64, Ask) {
     let livez = lab.http("kubernetes", "/livez");
     let open = Connect::http(lab.control_plane(0).tls(), livez.clone());
-    let handle = connect(client, &Connect { keep: true, ..open })
-        .handle
-        .expect("a handle");
+    let handle = connect(client, &Connect { keep: true, ..open }).handle.expect("a handle");
     (handle, Ask::Http(livez))
 }
 

@@ -98,10 +98,7 @@ pub(super) fn establish(socket: Socket, spec: &Connect) -> (Outcome, Conn) {
     let started = Instant::now();
     let connected = dial(&socket, spec);
     let connect_us = micros(started.elapsed());
-    let mut conn = Conn {
-        wire: Wire::Plain(socket),
-        unread: Vec::new(),
-    };
+    let mut conn = Conn { wire: Wire::Plain(socket), unread: Vec::new() };
     let mut outcome = match connected {
         Ok(()) => question(&mut conn, &spec.ask, spec.answer_timeout),
         Err(error) => failure(Stage::Connect, &error),
@@ -118,41 +115,25 @@ pub(super) fn question(conn: &mut Conn, ask: &Ask, timeout: Duration) -> Outcome
         peer: address(conn.socket().peer_addr()),
         ..Outcome::default()
     };
-    let asked = conn
-        .socket()
-        .set_read_timeout(Some(timeout))
-        .and_then(|()| {
-            let raw = match ask {
-                Ask::Nothing => return Ok(()),
-                Ask::Greeting => None,
-                Ask::Name => Some(ASK_NAME),
-                Ask::Echo => Some(ASK_ECHO),
-                Ask::Http(request) => return http::get(conn, request, &mut outcome),
-            };
-            if let Some(byte) = raw {
-                conn.write_all(&[byte])?;
-            }
-            outcome.server = Some(conn.read_line()?);
-            Ok(())
-        });
+    let asked = conn.socket().set_read_timeout(Some(timeout)).and_then(|()| {
+        let raw = match ask {
+            Ask::Nothing => return Ok(()),
+            Ask::Greeting => None,
+            Ask::Name => Some(ASK_NAME),
+            Ask::Echo => Some(ASK_ECHO),
+            Ask::Http(request) => return http::get(conn, request, &mut outcome),
+        };
+        if let Some(byte) = raw {
+            conn.write_all(&[byte])?;
+        }
+        outcome.server = Some(conn.read_line()?);
+        Ok(())
+    });
     match asked {
-        Ok(()) => Outcome {
-            ok: true,
-            ..outcome
-        },
+        Ok(()) => Outcome { ok: true, ..outcome },
         Err(error) => {
-            let Outcome {
-                stage,
-                error,
-                timed_out,
-                ..
-            } = failure(Stage::Ask, &error);
-            Outcome {
-                stage,
-                error,
-                timed_out,
-                ..outcome
-            }
+            let Outcome { stage, error, timed_out, .. } = failure(Stage::Ask, &error);
+            Outcome { stage, error, timed_out, ..outcome }
         }
     }
 }
@@ -177,11 +158,7 @@ pub(super) fn micros(duration: Duration) -> u64 {
 fn prepare(spec: &Connect) -> io::Result<Socket> {
     let v6 = spec.mapped || spec.address.is_ipv6();
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
-    let protocol = if spec.mptcp {
-        Protocol::MPTCP
-    } else {
-        Protocol::TCP
-    };
+    let protocol = if spec.mptcp { Protocol::MPTCP } else { Protocol::TCP };
     let socket = Socket::new(domain, Type::STREAM, Some(protocol))?;
     if v6 {
         socket.set_only_v6(spec.only_v6)?;
@@ -213,10 +190,7 @@ fn dial(socket: &Socket, spec: &Connect) -> io::Result<()> {
     }
     socket.set_nonblocking(true)?;
     let result = socket.connect(&target.into());
-    if result
-        .as_ref()
-        .is_err_and(|error| error.raw_os_error() == Some(libc::EINPROGRESS))
-    {
+    if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EINPROGRESS)) {
         wait_writable(socket, spec.timeout)?;
         if let Some(error) = socket.take_error()? {
             return Err(error);
@@ -245,10 +219,5 @@ fn failure(stage: Stage, error: &io::Error) -> Outcome {
         Stage::Ask => error.kind() == ErrorKind::WouldBlock,
     };
     let error = Some(name(error));
-    Outcome {
-        stage: Some(stage),
-        error,
-        timed_out: gave_up,
-        ..Outcome::default()
-    }
+    Outcome { stage: Some(stage), error, timed_out: gave_up, ..Outcome::default() }
 }

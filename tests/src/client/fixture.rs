@@ -34,14 +34,7 @@ impl Fixture {
             }
         });
         let stop = Arc::default();
-        Ok((
-            Self {
-                stop,
-                listener: Some(listener),
-                thread: Some(thread),
-            },
-            bound,
-        ))
+        Ok((Self { stop, listener: Some(listener), thread: Some(thread) }, bound))
     }
 
     pub(super) fn udp(address: SocketAddr, name: String) -> io::Result<(Self, SocketAddr)> {
@@ -59,14 +52,7 @@ impl Fixture {
                 }
             }
         });
-        Ok((
-            Self {
-                stop,
-                listener: None,
-                thread: Some(thread),
-            },
-            bound,
-        ))
+        Ok((Self { stop, listener: None, thread: Some(thread) }, bound))
     }
 }
 
@@ -105,14 +91,7 @@ pub(super) fn send(udp: &Udp) -> UdpOutcome {
         Ok((String::from_utf8_lossy(&buffer[..count]).into_owned(), from))
     };
     match exchange() {
-        Ok((reply, from)) => UdpOutcome {
-            reply: Some(reply),
-            from: Some(from),
-            error: None,
-        },
-        Err(error) => UdpOutcome {
-            error: Some(name(&error)),
-            ..UdpOutcome::default()
-        },
+        Ok((reply, from)) => UdpOutcome { reply: Some(reply), from: Some(from), error: None },
+        Err(error) => UdpOutcome { error: Some(name(&error)), ..UdpOutcome::default() },
     }
 }

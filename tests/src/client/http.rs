@@ -16,12 +16,7 @@ use super::protocol::{Http, Outcome};
 /// The body of a stream (chunked) is left on the connection.
 pub(super) fn get(conn: &mut Conn, request: &Http, outcome: &mut Outcome) -> io::Result<()> {
     start_tls(conn, request)?;
-    let Http {
-        path,
-        server_name,
-        bearer,
-        ..
-    } = request;
+    let Http { path, server_name, bearer, .. } = request;
     let mut text = format!("GET {path} HTTP/1.1\r\nhost: {server_name}\r\n");
     if let Some(token) = bearer {
         text.push_str(&format!("authorization: Bearer {token}\r\n"));
@@ -30,10 +25,7 @@ pub(super) fn get(conn: &mut Conn, request: &Http, outcome: &mut Outcome) -> io:
     conn.write_all(text.as_bytes())?;
 
     let status_line = conn.read_line()?;
-    let status = status_line
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok());
+    let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
     outcome.status = Some(status.ok_or_else(|| io::Error::other(status_line.clone()))?);
     let mut length = None;
     loop {
@@ -83,20 +75,14 @@ fn config(request: &Http) -> io::Result<Arc<ClientConfig>> {
         return Ok(Arc::clone(config));
     }
     let config = Arc::new(new_config(request).map_err(io::Error::other)?);
-    *last = Some((
-        request.authority.clone(),
-        request.identity.clone(),
-        Arc::clone(&config),
-    ));
+    *last = Some((request.authority.clone(), request.identity.clone(), Arc::clone(&config)));
     Ok(config)
 }
 
 fn new_config(request: &Http) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(
-        request.authority.as_bytes(),
-    )?)?;
+    roots.add(CertificateDer::from_pem_slice(request.authority.as_bytes())?)?;
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);

@@ -63,11 +63,7 @@ impl Running {
     }
 
     pub(super) fn report(&self) -> StormReport {
-        let tally = self
-            .shared
-            .tally
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sorted = tally.connects_us.clone();
         sorted.sort_unstable();
         let gap = tally.longest_gap.max(tally.last_success.elapsed());
@@ -107,10 +103,7 @@ impl Shared {
         {
             let (outcome, conn) = connect(&self.storm.connect);
             drop(conn);
-            self.tally
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .add(outcome);
+            self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
         }
     }
 }
@@ -121,11 +114,7 @@ impl Tally {
         self.longest_attempt_us = self.longest_attempt_us.max(outcome.total_us);
         if !outcome.ok {
             let error = outcome.error.unwrap_or_else(|| "unknown".to_owned());
-            let name = if outcome.timed_out {
-                format!("gave up: {error}")
-            } else {
-                error
-            };
+            let name = if outcome.timed_out { format!("gave up: {error}") } else { error };
             *self.errors.entry(name).or_default() += 1;
             return;
         }

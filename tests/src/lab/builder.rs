@@ -37,10 +37,7 @@ impl Builder {
     /// How many control-plane hosts.
     #[must_use]
     pub fn control_planes(self, control_planes: usize) -> Self {
-        Self {
-            control_planes,
-            ..self
-        }
+        Self { control_planes, ..self }
     }
 
     /// How many nodes.
@@ -58,10 +55,7 @@ impl Builder {
     /// What each server's certificate carries. Without it: [`shared_names`] and [`own_names`].
     #[must_use]
     pub fn names(self, names: impl Fn(usize) -> Vec<String> + 'static) -> Self {
-        Self {
-            names: Box::new(names),
-            ..self
-        }
+        Self { names: Box::new(names), ..self }
     }
 
     /// Changes a server's settings before it starts; several changes happen in their order.
@@ -114,13 +108,7 @@ impl Builder {
         for plane in &planes {
             plane.await_listening()?;
         }
-        Ok(Lab {
-            planes,
-            nodes,
-            authority,
-            directory,
-            remains,
-        })
+        Ok(Lab { planes, nodes, authority, directory, remains })
     }
 
     fn plane(

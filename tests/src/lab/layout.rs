@@ -51,18 +51,12 @@ pub(super) fn plane_addresses(index: usize) -> (Ipv4Addr, Ipv6Addr) {
     let host = 11 + small(index);
     // Written in hexadecimal digits, ::11 looks like .11.
     let digits = u16::from(host / 10 * 16 + host % 10);
-    (
-        Ipv4Addr::new(10, 86, 0, host),
-        Ipv6Addr::new(0xfd86, 0, 0, 0, 0, 0, 0, digits),
-    )
+    (Ipv4Addr::new(10, 86, 0, host), Ipv6Addr::new(0xfd86, 0, 0, 0, 0, 0, 0, digits))
 }
 
 pub(super) fn node_addresses(index: usize) -> (Ipv4Addr, Ipv6Addr) {
     let host = 1 + small(index);
-    (
-        Ipv4Addr::new(10, 86, 1, host),
-        Ipv6Addr::new(0xfd86, 0, 0, 0, 0, 0, 1, host.into()),
-    )
+    (Ipv4Addr::new(10, 86, 1, host), Ipv6Addr::new(0xfd86, 0, 0, 0, 0, 0, 1, host.into()))
 }
 
 pub(super) fn pod_addresses(node: usize, pod: usize) -> (Ipv4Addr, Ipv6Addr) {
@@ -72,10 +66,7 @@ pub(super) fn pod_addresses(node: usize, pod: usize) -> (Ipv4Addr, Ipv6Addr) {
 /// Every address of a port, IPv4 and IPv6.
 pub(super) fn listen(port: u16) -> Vec<SocketAddr> {
     let addresses: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    addresses
-        .into_iter()
-        .map(|address| (address, port).into())
-        .collect()
+    addresses.into_iter().map(|address| (address, port).into()).collect()
 }
 
 fn pod_network(node: usize, host: u8) -> (Ipv4Addr, Ipv6Addr) {
@@ -85,35 +76,21 @@ fn pod_network(node: usize, host: u8) -> (Ipv4Addr, Ipv6Addr) {
 }
 
 fn small(index: usize) -> u8 {
-    u8::try_from(index)
-        .ok()
-        .filter(|index| *index < 80)
-        .expect("a lab has fewer than 80 hosts")
+    u8::try_from(index).ok().filter(|index| *index < 80).expect("a lab has fewer than 80 hosts")
 }
 
 impl Layout<'_> {
     /// Creates the namespaces and wires them.
     pub(super) fn build_network(&self) -> Result<()> {
-        let Self {
-            name,
-            control_planes,
-            nodes,
-            pods,
-        } = *self;
+        let Self { name, control_planes, nodes, pods } = *self;
         let ns = |host: &str| namespace(name, host);
-        let planes: Vec<_> = (0..control_planes)
-            .map(|index| format!("cp{index}"))
-            .collect();
+        let planes: Vec<_> = (0..control_planes).map(|index| format!("cp{index}")).collect();
         let node_names: Vec<_> = (0..nodes).map(|index| format!("node{index}")).collect();
-        let pod_names = node_names
-            .iter()
-            .flat_map(|node| (0..pods).map(move |pod| format!("{node}-pod{pod}")));
+        let pod_names =
+            node_names.iter().flat_map(|node| (0..pods).map(move |pod| format!("{node}-pod{pod}")));
 
         let hosts = planes.iter().chain(&node_names);
-        let all = ["net".to_owned()]
-            .into_iter()
-            .chain(hosts.clone().cloned())
-            .chain(pod_names);
+        let all = ["net".to_owned()].into_iter().chain(hosts.clone().cloned()).chain(pod_names);
         let all: Vec<_> = all.map(|host| ns(&host)).collect();
         let create: Vec<_> = all.iter().map(|name| format!("netns add {name}")).collect();
         netns::ip(None, &create)?;
@@ -122,15 +99,10 @@ impl Layout<'_> {
         }
 
         // No snooping: it would hold back neighbour discovery until the bridge has learned.
-        let mut wire = vec![format!(
-            "link add {BRIDGE} type bridge stp_state 0 mcast_snooping 0"
-        )];
+        let mut wire = vec![format!("link add {BRIDGE} type bridge stp_state 0 mcast_snooping 0")];
         wire.push(format!("link set {BRIDGE} up"));
         for host in hosts {
-            wire.push(format!(
-                "link add {host} type veth peer name eth0 netns {}",
-                ns(host)
-            ));
+            wire.push(format!("link add {host} type veth peer name eth0 netns {}", ns(host)));
             wire.push(format!("link set {host} master {BRIDGE} up"));
         }
         netns::ip(Some(&ns("net")), &wire)?;
@@ -149,10 +121,7 @@ impl Layout<'_> {
             let forward = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
             netns::sysctl(&ns(node), &forward)?;
             for pod in 0..pods {
-                netns::ip(
-                    Some(&ns(&format!("{node}-pod{pod}"))),
-                    &pod_lines(index, pod),
-                )?;
+                netns::ip(Some(&ns(&format!("{node}-pod{pod}"))), &pod_lines(index, pod))?;
             }
         }
         Ok(())
@@ -171,10 +140,7 @@ fn host_lines((v4, v6): (Ipv4Addr, Ipv6Addr)) -> Vec<String> {
 fn route_to_pods(node: usize) -> [String; 2] {
     let (via4, via6) = node_addresses(node);
     let (net4, net6) = pod_network(node, 0);
-    [
-        format!("route add {net4}/24 via {via4}"),
-        format!("route add {net6}/64 via {via6}"),
-    ]
+    [format!("route add {net4}/24 via {via4}"), format!("route add {net6}/64 via {via6}")]
 }
 
 /// A node's end of a pod's cable: routed, as most network plug-ins do it.

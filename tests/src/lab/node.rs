@@ -36,11 +36,7 @@ impl Node {
             let cgroup = cgroup.join(format!("pod{pod}"));
             cgroup::create(&cgroup)?;
             let netns = layout::namespace(lab, &format!("{name}-pod{pod}"));
-            Ok(Pod {
-                netns,
-                cgroup,
-                addresses: layout::pod_addresses(index, pod),
-            })
+            Ok(Pod { netns, cgroup, addresses: layout::pod_addresses(index, pod) })
         };
         Ok(Self {
             pods: (0..pods).map(pod).collect::<Result<_>>()?,
@@ -95,11 +91,7 @@ impl Node {
     /// The place of the node's own processes.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place {
-            netns: Some(self.netns.clone()),
-            cgroup: Some(self.cgroup.clone()),
-            uid: None,
-        }
+        Place { netns: Some(self.netns.clone()), cgroup: Some(self.cgroup.clone()), uid: None }
     }
 }
 
@@ -125,10 +117,6 @@ impl Pod {
     /// The place of the pod's processes.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place {
-            netns: Some(self.netns.clone()),
-            cgroup: Some(self.cgroup.clone()),
-            uid: None,
-        }
+        Place { netns: Some(self.netns.clone()), cgroup: Some(self.cgroup.clone()), uid: None }
     }
 }

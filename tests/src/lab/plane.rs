@@ -152,28 +152,17 @@ impl ControlPlane {
         if self.settings.control.exists() {
             fs::remove_file(&self.settings.control).context("cannot remove the old socket")?;
         }
-        let args = [
-            "apiserver".into(),
-            "--config".into(),
-            self.settings_file.clone().into(),
-        ];
+        let args = ["apiserver".into(), "--config".into(), self.settings_file.clone().into()];
         let mut process = Process::spawn(&Place::in_netns(&self.netns), &args, Some(&self.log))?;
         let lifeline = process.take_stdin();
         state.modes = self.settings.modes;
-        state.server = Some(Server {
-            process,
-            _lifeline: lifeline,
-        });
+        state.server = Some(Server { process, _lifeline: lifeline });
         Ok(())
     }
 
     /// Waits until the server listens (or, when it shall refuse at first, until it runs).
     pub(crate) fn await_listening(&self) -> Result<()> {
-        let stdout = self
-            .state()
-            .server
-            .as_mut()
-            .and_then(|server| server.process.take_stdout());
+        let stdout = self.state().server.as_mut().and_then(|server| server.process.take_stdout());
         let stdout = stdout.with_context(|| format!("{} was not started", self.name))?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;

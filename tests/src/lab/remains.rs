@@ -27,9 +27,7 @@ impl Remains {
     pub(super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self {
-            name: format!("{PREFIX}{}-{number}", std::process::id()),
-        }
+        Self { name: format!("{PREFIX}{}-{number}", std::process::id()) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -57,11 +55,8 @@ pub fn clean() -> Result<Vec<String>> {
         std::env::temp_dir(),
         PathBuf::from("/run/netns"),
     ];
-    let dead: BTreeSet<String> = places
-        .iter()
-        .flat_map(|place| entries(place))
-        .filter_map(|name| dead_lab(&name))
-        .collect();
+    let dead: BTreeSet<String> =
+        places.iter().flat_map(|place| entries(place)).filter_map(|name| dead_lab(&name)).collect();
     for lab in &dead {
         kill_inhabitants(lab)?;
         remove(lab)?;
@@ -75,25 +70,15 @@ fn remove(lab: &str) -> Result<()> {
     let pins = bpffs::remove(&Path::new(bpffs::MOUNT_POINT).join(lab));
     let networks = remove_namespaces(lab);
     let directory = directory(lab);
-    let files = if directory.exists() {
-        fs::remove_dir_all(&directory)
-    } else {
-        Ok(())
-    };
+    let files = if directory.exists() { fs::remove_dir_all(&directory) } else { Ok(()) };
     cgroups.and(pins).and(networks)?;
     files.with_context(|| format!("cannot remove {}", directory.display()))
 }
 
 fn remove_namespaces(lab: &str) -> Result<()> {
-    let lines: Vec<String> = namespaces(lab)
-        .into_iter()
-        .map(|name| format!("netns del {name}"))
-        .collect();
-    if lines.is_empty() {
-        Ok(())
-    } else {
-        netns::ip(None, &lines)
-    }
+    let lines: Vec<String> =
+        namespaces(lab).into_iter().map(|name| format!("netns del {name}")).collect();
+    if lines.is_empty() { Ok(()) } else { netns::ip(None, &lines) }
 }
 
 /// Kills what still runs in a dead lab's network namespaces: a frozen server never notices that
@@ -112,20 +97,14 @@ fn kill_inhabitants(lab: &str) -> Result<()> {
 
 fn namespaces(lab: &str) -> Vec<String> {
     let prefix = format!("{lab}-");
-    netns::names()
-        .into_iter()
-        .filter(|name| name.starts_with(&prefix))
-        .collect()
+    netns::names().into_iter().filter(|name| name.starts_with(&prefix)).collect()
 }
 
 fn entries(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// The lab that owns a thing of this name, if it is a lab's and its process has gone.

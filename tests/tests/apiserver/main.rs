@@ -25,20 +25,13 @@ fn coming_up_it_refuses_then_forbids_then_fails_then_is_ready() {
     drop(free);
     let server = Server::start(|settings| {
         settings.listen = vec![address];
-        settings.startup = Startup {
-            refuse: MS(150),
-            forbidden: MS(150),
-            failing: MS(150),
-        };
+        settings.startup = Startup { refuse: MS(150), forbidden: MS(150), failing: MS(150) };
     });
     let mut seen: Vec<String> = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(5);
     while seen.last().is_none_or(|last| last != "200") && Instant::now() < deadline {
         let outcome = server.get_at(address, "/readyz");
-        let answer = outcome
-            .status
-            .map(|status| status.to_string())
-            .or(outcome.error);
+        let answer = outcome.status.map(|status| status.to_string()).or(outcome.error);
         let answer = answer.expect("a status or an error");
         if seen.last() != Some(&answer) {
             seen.push(answer);
@@ -53,36 +46,22 @@ fn it_names_itself_to_those_who_trust_its_authority() {
     let outcome = server.get("/whoami");
     assert_eq!(outcome.server.as_deref(), Some("cp7"), "{outcome:?}");
     let body = outcome.body.expect("a body");
-    assert!(
-        body.contains("system:anonymous") && body.contains("127.0.0.1:"),
-        "{body}"
-    );
+    assert!(body.contains("system:anonymous") && body.contains("127.0.0.1:"), "{body}");
     for path in ["/livez", "/healthz", "/version", "/readyz"] {
         assert_eq!(server.get(path).status, Some(200), "{path}");
     }
     assert_eq!(server.get("/nothing").status, Some(404));
 
-    let stranger = Http {
-        server_name: "elsewhere".to_owned(),
-        ..server.http("/whoami")
-    };
+    let stranger = Http { server_name: "elsewhere".to_owned(), ..server.http("/whoami") };
     let outcome = server.connect(&Connect::http(server.tls, stranger));
-    assert_eq!(
-        outcome.stage,
-        Some(Stage::Ask),
-        "the certificate does not carry the name"
-    );
+    assert_eq!(outcome.stage, Some(Stage::Ask), "the certificate does not carry the name");
 }
 
 #[test]
 fn it_speaks_http2_to_those_who_offer_it() {
     let server = Server::start(|_| {});
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let (version, body) = runtime
-        .expect("a runtime")
-        .block_on(http2_get(&server, "/whoami"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (version, body) = runtime.expect("a runtime").block_on(http2_get(&server, "/whoami"));
     assert_eq!(version, hyper::Version::HTTP_2);
     assert!(body.contains("cp7"), "{body}");
 }
@@ -94,61 +73,29 @@ fn without_anonymous_access_only_credentials_open_it() {
         assert_eq!(server.get(path).status, Some(401), "{path}");
     }
     let http = server.http("/readyz");
-    let bearer = |token: &str| Http {
-        bearer: Some(token.to_owned()),
-        ..http.clone()
-    };
-    assert_eq!(
-        server
-            .connect(&Connect::http(server.tls, bearer("secret")))
-            .status,
-        Some(200)
-    );
-    assert_eq!(
-        server
-            .connect(&Connect::http(server.tls, bearer("guess")))
-            .status,
-        Some(401)
-    );
+    let bearer = |token: &str| Http { bearer: Some(token.to_owned()), ..http.clone() };
+    assert_eq!(server.connect(&Connect::http(server.tls, bearer("secret"))).status, Some(200));
+    assert_eq!(server.connect(&Connect::http(server.tls, bearer("guess"))).status, Some(401));
     let Identity { certificate, key } = server.authority.client("probe").expect("a certificate");
-    let certified = Http {
-        identity: Some((certificate, key)),
-        ..http
-    };
-    assert_eq!(
-        server.connect(&Connect::http(server.tls, certified)).status,
-        Some(200)
-    );
+    let certified = Http { identity: Some((certificate, key)), ..http };
+    assert_eq!(server.connect(&Connect::http(server.tls, certified)).status, Some(200));
 
     server.set(Modes::default());
-    assert_eq!(
-        server.get("/readyz").status,
-        Some(200),
-        "changed while it runs"
-    );
+    assert_eq!(server.get("/readyz").status, Some(200), "changed while it runs");
 }
 
 #[test]
 fn a_status_or_slowness_of_readyz_is_its_own() {
     let server = Server::start(|_| {});
     for status in [500, 403, 401] {
-        server.set(Modes {
-            readyz: Some(status),
-            ..Modes::default()
-        });
+        server.set(Modes { readyz: Some(status), ..Modes::default() });
         assert_eq!(server.get("/readyz").status, Some(status));
         assert_eq!(server.get("/livez").status, Some(200));
     }
-    server.set(Modes {
-        slow_readyz: MS(150),
-        ..Modes::default()
-    });
+    server.set(Modes { slow_readyz: MS(150), ..Modes::default() });
     assert!(server.get("/readyz").total_us >= 150_000);
     assert!(server.get("/livez").total_us < 150_000);
-    server.set(Modes {
-        slow: MS(150),
-        ..Modes::default()
-    });
+    server.set(Modes { slow: MS(150), ..Modes::default() });
     assert!(server.get("/livez").total_us >= 150_000);
 }
 
@@ -159,29 +106,19 @@ fn told_to_stop_it_refuses_soon_and_established_watches_go_on() {
     let told = Instant::now();
     server.process.signal(Signal::SIGTERM).expect("a signal");
     let refused = server.await_refusal();
-    assert!(
-        refused > told + MS(40) && refused < told + MS(300),
-        "after {:?}",
-        refused - told
-    );
+    assert!(refused > told + MS(40) && refused < told + MS(300), "after {:?}", refused - told);
 
     // Whatever was under way before is read first; these come from after the listener closed.
     let listen_until = Instant::now() + MS(300);
     let mut events = 0;
     while Instant::now() < listen_until {
         let event = server.client.next_event(watch, MS(500)).expect("an answer");
-        assert!(
-            event.is_some_and(|event| event.contains("cp7")),
-            "the watch still delivers"
-        );
+        assert!(event.is_some_and(|event| event.contains("cp7")), "the watch still delivers");
         events += 1;
     }
     assert!(events >= 5, "{events} events in 300 ms");
     server.client.close(watch).expect("closed");
-    assert!(
-        server.process.wait().expect("an end").success(),
-        "the last connection ends it"
-    );
+    assert!(server.process.wait().expect("an end").success(), "the last connection ends it");
 }
 
 #[test]
@@ -190,12 +127,7 @@ fn the_grace_of_established_watches_ends() {
     let watch = server.watch();
     server.process.signal(Signal::SIGTERM).expect("a signal");
     assert!(server.process.wait().expect("an end").success());
-    while server
-        .client
-        .next_event(watch, MS(500))
-        .expect("an answer")
-        .is_some()
-    {}
+    while server.client.next_event(watch, MS(500)).expect("an answer").is_some() {}
 }
 
 #[test]
@@ -206,17 +138,9 @@ fn with_a_shutdown_delay_only_readyz_fails_until_it_ends() {
     while server.get("/readyz").status != Some(500) {
         assert!(told.elapsed() < MS(100), "readyz fails at once");
     }
-    assert_eq!(
-        server.get("/whoami").server.as_deref(),
-        Some("cp7"),
-        "new connections are served"
-    );
+    assert_eq!(server.get("/whoami").server.as_deref(), Some("cp7"), "new connections are served");
     let refused = server.await_refusal();
-    assert!(
-        refused > told + MS(390) && refused < told + MS(700),
-        "after {:?}",
-        refused - told
-    );
+    assert!(refused > told + MS(390) && refused < told + MS(700), "after {:?}", refused - told);
 }
 
 #[test]
@@ -224,16 +148,10 @@ fn frozen_it_still_accepts_and_never_answers() {
     let mut server = Server::start(|_| {});
     server.process.signal(Signal::SIGSTOP).expect("a signal");
     let patience = MS(150);
-    let frozen = Connect {
-        answer_timeout: patience,
-        ..Connect::http(server.tls, server.http("/readyz"))
-    };
+    let frozen =
+        Connect { answer_timeout: patience, ..Connect::http(server.tls, server.http("/readyz")) };
     let outcome = server.connect(&frozen);
-    assert_eq!(
-        (outcome.stage, outcome.timed_out),
-        (Some(Stage::Ask), true),
-        "{outcome:?}"
-    );
+    assert_eq!((outcome.stage, outcome.timed_out), (Some(Stage::Ask), true), "{outcome:?}");
     assert!(outcome.connect_us < 50_000, "{outcome:?}");
     server.process.signal(Signal::SIGCONT).expect("a signal");
     assert_eq!(server.get("/readyz").status, Some(200));
@@ -248,37 +166,20 @@ fn raw_clients_get_its_name_and_it_counts_everything() {
         (server.tls, Ask::Echo, true),
     ];
     for (address, ask, echoes) in questions {
-        let outcome = server.connect(&Connect {
-            ask,
-            keep: true,
-            ..Connect::to(address)
-        });
+        let outcome = server.connect(&Connect { ask, keep: true, ..Connect::to(address) });
         assert_eq!(outcome.server.as_deref(), Some("cp7"), "{outcome:?}");
         let handle = outcome.handle.expect("a handle");
         let echoed = server.client.echo(handle, MS(500)).expect("an answer");
         assert_eq!(echoed, echoes, "{outcome:?}");
     }
-    let kept = Connect {
-        keep: true,
-        ..Connect::http(server.tls, server.http("/livez"))
-    };
+    let kept = Connect { keep: true, ..Connect::http(server.tls, server.http("/livez")) };
     let handle = server.connect(&kept).handle.expect("a handle");
     let livez = Ask::Http(server.http("/livez"));
-    let again = server
-        .client
-        .ask(handle, &livez, MS(900))
-        .expect("an answer");
+    let again = server.client.ask(handle, &livez, MS(900)).expect("an answer");
     assert_eq!(again.status, Some(200));
     server.get("/livez");
 
-    let Stats {
-        accepted,
-        handshakes,
-        greetings,
-        requests,
-        connections,
-        ..
-    } = server.stats();
+    let Stats { accepted, handshakes, greetings, requests, connections, .. } = server.stats();
     assert_eq!((accepted, handshakes, greetings), (5, 2, 3));
     assert_eq!((requests["/livez"], connections["/livez"]), (3, 2));
 }
@@ -294,9 +195,7 @@ async fn http2_get(server: &Server, path: &str) -> (hyper::Version, String) {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = tokio::net::TcpStream::connect(server.tls)
-        .await
-        .expect("connected");
+    let stream = tokio::net::TcpStream::connect(server.tls).await.expect("connected");
     let name = ServerName::try_from("kubernetes").expect("a name");
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, stream).await.expect("a handshake");
@@ -306,16 +205,9 @@ async fn http2_get(server: &Server, path: &str) -> (hyper::Version, String) {
             .expect("HTTP/2");
     tokio::spawn(connection);
     let request = hyper::Request::get(format!("https://kubernetes{path}"));
-    let request = request
-        .body(Empty::<bytes::Bytes>::new())
-        .expect("a request");
+    let request = request.body(Empty::<bytes::Bytes>::new()).expect("a request");
     let response = sender.send_request(request).await.expect("a response");
     let version = response.version();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .expect("a body")
-        .to_bytes();
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
     (version, String::from_utf8_lossy(&body).into_owned())
 }

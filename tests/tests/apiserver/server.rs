@@ -28,9 +28,7 @@ impl Server {
     pub(crate) fn start(tune: impl FnOnce(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let authority = Authority::new("test").expect("an authority");
-        let identity = authority
-            .server("cp7", &["kubernetes".to_owned()])
-            .expect("a certificate");
+        let identity = authority.server("cp7", &["kubernetes".to_owned()]).expect("a certificate");
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let mut settings = Settings {
             name: "cp7".to_owned(),
@@ -52,9 +50,7 @@ impl Server {
         let lifeline = process.take_stdin();
         let mut line = String::new();
         let stdout = process.take_stdout().expect("its output");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("its addresses");
+        BufReader::new(stdout).read_line(&mut line).expect("its addresses");
         let addresses: Vec<SocketAddr> = serde_json::from_str(&line).expect("its addresses");
         Self {
             authority,
@@ -92,10 +88,7 @@ impl Server {
 
     pub(crate) fn watch(&self) -> u64 {
         let http = self.http("/api/v1/watch/pods");
-        let outcome = self.connect(&Connect {
-            keep: true,
-            ..Connect::http(self.tls, http)
-        });
+        let outcome = self.connect(&Connect { keep: true, ..Connect::http(self.tls, http) });
         assert_eq!(outcome.status, Some(200), "{outcome:?}");
         outcome.handle.expect("a handle")
     }
