@@ -159,7 +159,10 @@ impl Agent {
             last = Some(status);
             Ok(None)
         });
-        found.with_context(|| format!("last status: {last:#?}\nlog:\n{}", self.log()))
+        found.with_context(|| {
+            let last = serde_json::to_string(&last).unwrap_or_default();
+            format!("last status: {last}\nlog:\n{}", self.log())
+        })
     }
 
     /// Waits until the verdict on a server is this one.

@@ -6,6 +6,7 @@
 
 pub mod protocol;
 
+mod attribution;
 mod connect;
 mod fixture;
 mod http;
@@ -24,7 +25,7 @@ use serde::de::DeserializeOwned;
 use crate::place::Place;
 use crate::process::Process;
 use protocol::{
-    Answer, Ask, Connect, Inspection, Op, Outcome, Storm, StormReport, Udp, UdpOutcome,
+    Answer, Ask, Attribution, AttributionReport, Connect, Inspection, Op, Outcome, Storm, StormReport, Udp, UdpOutcome,
 };
 
 pub use serve::run;
@@ -46,22 +47,11 @@ impl Client {
     /// Starts a client in its place.
     pub fn start(place: &Place) -> Result<Self> {
         let mut process = Process::spawn(place, &["client".into()], None)?;
-        let stdin = process
-            .take_stdin()
-            .context("a client without standard input")?;
-        let stdout = process
-            .take_stdout()
-            .context("a client without standard output")?;
+        let stdin = process.take_stdin().context("a client without standard input")?;
+        let stdout = process.take_stdout().context("a client without standard output")?;
         let id = process.id();
-        let inner = Inner {
-            stdin,
-            stdout: BufReader::new(stdout),
-            process,
-        };
-        Ok(Self {
-            inner: Mutex::new(inner),
-            id,
-        })
+        let inner = Inner { stdin, stdout: BufReader::new(stdout), process };
+        Ok(Self { inner: Mutex::new(inner), id })
     }
 
     /// The process id.
@@ -77,20 +67,12 @@ impl Client {
 
     /// Connects an existing socket anew, dissolving its association first if `unspec`.
     pub fn reconnect(&self, handle: u64, unspec: bool, connect: &Connect) -> Result<Outcome> {
-        self.call(&Op::Reconnect {
-            handle,
-            unspec,
-            connect: connect.clone(),
-        })
+        self.call(&Op::Reconnect { handle, unspec, connect: connect.clone() })
     }
 
     /// Asks again on a connection that was kept.
     pub fn ask(&self, handle: u64, ask: &Ask, timeout: Duration) -> Result<Outcome> {
-        self.call(&Op::Ask {
-            handle,
-            ask: ask.clone(),
-            timeout,
-        })
+        self.call(&Op::Ask { handle, ask: ask.clone(), timeout })
     }
 
     /// Sends a line on a kept [`Ask::Echo`] connection; whether it came back in time.
@@ -134,6 +116,11 @@ impl Client {
         self.call(&Op::StormStop { storm })
     }
 
+    /// Connects, reconnects and checks what the kernel keeps about each socket.
+    pub fn attribution(&self, plan: &Attribution) -> Result<AttributionReport> {
+        self.call(&Op::Attribution(plan.clone()))
+    }
+
     /// Sends a datagram and waits for the answer.
     pub fn udp(&self, udp: &Udp) -> Result<UdpOutcome> {
         self.call(&Op::Udp(udp.clone()))
@@ -141,35 +128,21 @@ impl Client {
 
     /// Listens for TCP: greets everyone with `name` and closes. Gives a handle and the address.
     pub fn listen_tcp(&self, address: SocketAddr, name: &str) -> Result<(u64, SocketAddr)> {
-        self.call(&Op::ListenTcp {
-            address,
-            name: name.to_owned(),
-        })
+        self.call(&Op::ListenTcp { address, name: name.to_owned() })
     }
 
     /// Listens for UDP: answers every datagram with `name`. Gives a handle and the address.
     pub fn listen_udp(&self, address: SocketAddr, name: &str) -> Result<(u64, SocketAddr)> {
-        self.call(&Op::ListenUdp {
-            address,
-            name: name.to_owned(),
-        })
+        self.call(&Op::ListenUdp { address, name: name.to_owned() })
     }
 
     fn call<T: DeserializeOwned>(&self, op: &Op) -> Result<T> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut line = serde_json::to_vec(op)?;
         line.push(b'\n');
-        inner
-            .stdin
-            .write_all(&line)
-            .context("the client has gone")?;
+        inner.stdin.write_all(&line).context("the client has gone")?;
         let mut answer = String::new();
-        if inner
-            .stdout
-            .read_line(&mut answer)
-            .context("cannot read from the client")?
-            == 0
-        {
+        if inner.stdout.read_line(&mut answer).context("cannot read from the client")? == 0 {
             let status = inner.process.kill()?;
             return Err(anyhow!("the client has gone ({status}) at {op:?}"));
         }

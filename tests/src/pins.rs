@@ -1,14 +1,18 @@
 //! What the kernel holds, read through the pins: without an agent, or behind its back.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{Array, Map, MapData, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use nllb_common::Counter;
-use nllb_common::maps::names;
+use nllb_common::maps::{PoolSet, names};
+
+use crate::sys;
 
 /// A counter of the kernel programs, summed over all CPUs.
 pub fn counter(pins: &Path, counter: Counter) -> Result<u64> {
@@ -60,4 +64,55 @@ pub fn link_pins(pins: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Detaches a pinned link behind everybody's back. The pin stays.
+pub fn detach(pin: &Path) -> Result<()> {
+    sys::detach_link(pin).with_context(|| format!("cannot detach {}", pin.display()))
+}
+
+/// Attaches a program called `name` to a cgroup's connect hook that admits no other there.
+pub fn attach_exclusively(cgroup: &Path, name: &str) -> Result<()> {
+    let directory = File::open(cgroup)?;
+    sys::attach_exclusively(directory.as_fd(), name).context("cannot attach without flags")
+}
+
+/// Swaps a pool between fixed sets, faster than an agent ever would.
+pub struct Swapper {
+    outer: MapData,
+    pool: u32,
+    sets: Vec<MapData>,
+    /// Swaps so far, so that each call goes on where the one before ended.
+    done: AtomicUsize,
+}
+
+impl Swapper {
+    /// Makes the sets ready. Their maps are pinned in `scratch`, a directory of a bpf file system.
+    pub fn new(pins: &Path, scratch: &Path, pool: u32, sets: &[PoolSet]) -> Result<Self> {
+        let ready = |(number, set): (usize, &PoolSet)| {
+            let mut inner = Array::<MapData, PoolSet>::create(1, 0)?;
+            inner.set(0, set, 0)?;
+            // Only a pin leads from the typed map to its descriptor.
+            let pin = scratch.join(format!("set{number}"));
+            inner.pin(&pin)?;
+            let data = MapData::from_pin(&pin)?;
+            fs::remove_file(&pin)?;
+            Ok(data)
+        };
+        Ok(Self {
+            outer: MapData::from_pin(pins.join(names::POOLS))?,
+            pool,
+            sets: sets.iter().enumerate().map(ready).collect::<Result<_>>()?,
+            done: AtomicUsize::new(0),
+        })
+    }
+
+    /// Swaps so many times, from one set to the next, in one call to the kernel, which waits for
+    /// its programs only once.
+    pub fn swap(&self, times: usize) -> Result<()> {
+        let first = self.done.fetch_add(times, Ordering::Relaxed) % self.sets.len();
+        let turns = self.sets.iter().cycle().skip(first).take(times);
+        let turns: Vec<_> = turns.map(|set| set.fd().as_fd()).collect();
+        sys::swap_in_turn(self.outer.fd().as_fd(), self.pool, &turns).context("cannot swap")
+    }
 }

@@ -1,39 +1,43 @@
-//! The two system calls that no safe crate here offers.
+//! The system calls that no safe crate here offers.
 #![expect(unsafe_code, reason = "raw system calls, each with its reason")]
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+// Commands and constants of bpf(2), from `include/uapi/linux/bpf.h`.
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_ATTACH: libc::c_long = 8;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_LINK_DETACH: libc::c_long = 34;
+const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
+const BPF_CGROUP_INET4_CONNECT: u32 = 10;
+/// `r0 = 1; exit`: lets every connect pass.
+const PASS: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
 
 /// Dissolves a socket's association: `connect(AF_UNSPEC)`.
 ///
 /// The kernel programs are not called for it, which is why the lab has to be able to do it.
 pub(crate) fn connect_unspec(socket: BorrowedFd<'_>) -> io::Result<()> {
     let family = libc::sa_family_t::try_from(libc::AF_UNSPEC).map_err(io::Error::other)?;
-    let address = libc::sockaddr {
-        sa_family: family,
-        sa_data: [0; 14],
-    };
+    let address = libc::sockaddr { sa_family: family, sa_data: [0; 14] };
     let length =
         libc::socklen_t::try_from(size_of::<libc::sockaddr>()).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open for the call (BorrowedFd), and the pointer and the length
     // describe `address`, which lives until after the call; the kernel only reads it.
     let answer = unsafe { libc::connect(socket.as_raw_fd(), &raw const address, length) };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Opens the TAP device `name` in the calling thread's network namespace, creating it.
 ///
 /// It disappears with the last descriptor.
 pub(crate) fn open_tap(name: &str) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")?;
+    let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
     // SAFETY: ifreq is plain data, for which all zeroes is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {
@@ -46,9 +50,137 @@ pub(crate) fn open_tap(name: &str) -> io::Result<File> {
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
     // SAFETY: TUNSETIFF reads and writes one ifreq, which `request` is, for the time of the call.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    if answer == 0 {
-        Ok(file)
-    } else {
-        Err(io::Error::last_os_error())
+    if answer == 0 { Ok(file) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Attaches a program that lets every connect pass, such that it excludes all others: without
+/// flags, as programs older than links do. It stays until the cgroup is gone.
+pub(crate) fn attach_exclusively(cgroup: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        target_fd: u32,
+        attach_bpf_fd: u32,
+        attach_type: u32,
+        attach_flags: u32,
     }
+    let program = load_passing(name)?;
+    let mut attr = Attr {
+        target_fd: raw(cgroup),
+        attach_bpf_fd: raw(program.as_fd()),
+        attach_type: BPF_CGROUP_INET4_CONNECT,
+        attach_flags: 0,
+    };
+    // SAFETY: the layout of BPF_PROG_ATTACH; both descriptors are open for the call.
+    unsafe { bpf(BPF_PROG_ATTACH, &mut attr) }.map(drop)
+}
+
+/// Detaches a pinned link from its cgroup; the pin stays.
+pub(crate) fn detach_link(pin: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(pin.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut attr = Attr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the layout of BPF_OBJ_GET; `path` lives until the call returns.
+    let link = unsafe { bpf(BPF_OBJ_GET, &mut attr) }?;
+    // SAFETY: the kernel has just opened it for us and nobody else knows it.
+    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    let mut number = raw(link.as_fd());
+    // SAFETY: BPF_LINK_DETACH takes one descriptor, which is open for the call.
+    unsafe { bpf(BPF_LINK_DETACH, &mut number) }.map(drop)
+}
+
+/// Writes one map into one entry of an array of maps after the other, in a single call.
+pub(crate) fn swap_in_turn(
+    outer: BorrowedFd<'_>,
+    index: u32,
+    inner: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        in_batch: u64,
+        out_batch: u64,
+        keys: u64,
+        values: u64,
+        count: u32,
+        map_fd: u32,
+        elem_flags: u64,
+        flags: u64,
+    }
+    let keys = vec![index; inner.len()];
+    let values: Vec<u32> = inner.iter().map(|inner| raw(*inner)).collect();
+    let mut attr = Attr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: u32::try_from(keys.len()).map_err(io::Error::other)?,
+        map_fd: raw(outer),
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the layout of BPF_MAP_UPDATE_BATCH; keys and values are arrays of `count` words, the
+    // sizes that an array of maps has, and live until after the call; the kernel only reads them.
+    unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) }.map(drop)
+}
+
+fn load_passing(name: &str) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        prog_type: u32,
+        insn_cnt: u32,
+        insns: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log_buf: u64,
+        kern_version: u32,
+        prog_flags: u32,
+        prog_name: [u8; 16],
+        prog_ifindex: u32,
+        expected_attach_type: u32,
+    }
+    let mut prog_name = [0; 16];
+    for (to, from) in prog_name.iter_mut().take(15).zip(name.bytes()) {
+        *to = from;
+    }
+    let mut attr = Attr {
+        prog_type: BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        insn_cnt: 2,
+        insns: PASS.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log_buf: 0,
+        kern_version: 0,
+        prog_flags: 0,
+        prog_name,
+        prog_ifindex: 0,
+        expected_attach_type: BPF_CGROUP_INET4_CONNECT,
+    };
+    // SAFETY: the layout of BPF_PROG_LOAD; the instructions and the licence are statics.
+    let fd = unsafe { bpf(BPF_PROG_LOAD, &mut attr) }?;
+    // SAFETY: the kernel has just opened it for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Calls `bpf(2)`.
+///
+/// # Safety
+/// `A` is the layout that the kernel expects for `command`, and pointers in it are valid.
+unsafe fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<i32> {
+    let attr = std::ptr::from_mut(attr);
+    // SAFETY: the caller vouches for the attribute; the kernel reads and writes only its size.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<A>()) };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(answer).map_err(io::Error::other)
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
 }

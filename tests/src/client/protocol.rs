@@ -1,5 +1,6 @@
 //! What is said between the lab and a client process.
 
+mod attribution;
 mod outcome;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use attribution::{Attribution, AttributionReport, Target};
 pub use outcome::{Inspection, Outcome, Stage, StormReport, UdpOutcome};
 
 /// How long a client waits for the answer to what it asks.
@@ -14,55 +16,23 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[expect(
-    missing_docs,
-    reason = "each is documented at the method of Client that sends it"
-)]
+#[expect(missing_docs, reason = "each is documented at the method of Client that sends it")]
 pub enum Op {
     Connect(Connect),
-    Reconnect {
-        handle: u64,
-        unspec: bool,
-        connect: Connect,
-    },
-    Ask {
-        handle: u64,
-        ask: Ask,
-        timeout: Duration,
-    },
-    Echo {
-        handle: u64,
-        timeout: Duration,
-    },
-    NextEvent {
-        handle: u64,
-        timeout: Duration,
-    },
-    Inspect {
-        handle: u64,
-    },
-    Close {
-        handle: u64,
-    },
+    Reconnect { handle: u64, unspec: bool, connect: Connect },
+    Ask { handle: u64, ask: Ask, timeout: Duration },
+    Echo { handle: u64, timeout: Duration },
+    NextEvent { handle: u64, timeout: Duration },
+    Inspect { handle: u64 },
+    Close { handle: u64 },
     StormStart(Storm),
-    StormReport {
-        storm: u64,
-    },
-    StormStop {
-        storm: u64,
-    },
-    StormWait {
-        storm: u64,
-    },
+    StormReport { storm: u64 },
+    StormStop { storm: u64 },
+    StormWait { storm: u64 },
+    Attribution(Attribution),
     Udp(Udp),
-    ListenTcp {
-        address: SocketAddr,
-        name: String,
-    },
-    ListenUdp {
-        address: SocketAddr,
-        name: String,
-    },
+    ListenTcp { address: SocketAddr, name: String },
+    ListenUdp { address: SocketAddr, name: String },
 }
 
 /// An answer.
@@ -129,19 +99,13 @@ impl Connect {
     /// A connect that asks for the server's name, in plain text.
     #[must_use]
     pub fn name_of(address: SocketAddr) -> Self {
-        Self {
-            ask: Ask::Name,
-            ..Self::to(address)
-        }
+        Self { ask: Ask::Name, ..Self::to(address) }
     }
 
     /// A connect that sends an HTTP request.
     #[must_use]
     pub fn http(address: SocketAddr, request: Http) -> Self {
-        Self {
-            ask: Ask::Http(request),
-            ..Self::to(address)
-        }
+        Self { ask: Ask::Http(request), ..Self::to(address) }
     }
 }
 

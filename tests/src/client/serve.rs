@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::attribution;
 use super::connect::{Conn, Wire, address, connect, establish, name, question};
 use super::fixture::{Fixture, send};
 use super::protocol::{Answer, Connect, Inspection, Op, Outcome};
@@ -48,16 +49,10 @@ impl State {
                 let (outcome, conn) = connect(&spec);
                 json(&self.keep(&spec, outcome, conn))
             }
-            Op::Reconnect {
-                handle,
-                unspec,
-                connect,
-            } => json(&self.reconnect(handle, unspec, &connect)?),
-            Op::Ask {
-                handle,
-                ask,
-                timeout,
-            } => json(&question(self.conn(handle)?, &ask, timeout)),
+            Op::Reconnect { handle, unspec, connect } => {
+                json(&self.reconnect(handle, unspec, &connect)?)
+            }
+            Op::Ask { handle, ask, timeout } => json(&question(self.conn(handle)?, &ask, timeout)),
             Op::Echo { handle, timeout } => json(&echo(self.conn(handle)?, timeout)?),
             Op::NextEvent { handle, timeout } => json(&next_event(self.conn(handle)?, timeout)?),
             Op::Inspect { handle } => json(&inspect(self.conn(handle)?)?),
@@ -78,6 +73,7 @@ impl State {
             }
             Op::StormStop { storm } => json(&self.take_storm(storm)?.stop()),
             Op::StormWait { storm } => json(&self.take_storm(storm)?.wait()),
+            Op::Attribution(plan) => json(&attribution::run(&plan)?),
             Op::Udp(udp) => json(&send(&udp)),
             Op::ListenTcp { address, name } => {
                 let (fixture, bound) = Fixture::tcp(address, name)?;
@@ -100,13 +96,8 @@ impl State {
     }
 
     fn reconnect(&mut self, handle: u64, unspec: bool, spec: &Connect) -> Result<Outcome> {
-        let conn = self
-            .conns
-            .remove(&handle)
-            .with_context(|| format!("no handle {handle}"))?;
-        let Wire::Plain(socket) = conn.wire else {
-            bail!("handle {handle} speaks TLS")
-        };
+        let conn = self.conns.remove(&handle).with_context(|| format!("no handle {handle}"))?;
+        let Wire::Plain(socket) = conn.wire else { bail!("handle {handle} speaks TLS") };
         if unspec {
             sys::connect_unspec(socket.as_fd()).context("cannot dissolve the association")?;
         }
@@ -115,15 +106,11 @@ impl State {
     }
 
     fn conn(&mut self, handle: u64) -> Result<&mut Conn> {
-        self.conns
-            .get_mut(&handle)
-            .with_context(|| format!("no handle {handle}"))
+        self.conns.get_mut(&handle).with_context(|| format!("no handle {handle}"))
     }
 
     fn take_storm(&mut self, storm: u64) -> Result<Running> {
-        self.storms
-            .remove(&storm)
-            .with_context(|| format!("no storm {storm}"))
+        self.storms.remove(&storm).with_context(|| format!("no storm {storm}"))
     }
 
     fn install(&mut self, fixture: Fixture) -> u64 {

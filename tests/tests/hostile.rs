@@ -1,0 +1,121 @@
+//! An unprivileged process in a pod that does what it can against the others.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nllb_agent::status::Status;
+use nllb_lab::lab::VIP_V4;
+use nllb_lab::{Agent, Client, Configuration, Connect, Lab, Place, Storm, netns};
+
+const NOBODY: u32 = 65_534;
+/// A port at which nobody answers, not even with a reset.
+const SILENT_PORT: u16 = 9_999;
+const RESETTING_PORT: u16 = 9_998;
+
+#[test]
+fn resets_and_silence_on_other_ports_of_a_server_change_nothing() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let rules = format!(
+        "add table bridge hostile\n\
+         add chain bridge hostile every {{ type filter hook forward priority 0; }}\n\
+         add rule bridge hostile every tcp dport {SILENT_PORT} drop\n"
+    );
+    netns::nft(&lab.switch(), &rules).expect("a filter");
+    let attack = |attacker: &Client| {
+        for plane in lab.control_planes() {
+            let reset = Connect::to((plane.v4(), RESETTING_PORT).into());
+            let outcome = attacker.connect(&reset).expect("an outcome");
+            assert_eq!(outcome.error.as_deref(), Some("ECONNREFUSED"), "{outcome:?}");
+            let silence = impatient((plane.v4(), SILENT_PORT).into());
+            assert!(attacker.connect(&silence).expect("an outcome").timed_out);
+        }
+    };
+    let (before, after) = under_attack(&lab, &mut agent, 20, attack);
+    let blamed = |status: &Status| {
+        ["connect_reset", "connect_aborted", "syn_silence"].map(|name| status.counters[name])
+    };
+    assert_eq!(blamed(&after), blamed(&before), "no evidence at all");
+}
+
+#[test]
+fn aborting_ones_own_connects_changes_no_verdict_and_takes_no_server_away() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    // So that there is time to abort a connect in.
+    for plane in lab.control_planes() {
+        plane.delay(Duration::from_millis(5)).expect("delayed");
+    }
+    let attack = |attacker: &Client| {
+        let abort = Connect { timeout: Some(Duration::from_millis(1)), ..impatient(vip()) };
+        for _ in 0..10 {
+            assert!(!attacker.connect(&abort).expect("an outcome").ok);
+        }
+        let reset = Connect { reset_on_close: true, ..Connect::to(vip()) };
+        assert!(attacker.connect(&reset).expect("an outcome").ok);
+    };
+    let (before, after) = under_attack(&lab, &mut agent, 20, attack);
+    let aborted = after.counters["connect_aborted"] - before.counters["connect_aborted"];
+    println!("{aborted} connects aborted");
+    assert!(aborted >= 100, "the attack was real: {aborted}");
+}
+
+/// Attacks while others connect; every one of theirs must succeed, and no verdict may change.
+fn under_attack(
+    lab: &Lab,
+    agent: &mut Agent,
+    rounds: usize,
+    attack: impl Fn(&Client),
+) -> (Status, Status) {
+    let pod = lab.node(0).pods()[0].place();
+    let attacker = Client::start(&Place { uid: Some(NOBODY), ..pod }).expect("a client");
+    let victim = lab.client(0).expect("a client");
+    let connect = Connect { reset_on_close: true, ..Connect::name_of(vip()) };
+    let before = agent.status().expect("a status");
+    let storm = victim.storm_start(&Storm { threads: 2, connects: None, connect });
+    let storm = storm.expect("a storm");
+    for _ in 0..rounds {
+        attack(&attacker);
+        let status = agent.status().expect("a status");
+        assert_eq!(verdicts(&status), verdicts(&before));
+    }
+    let so_far = victim.storm_report(storm).expect("a report").ok;
+    while victim.storm_report(storm).expect("a report").ok < so_far + 50 {}
+    let report = victim.storm_stop(storm).expect("a report");
+    println!(
+        "under attack: {} of {} connects failed, the longest took {} us",
+        report.failed(),
+        report.attempts,
+        report.longest_attempt_us
+    );
+    assert_eq!(report.failed(), 0, "{report:?}");
+    let after = agent
+        .await_status("a probe of each after the attack", |status| {
+            status.backends().all(|(_, backend)| {
+                backend.last_probe.as_ref().is_some_and(|probe| probe.age_ms < 200)
+            })
+        })
+        .expect("probes");
+    assert_eq!(verdicts(&after), verdicts(&before));
+    assert_eq!(after.counters["passed_through"], 0, "nobody was left without a server");
+    (before, after)
+}
+
+/// State and number of changes of each server.
+fn verdicts(status: &Status) -> Vec<(SocketAddr, String, u64)> {
+    let backends = status.backends();
+    backends.map(|(_, b)| (b.address, b.state.clone(), b.transitions)).collect()
+}
+
+fn impatient(address: SocketAddr) -> Connect {
+    let timeout = Some(Duration::from_millis(20));
+    Connect { nonblocking: true, timeout, ..Connect::to(address) }
+}
+
+fn vip() -> SocketAddr {
+    (VIP_V4, 443).into()
+}
+
+fn lab_with_agent() -> Option<(Lab, Agent)> {
+    let lab = Lab::builder().pods(1).build_or_skip()?;
+    let agent = Agent::start(&lab, &Configuration::of(&lab).quick()).expect("an agent");
+    Some((lab, agent))
+}
