@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::lab::Lab;
 use crate::place::Place;
-use crate::{apiserver, client, demo, fault, lab};
+use crate::{apiserver, bench, client, demo, fault, lab};
 
 /// The processes of a lab.
 #[derive(Parser)]
@@ -54,6 +54,18 @@ enum Command {
     },
     /// Show the product at work: servers fail and come back while a client dials the VIP.
     Demo(demo::Options),
+    /// Measure.
+    Bench {
+        /// What.
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
+    /// Connect in batches as told on standard input, and give the times.
+    BenchWorker {
+        /// The only processor to use.
+        #[arg(long)]
+        cpu: Option<usize>,
+    },
     /// Connect once and say who answered.
     Dial {
         /// Where to.
@@ -101,6 +113,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             return Ok(nllb_agent::cli::run_from([program].into_iter().chain(args)));
         }
         Command::Demo(options) => return demo::run(options),
+        Command::Bench { what } => return bench::run(what),
+        Command::BenchWorker { cpu } => bench::worker::run(cpu)?,
         Command::Dial { address } => demo::keep::dial(address)?,
         Command::Relay { port, micros } => {
             fault::relay::run(&port, Duration::from_micros(micros))?;

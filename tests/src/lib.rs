@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod apiserver;
+mod bench;
 pub mod bpffs;
 pub mod cgroup;
 pub mod cli;

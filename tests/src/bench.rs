@@ -1,0 +1,85 @@
+//! What translation costs: the latency of `connect()` direct against translated, and the kernel
+//! programs' own time.
+//!
+//! | side | the socket's cgroup | it dials |
+//! |---|---|---|
+//! | direct | one without programs | a backend |
+//! | `direct_unmatched` | the node's | a backend, which is no frontend |
+//! | translated | the node's | the VIP |
+//!
+//! The three sides take turns in small batches and random order, on one processor, so that whatever
+//! else the machine does falls on all of them. The kernel's statistics, which cost time
+//! themselves, are on only afterwards, for phases of one side alone.
+
+mod floor;
+mod measure;
+mod programs;
+mod report;
+pub(crate) mod worker;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Subcommand, ValueEnum};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use nllb_agent::exit::Exit;
+
+use crate::agent::{Agent, Configuration};
+use crate::demo::preflight;
+use crate::lab::Lab;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// The latency of `connect()`, direct against translated, and the kernel programs' own time.
+    Connect {
+        /// The form of the result.
+        #[arg(short, long, default_value = "table", value_enum)]
+        output: Output,
+    },
+}
+
+/// The form of a result.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[value(alias = "text")]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Measures and prints the result.
+pub(crate) fn run(bench: Bench) -> Result<ExitCode> {
+    let Bench::Connect { output } = bench;
+    if let Err(reason) = preflight::check() {
+        eprintln!("nllb-lab: the measurement {reason:#}");
+        return Ok(Exit::Datapath.into());
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("nllb-lab: this is a debug build; the figures are those of a debug build");
+    }
+    // Everything that is started from here on leaves this processor to the workers.
+    let cpu = reserve_cpu()?;
+    let lab = Lab::builder().build().context("cannot build the lab")?;
+    let agent = Agent::start(&lab, &Configuration::of(&lab)).context("cannot start the agent")?;
+    let report = measure::connect(&lab, &agent, cpu)?;
+    match output {
+        Output::Table => print!("{}", report.table()),
+        Output::Json => println!("{}", serde_json::to_string(&report.json())?),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves the last processor, if there are two or more; gives its number.
+fn reserve_cpu() -> Result<Option<usize>> {
+    let me = Pid::from_raw(0);
+    let mut allowed = sched_getaffinity(me).context("cannot read the processor affinity")?;
+    let cpus: Vec<_> =
+        (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
+    let [_, .., last] = cpus[..] else { return Ok(None) };
+    allowed.unset(last)?;
+    sched_setaffinity(me, &allowed).context("cannot set the processor affinity")?;
+    Ok(Some(last))
+}

@@ -1,0 +1,136 @@
+//! The order in which things are measured.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use nllb_agent::status::Status;
+
+use super::floor::Floor;
+use super::programs::{Programs, per_call};
+use super::report::{KernelNs, Report};
+use super::worker::{BATCH, Worker};
+use crate::agent::Agent;
+use crate::cgroup;
+use crate::lab::{ControlPlane, Lab, VIP_V4};
+use crate::place::Place;
+
+/// Connects of each side.
+const SAMPLES: usize = 24_000;
+/// Rounds before any is counted: caches, neighbour entries and routes are there then.
+const WARM_UP: usize = 100;
+/// Connects of each phase with statistics.
+const COUNTED: usize = 8_000;
+
+const SIDES: usize = 3;
+const DIRECT: usize = 0;
+const UNMATCHED: usize = 1;
+const TRANSLATED: usize = 2;
+
+/// Measures connects on the first node of a lab.
+pub(super) fn connect(lab: &Lab, agent: &Agent, cpu: Option<usize>) -> Result<Report> {
+    let backends: Vec<SocketAddr> = lab.control_planes().iter().map(ControlPlane::tls).collect();
+    let vip = [SocketAddr::from((VIP_V4, 443))];
+    // Beside the node's cgroup; all below the lab's is removed with the lab.
+    let beside = |name: &str| -> Result<Place> {
+        let cgroup = cgroup::mount_point()?.join(lab.name()).join(name);
+        cgroup::create(&cgroup)?;
+        Ok(Place { cgroup: Some(cgroup), ..lab.node(0).place() })
+    };
+    let mut outside = Worker::start(&beside("direct")?, cpu)?;
+    let mut inside = Worker::start(&lab.node(0).place(), cpu)?;
+
+    let mut times: [Vec<u64>; SIDES] = Default::default();
+    let mut order = Order::new();
+    for round in 0..WARM_UP + SAMPLES / BATCH {
+        for side in order.next() {
+            let batch = match side {
+                DIRECT => outside.connect(&backends, BATCH),
+                UNMATCHED => inside.connect(&backends, BATCH),
+                _ => inside.connect(&vip, BATCH),
+            }?;
+            if round >= WARM_UP {
+                times[side].extend(batch);
+            }
+        }
+    }
+
+    let kernel = kernel(&agent.status()?, &mut inside, &vip, &backends)?;
+    let empty = beside("floor")?;
+    let floor = Floor::attach(empty.cgroup.as_deref().context("a place without a cgroup")?)?;
+    let mut in_floor = Worker::start(&empty, cpu)?;
+    let (floor_ns, _) = floor.programs().during(|| in_floor.connect(&backends, COUNTED))?;
+
+    let [direct, unmatched, translated] = times.map(super::report::Latency::of);
+    Ok(Report {
+        direct,
+        unmatched,
+        translated,
+        kernel,
+        floor_ns: per_call(floor_ns.first().copied().context("no floor")?),
+        samples: SAMPLES,
+        counted: COUNTED,
+        pinned: cpu.is_some(),
+    })
+}
+
+/// One side at a time, with statistics on.
+fn kernel(
+    status: &Status,
+    inside: &mut Worker,
+    vip: &[SocketAddr],
+    backends: &[SocketAddr],
+) -> Result<KernelNs> {
+    let id = |hook: &str| {
+        let mut links = status.datapath.links.iter();
+        let link = links.find(|link| link.hook == hook);
+        link.map(|link| link.program_id).with_context(|| format!("status has no link {hook}"))
+    };
+    let programs = Programs::open(&[id("connect4")?, id("sock_ops")?])?;
+    let (translated, _) = programs.during(|| inside.connect(vip, COUNTED))?;
+    let (unmatched, _) = programs.during(|| inside.connect(backends, COUNTED))?;
+    Ok(KernelNs {
+        connect4_translated: per_call(translated[0]),
+        connect4_unmatched: per_call(unmatched[0]),
+        sock_ops: per_call(translated[1]),
+        sock_ops_calls: translated[1].calls / u64::try_from(COUNTED)?,
+    })
+}
+
+/// Every side once in each round, in a random order that is the same in every run.
+struct Order {
+    state: u32,
+}
+
+impl Order {
+    const fn new() -> Self {
+        Self { state: 1 }
+    }
+
+    fn next(&mut self) -> [usize; SIDES] {
+        let mut sides = [DIRECT, UNMATCHED, TRANSLATED];
+        for last in (1..SIDES).rev() {
+            self.state = nllb_common::mix(self.state.wrapping_add(0x9e37_79b9));
+            let other = usize::try_from(self.state).unwrap_or(0) % (last + 1);
+            sides.swap(last, other);
+        }
+        sides
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_side_comes_once_a_round_and_first_about_equally_often() {
+        let mut order = Order::new();
+        let mut first = [0; SIDES];
+        for _ in 0..3000 {
+            let mut sides = order.next();
+            first[sides[0]] += 1;
+            sides.sort_unstable();
+            assert_eq!(sides, [DIRECT, UNMATCHED, TRANSLATED]);
+        }
+        assert!(first.iter().all(|count| (900..1100).contains(count)), "{first:?}");
+    }
+}
