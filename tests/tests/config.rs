@@ -66,7 +66,7 @@ fn a_bad_configuration_is_refused_and_the_old_one_stays() {
         (good.replace("kind: vip", "kind: vipp"), ["config.yaml:4", "kind"]),
         (good.replace("lease:", "leese:"), ["config.yaml:", "leese"]),
         (good.replace("timeout: ", "timeout: -"), ["config.yaml:", "timeout"]),
-        ("no: yaml: at: all".to_owned(), ["config.yaml:", ""]),
+        ("no: such: thing".to_owned(), ["config.yaml:1:", "unknown key"]),
         (agent.text(&too_many), ["frontends", "limit of 1020"]),
     ] {
         agent.write(&text).expect("written");
