@@ -49,7 +49,9 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// Not allowed to load programs.
-    #[error("not permitted to load BPF programs; run as root, or with CAP_BPF and CAP_NET_ADMIN")]
+    #[error(
+        "not permitted to load BPF programs; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+    )]
     NotPermitted,
     /// The array of pools could not be created.
     #[error(transparent)]
