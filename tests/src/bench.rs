@@ -37,6 +37,9 @@ pub(crate) enum Bench {
         /// The form of the result.
         #[arg(short, long, default_value = "table", value_enum)]
         output: Output,
+        /// Connects of each side.
+        #[arg(long, default_value_t = measure::SAMPLES)]
+        samples: usize,
     },
 }
 
@@ -52,7 +55,7 @@ pub(crate) enum Output {
 
 /// Measures and prints the result.
 pub(crate) fn run(bench: Bench) -> Result<ExitCode> {
-    let Bench::Connect { output } = bench;
+    let Bench::Connect { output, samples } = bench;
     if let Err(reason) = preflight::check() {
         eprintln!("nllb-lab: the measurement {reason:#}");
         return Ok(Exit::Datapath.into());
@@ -60,11 +63,13 @@ pub(crate) fn run(bench: Bench) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
         eprintln!("nllb-lab: this is a debug build; the figures are those of a debug build");
     }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Everything that is started from here on leaves this processor to the workers.
     let cpu = reserve_cpu()?;
     let lab = Lab::builder().build().context("cannot build the lab")?;
     let agent = Agent::start(&lab, &Configuration::of(&lab)).context("cannot start the agent")?;
-    let report = measure::connect(&lab, &agent, cpu)?;
+    let mut report = measure::connect(&lab, &agent, cpu, samples)?;
+    report.cores = cores;
     match output {
         Output::Table => print!("{}", report.table()),
         Output::Json => println!("{}", serde_json::to_string(&report.json())?),

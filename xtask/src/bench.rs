@@ -22,6 +22,7 @@ pub(crate) enum Bench {
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Output {
     /// For people.
+    #[value(alias = "text")]
     Table,
     /// For programs.
     Json,

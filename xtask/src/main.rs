@@ -41,8 +41,11 @@ enum Command {
         /// Leave the lab in place when the demonstration ends.
         #[arg(long)]
         keep: bool,
+        /// Print lines, also on a terminal.
+        #[arg(long)]
+        plain: bool,
         /// Arguments of `nllb run`, such as `--config FILE`.
-        #[arg(last = true, conflicts_with = "keep")]
+        #[arg(last = true, conflicts_with_all = ["keep", "plain"])]
         agent: Vec<OsString>,
     },
     /// Checks and tests everything; ends with one line of numbers.
@@ -80,7 +83,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup { .. } => Ok(ExitCode::SUCCESS),
         Command::Ebpf => ebpf::command(&workspace, &toolchain),
-        Command::Run { keep, agent } => run::command(&workspace, keep, &agent),
+        Command::Run { keep, plain, agent } => run::command(&workspace, keep, plain, &agent),
         Command::Test => test::command(&workspace),
         Command::Bench { what } => bench::command(&workspace, &what),
         Command::Lint => lint::command(&workspace),

@@ -7,10 +7,16 @@ use anyhow::Result;
 
 use crate::workspace::Workspace;
 
-pub(crate) fn command(workspace: &Workspace, keep: bool, agent: &[OsString]) -> Result<ExitCode> {
+pub(crate) fn command(
+    workspace: &Workspace,
+    keep: bool,
+    plain: bool,
+    agent: &[OsString],
+) -> Result<ExitCode> {
     if agent.is_empty() {
         let mut arguments = vec![OsString::from("demo")];
         arguments.extend(keep.then(|| "--keep".into()));
+        arguments.extend(plain.then(|| "--plain".into()));
         return workspace.become_program("nllb-lab", "nllb-lab", &arguments);
     }
     let mut arguments = vec![OsString::from("run")];

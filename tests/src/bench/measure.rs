@@ -14,12 +14,13 @@ use crate::cgroup;
 use crate::lab::{ControlPlane, Lab, VIP_V4};
 use crate::place::Place;
 
-/// Connects of each side.
-const SAMPLES: usize = 24_000;
+/// Connects of each side, unless told otherwise.
+pub(super) const SAMPLES: usize = 24_000;
 /// Rounds before any is counted: caches, neighbour entries and routes are there then.
 const WARM_UP: usize = 100;
-/// Connects of each phase with statistics.
-const COUNTED: usize = 8_000;
+/// The part of them that is made again for each phase with statistics: averages settle sooner than
+/// percentiles.
+const COUNTED: usize = 3;
 
 const SIDES: usize = 3;
 const DIRECT: usize = 0;
@@ -27,7 +28,13 @@ const UNMATCHED: usize = 1;
 const TRANSLATED: usize = 2;
 
 /// Measures connects on the first node of a lab.
-pub(super) fn connect(lab: &Lab, agent: &Agent, cpu: Option<usize>) -> Result<Report> {
+pub(super) fn connect(
+    lab: &Lab,
+    agent: &Agent,
+    cpu: Option<usize>,
+    samples: usize,
+) -> Result<Report> {
+    let counted = (samples / COUNTED).max(BATCH);
     let backends: Vec<SocketAddr> = lab.control_planes().iter().map(ControlPlane::tls).collect();
     let vip = [SocketAddr::from((VIP_V4, 443))];
     // Beside the node's cgroup; all below the lab's is removed with the lab.
@@ -41,7 +48,7 @@ pub(super) fn connect(lab: &Lab, agent: &Agent, cpu: Option<usize>) -> Result<Re
 
     let mut times: [Vec<u64>; SIDES] = Default::default();
     let mut order = Order::new();
-    for round in 0..WARM_UP + SAMPLES / BATCH {
+    for round in 0..WARM_UP + samples.div_ceil(BATCH) {
         for side in order.next() {
             let batch = match side {
                 DIRECT => outside.connect(&backends, BATCH),
@@ -54,11 +61,11 @@ pub(super) fn connect(lab: &Lab, agent: &Agent, cpu: Option<usize>) -> Result<Re
         }
     }
 
-    let kernel = kernel(&agent.status()?, &mut inside, &vip, &backends)?;
+    let kernel = kernel(&agent.status()?, &mut inside, &vip, &backends, counted)?;
     let empty = beside("floor")?;
     let floor = Floor::attach(empty.cgroup.as_deref().context("a place without a cgroup")?)?;
     let mut in_floor = Worker::start(&empty, cpu)?;
-    let (floor_ns, _) = floor.programs().during(|| in_floor.connect(&backends, COUNTED))?;
+    let (floor_ns, _) = floor.programs().during(|| in_floor.connect(&backends, counted))?;
 
     let [direct, unmatched, translated] = times.map(super::report::Latency::of);
     Ok(Report {
@@ -67,9 +74,10 @@ pub(super) fn connect(lab: &Lab, agent: &Agent, cpu: Option<usize>) -> Result<Re
         translated,
         kernel,
         floor_ns: per_call(floor_ns.first().copied().context("no floor")?),
-        samples: SAMPLES,
-        counted: COUNTED,
+        samples: samples.next_multiple_of(BATCH),
+        counted,
         pinned: cpu.is_some(),
+        cores: 1,
     })
 }
 
@@ -79,6 +87,7 @@ fn kernel(
     inside: &mut Worker,
     vip: &[SocketAddr],
     backends: &[SocketAddr],
+    counted: usize,
 ) -> Result<KernelNs> {
     let id = |hook: &str| {
         let mut links = status.datapath.links.iter();
@@ -86,13 +95,13 @@ fn kernel(
         link.map(|link| link.program_id).with_context(|| format!("status has no link {hook}"))
     };
     let programs = Programs::open(&[id("connect4")?, id("sock_ops")?])?;
-    let (translated, _) = programs.during(|| inside.connect(vip, COUNTED))?;
-    let (unmatched, _) = programs.during(|| inside.connect(backends, COUNTED))?;
+    let (translated, _) = programs.during(|| inside.connect(vip, counted))?;
+    let (unmatched, _) = programs.during(|| inside.connect(backends, counted))?;
     Ok(KernelNs {
         connect4_translated: per_call(translated[0]),
         connect4_unmatched: per_call(unmatched[0]),
         sock_ops: per_call(translated[1]),
-        sock_ops_calls: translated[1].calls / u64::try_from(COUNTED)?,
+        sock_ops_calls: translated[1].calls / u64::try_from(counted)?,
     })
 }
 

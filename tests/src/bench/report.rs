@@ -32,7 +32,9 @@ pub(super) struct Report {
     pub(super) floor_ns: f64,
     pub(super) samples: usize,
     pub(super) counted: usize,
+    /// Whether the workers had a processor for themselves.
     pub(super) pinned: bool,
+    pub(super) cores: usize,
 }
 
 impl Latency {
@@ -72,7 +74,7 @@ impl Report {
             "pinned": self.pinned,
             "build": if cfg!(debug_assertions) { "debug" } else { "release" },
             "kernel": kernel(),
-            "cores": std::thread::available_parallelism().map_or(1, usize::from),
+            "cores": self.cores,
         })
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::plain::{Plain, print, state};
 use super::sources::{self, Event};
-use super::{Demo, Kind};
+use super::{Demo, Kind, stopped};
 use crate::agent::Agent;
 use crate::lab::VIP_V4;
 use crate::process::program;
@@ -39,8 +39,14 @@ pub(super) fn run(demo: &mut Demo<'_>, agent: &Agent, sender: &Sender<Event>) ->
             Ok(Event::Attempt(_) | Event::Tick(_) | Event::Trouble(_))
             | Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
         }
-        if demo.take()? {
-            plain.news(&demo.ledger);
+        match demo.take() {
+            Ok(true) => plain.news(&demo.ledger),
+            Ok(false) => {}
+            Err(_) if stopped(demo.signals) => {
+                print("everything is removed");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
     }
 }

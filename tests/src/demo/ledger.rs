@@ -100,6 +100,8 @@ pub(super) struct Ledger {
     pub(super) ok: u64,
     pub(super) failed: u64,
     pub(super) cut: u64,
+    /// How often the agent has said how the backends are.
+    pub(super) looks: u64,
     pub(super) servers: BTreeMap<String, u64>,
     pub(super) backends: Vec<Health>,
     pub(super) faults: Vec<Fault>,
@@ -116,6 +118,7 @@ impl Ledger {
             ok: 0,
             failed: 0,
             cut: 0,
+            looks: 0,
             servers: BTreeMap::new(),
             backends: Vec::new(),
             faults: Vec::new(),
@@ -173,6 +176,7 @@ impl Ledger {
             fault.look(&backends);
         }
         self.backends = backends;
+        self.looks += 1;
         self.pace.push_back((now, self.ok));
         while self.pace.get(1).is_some_and(|(then, _)| now - *then >= PACE_WINDOW) {
             self.pace.pop_front();

@@ -46,9 +46,11 @@ pub(super) enum Event {
 /// Sends [`Event::Stop`] when a signal asks for it.
 pub(super) fn signals(events: Sender<Event>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = {
+    let (mut interrupt, mut terminate, mut hang_up) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        let [interrupt, terminate, hang_up] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        (signal(interrupt)?, signal(terminate)?, signal(hang_up)?)
     };
     thread::spawn(move || {
         runtime.block_on(async {
@@ -56,6 +58,8 @@ pub(super) fn signals(events: Sender<Event>) -> Result<()> {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    // The terminal has been closed.
+                    _ = hang_up.recv() => {}
                 }
                 if events.send(Event::Stop).is_err() {
                     return;

@@ -10,8 +10,11 @@ use super::ledger::{Kind, Ledger};
 /// The faults, each with the server it hits.
 pub(super) const FAULTS: [(Kind, usize); 2] = [(Kind::Crash, 0), (Kind::PowerOff, 1)];
 
-/// Successful connects between two turns, so that a reader sees the state between them.
-const DWELL: u64 = 6_000;
+/// Looks at the agent between two turns, so that a reader sees the state between them.
+const DWELL: u64 = 15;
+
+/// Successful connects in that time, so that there is something to see.
+const DWELL_CONNECTS: u64 = 100;
 
 /// How long one turn may take: several times what the slowest, a power-off, takes to be confirmed.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -42,8 +45,8 @@ enum Turn {
 pub(super) struct Story {
     turn: Turn,
     since: Instant,
-    /// The count of successful connects when what is waited for was first seen.
-    seen_at: Option<u64>,
+    /// The counts of looks and of successful connects when what is waited for was first seen.
+    seen_at: Option<(u64, u64)>,
 }
 
 impl Story {
@@ -62,10 +65,9 @@ impl Story {
             self.seen_at = None;
             return self.give_up(now, missing);
         }
-        let seen_at = *self.seen_at.get_or_insert(ledger.ok);
-        if ledger.ok - seen_at < DWELL {
-            return self
-                .give_up(now, format!("fewer than {DWELL} connects in {} s", PATIENCE.as_secs()));
+        let (looks, connects) = *self.seen_at.get_or_insert((ledger.looks, ledger.ok));
+        if ledger.looks - looks < DWELL || ledger.ok - connects < DWELL_CONNECTS {
+            return self.give_up(now, "connects have become very slow".to_owned());
         }
         let (turn, action) = match self.turn {
             Turn::Calm(number) => match FAULTS.get(number) {

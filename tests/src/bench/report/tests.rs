@@ -16,6 +16,7 @@ fn report() -> Report {
         samples: 101,
         counted: 10,
         pinned: true,
+        cores: 2,
     }
 }
 

@@ -15,6 +15,11 @@ impl Play {
         Self { now, ledger: Ledger::new(now), story: Story::new(now) }
     }
 
+    fn dwell(&mut self, sick: Option<usize>, servers: &[&str]) {
+        self.connect(DWELL_CONNECTS, servers);
+        (0..DWELL).for_each(|_| self.look(sick));
+    }
+
     fn look(&mut self, sick: Option<usize>) {
         let health = |index: usize| Health {
             name: format!("cp{index}"),
@@ -47,21 +52,21 @@ fn both_servers_fall_and_rise_each_after_the_other_is_back() {
         play.look(None);
         play.connect(3, &["cp0", "cp1", "cp2"]);
         assert_eq!(play.next(), None, "calm has only just begun");
-        play.connect(DWELL, &["cp0", "cp1", "cp2"]);
+        play.dwell(None, &["cp0", "cp1", "cp2"]);
         assert_eq!(play.next(), Some(Action::Strike(kind, victim)));
         play.ledger.strike(play.now, kind, &format!("cp{victim}"));
-        play.connect(DWELL, &["cp2"]);
+        play.connect(DWELL_CONNECTS, &["cp2"]);
         assert_eq!(play.next(), None, "the agent has noticed nothing");
         play.look(Some(victim));
         assert_eq!(play.next(), None);
-        play.connect(DWELL, &["cp2"]);
+        play.dwell(Some(victim), &["cp2"]);
         assert_eq!(play.next(), Some(Action::Restore(kind, victim)));
         play.ledger.restore(play.now);
         assert!(!play.ledger.faults[number].is_overcome());
     }
     play.look(None);
     assert_eq!(play.next(), None);
-    play.connect(DWELL, &["cp1"]);
+    play.dwell(None, &["cp1"]);
     assert_eq!(play.next(), Some(Action::End));
     assert_eq!(play.next(), None);
 }
