@@ -254,8 +254,8 @@ impl Driver {
         while let Some(command) = self.machine.next_command() {
             match command {
                 Command::Apply => self.apply(),
-                Command::Probe { id, epoch, addr, pool } => {
-                    self.probes.start((id, epoch), addr, pool);
+                Command::Probe { id, epoch, addr, pool, connect_timeout } => {
+                    self.probes.start((id, epoch), addr, pool, connect_timeout);
                 }
                 Command::Transition { id, addr, from, to, reason } => {
                     info!(

@@ -66,13 +66,19 @@ impl Prober {
 
     /// Probes the backend at `address`. `exempt` gets the socket before it connects and makes the
     /// kernel programs leave it alone; when it fails the outcome is [`Outcome::Local`].
-    pub async fn probe<F>(&self, address: SocketAddr, exempt: F) -> ProbeReport
+    /// A `connect_timeout` shortens what the connect may take of the whole.
+    pub async fn probe<F>(
+        &self,
+        address: SocketAddr,
+        connect_timeout: Option<Duration>,
+        exempt: F,
+    ) -> ProbeReport
     where
         F: FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     {
         let started = Instant::now();
         let mut seen = Seen::default();
-        let outcome = match self.steps(started, address, exempt, &mut seen).await {
+        let outcome = match self.steps(started, address, connect_timeout, exempt, &mut seen).await {
             Ok(status) => outcome::of_status(status),
             Err(outcome) => outcome,
         };
@@ -92,6 +98,7 @@ impl Prober {
         &self,
         started: Instant,
         address: SocketAddr,
+        connect_timeout: Option<Duration>,
         exempt: F,
         seen: &mut Seen,
     ) -> Result<u16, Outcome>
@@ -104,8 +111,10 @@ impl Prober {
         let name = server_name(credentials.server_name.as_deref(), address)?;
 
         let socket = open(address, exempt).map_err(|error| outcome::local(&error))?;
+        let half = *timeout / 2;
+        let connect_limit = connect_timeout.map_or(half, |limit| limit.min(half));
         let dialled = Instant::now();
-        let connect = timeout_at((started + *timeout / 2).into(), socket.connect(address)).await;
+        let connect = timeout_at((started + connect_limit).into(), socket.connect(address)).await;
         let stream = match connect {
             Err(_elapsed) => return Err(Outcome::Silent),
             Ok(connected) => connected.map_err(|error| outcome::of_connect(&error))?,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nllb_common::EventKind;
 use nllb_common::maps::{State, Verdict};
@@ -10,6 +10,7 @@ use nllb_common::maps::{State, Verdict};
 use crate::eligible::Seen;
 use crate::health::Health;
 use crate::report::{Outcome, ProbeReport};
+use crate::rtt::Rtt;
 use crate::schedule::{Pace, Schedule};
 use crate::settings::HealthSettings;
 
@@ -44,6 +45,7 @@ pub(crate) struct Backend {
     pub(crate) last: Option<(Instant, ProbeReport)>,
     pub(crate) last_evidence: Option<(Instant, EventKind)>,
     pub(crate) seen: Option<Seen>,
+    pub(crate) rtt: Rtt,
 }
 
 /// Why a backend has its state.
@@ -93,6 +95,7 @@ impl Backend {
             last: None,
             last_evidence: None,
             seen: None,
+            rtt: Rtt::default(),
         }
     }
 
@@ -127,8 +130,12 @@ impl Backend {
             self.cause = Cause::Probe(report.outcome.clone());
         }
         let certificate_changed = self.see(&report);
+        if let Some(rtt) = report.rtt {
+            self.rtt.observe(rtt);
+        }
+        let took = report.latency;
         self.last = Some((now, report));
-        self.schedule.finish(self.pace(), settings, now);
+        self.schedule.finish(self.pace(), settings, took, now);
         Heard { left, certificate_changed }
     }
 
@@ -155,6 +162,17 @@ impl Backend {
         self.last_evidence = Some((now, kind));
         if self.state() != State::Unhealthy {
             self.schedule.hurry(settings, now);
+        }
+    }
+
+    /// How long its connect may take. One that is believed dead gets all the time there is: it may
+    /// have come back behind another route.
+    pub(crate) fn connect_timeout(&self) -> Option<Duration> {
+        match self.state() {
+            State::Unhealthy => None,
+            State::Unknown | State::Healthy | State::Degraded | State::Draining => {
+                self.rtt.connect_timeout()
+            }
         }
     }
 

@@ -15,6 +15,7 @@ pub mod health;
 mod ids;
 pub mod pool;
 pub mod report;
+pub mod rtt;
 pub mod schedule;
 pub mod settings;
 pub mod table;

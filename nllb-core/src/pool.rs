@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nllb_common::maps::State;
 
@@ -45,6 +45,8 @@ pub enum Command {
         addr: SocketAddr,
         /// Index of its pool in the settings.
         pool: usize,
+        /// How long the connect may take, when that is known better than by the settings.
+        connect_timeout: Option<Duration>,
     },
     /// [`Machine::table`] changed: bring the maps there.
     Apply,
@@ -182,8 +184,9 @@ impl Machine {
     fn next_probe(&mut self) -> Option<Command> {
         while let Some((id, epoch)) = self.probes.pop_front() {
             if let Some((backend, _)) = self.roster.backend_mut(id, epoch) {
+                let connect_timeout = backend.connect_timeout();
                 let (addr, pool) = (backend.addr, backend.pool);
-                return Some(Command::Probe { id, epoch, addr, pool });
+                return Some(Command::Probe { id, epoch, addr, pool, connect_timeout });
             }
         }
         None

@@ -62,9 +62,11 @@ impl Schedule {
         self.due = None;
     }
 
-    /// Notes that the probe has ended and plans the next one.
-    pub fn finish(&mut self, pace: Pace, settings: &HealthSettings, now: Instant) {
-        let wait = self.wait(pace, settings);
+    /// Notes that the probe has ended, after `took`, and plans the next one. What a probe took counts
+    /// as waited when the next one confirms it: a silent backend costs its timeout already.
+    pub fn finish(&mut self, pace: Pace, settings: &HealthSettings, took: Duration, now: Instant) {
+        let waited = if pace == Pace::Confirm { took } else { Duration::ZERO };
+        let wait = self.wait(pace, settings).saturating_sub(waited);
         let due = now + self.spread(wait.min(LONGEST), settings.jitter);
         self.due = Some(due);
         if let Some(wish) = self.wish.take() {

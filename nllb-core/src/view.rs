@@ -186,6 +186,7 @@ impl BackendView {
             last,
             last_evidence,
             seen,
+            rtt: _,
         } = backend;
         Self {
             addr: *addr,

@@ -45,8 +45,10 @@ pub(crate) fn run(ctx: &SockOps) {
     let op = ctx.op();
     let Some(record) = ctx.record() else { return };
     if record.flags & socket_flags::BYPASS != 0 {
-        if op == ACTIVE_ESTABLISHED_CB {
-            note_probe(ctx, record);
+        match op {
+            TIMEOUT_INIT => syn_timeout(ctx, record),
+            ACTIVE_ESTABLISHED_CB => note_probe(ctx, record),
+            _ => {}
         }
         return;
     }
@@ -150,9 +152,7 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
 #[inline(always)]
 fn closed(ctx: &SockOps, record: &mut SocketRecord) {
     if ctx.arg::<0>() == TCP_SYN_SENT {
-        if record.flags & socket_flags::SILENT == 0 {
-            connect_failed(ctx, record);
-        }
+        connect_failed(ctx, record);
         return;
     }
     if record.flags & socket_flags::COUNTED == 0 {
@@ -166,11 +166,18 @@ fn closed(ctx: &SockOps, record: &mut SocketRecord) {
     }
 }
 
-/// A connect ended before its first timeout. A segment that came in can only have been a reset;
-/// without one it was the caller, or an ICMP error.
+/// A connect ended without success. A segment that came in can only have been a reset; without one,
+/// and before the first timeout, it was the caller, or an ICMP error. One that we cut was silent twice:
+/// a failure of its own, so that the backend stays suspect until probes have confirmed it.
 #[inline(always)]
 fn connect_failed(ctx: &SockOps, record: &SocketRecord) {
     let now = now_ns();
+    if record.flags & socket_flags::SILENT != 0 {
+        if record.flags & socket_flags::CUT != 0 {
+            fail(record, now);
+        }
+        return;
+    }
     let Some(control) = maps::control() else {
         return;
     };

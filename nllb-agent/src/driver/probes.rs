@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -46,14 +47,21 @@ impl Probes {
     }
 
     /// Starts a probe of a backend of the pool with this index.
-    pub(super) fn start(&mut self, who: Who, addr: SocketAddr, pool: usize) {
+    pub(super) fn start(
+        &mut self,
+        who: Who,
+        addr: SocketAddr,
+        pool: usize,
+        connect_timeout: Option<Duration>,
+    ) {
         let (BackendId(id), epoch) = who;
         let prober = self.probers.get(pool).map(Rc::clone);
         let sockets = Rc::clone(&self.sockets);
         let task = self.tasks.spawn_local(async move {
             match prober {
                 Some(prober) => {
-                    prober.probe(addr, |socket| Ok(sockets.bypass(&socket, id, epoch)?)).await
+                    let exempt = |socket: BorrowedFd<'_>| Ok(sockets.bypass(&socket, id, epoch)?);
+                    prober.probe(addr, connect_timeout, exempt).await
                 }
                 None => local("its pool is no longer configured".to_owned()),
             }

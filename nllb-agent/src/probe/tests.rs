@@ -26,7 +26,7 @@ fn trusting(authority: &Authority) -> Credentials {
 }
 
 async fn run(prober: &Prober, address: SocketAddr) -> ProbeReport {
-    prober.probe(address, |_| Ok(())).await
+    prober.probe(address, None, |_| Ok(())).await
 }
 
 fn nowhere() -> (std::net::TcpListener, SocketAddr) {
@@ -178,7 +178,7 @@ async fn a_socket_that_cannot_be_exempted_is_not_used() {
     let (listener, address) = nowhere();
     listener.set_nonblocking(true).expect("set");
     let refuse = |_: BorrowedFd<'_>| Err(io::Error::other("no storage"));
-    let report = prober(AMPLE, trusting(&Authority::new())).probe(address, refuse).await;
+    let report = prober(AMPLE, trusting(&Authority::new())).probe(address, None, refuse).await;
     assert_eq!(report.outcome, Outcome::Local { reason: "no storage".to_owned() });
     let nobody = listener.accept().expect_err("nobody dialled");
     assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock);

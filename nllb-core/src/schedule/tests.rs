@@ -12,7 +12,7 @@ fn waits(pace: Pace, settings: &HealthSettings, times: usize) -> Vec<u64> {
     let mut schedule = Schedule::new(1, now);
     let mut wait = || {
         schedule.start();
-        schedule.finish(pace, settings, now);
+        schedule.finish(pace, settings, Duration::ZERO, now);
         let due = schedule.due().expect("planned");
         u64::try_from(due.duration_since(now).as_millis()).expect("short")
     };
@@ -53,7 +53,7 @@ fn another_pace_starts_the_backoff_anew() {
     let mut schedule = Schedule::new(1, now);
     for pace in [Pace::Backoff, Pace::Backoff, Pace::Confirm, Pace::Backoff] {
         schedule.start();
-        schedule.finish(pace, &exact(), now);
+        schedule.finish(pace, &exact(), Duration::ZERO, now);
     }
     assert_eq!(schedule.due(), Some(now + Duration::from_secs(1)));
 }
@@ -63,12 +63,12 @@ fn a_hurry_makes_the_probe_due_at_once_but_not_twice_within_the_confirm_interval
     let now = Instant::now();
     let mut schedule = Schedule::new(1, now);
     schedule.start();
-    schedule.finish(Pace::Steady, &exact(), now);
+    schedule.finish(Pace::Steady, &exact(), Duration::ZERO, now);
     let later = now + Duration::from_millis(500);
     schedule.hurry(&exact(), later);
     assert_eq!(schedule.due(), Some(later));
     schedule.start();
-    schedule.finish(Pace::Steady, &exact(), later);
+    schedule.finish(Pace::Steady, &exact(), Duration::ZERO, later);
     schedule.hurry(&exact(), later + Duration::from_millis(1));
     assert_eq!(schedule.due(), Some(later + Duration::from_millis(100)));
 }
@@ -81,7 +81,7 @@ fn a_hurry_during_a_probe_is_met_when_it_ends() {
     schedule.hurry(&exact(), now);
     assert_eq!(schedule.due(), None);
     let end = now + Duration::from_millis(3);
-    schedule.finish(Pace::Steady, &exact(), end);
+    schedule.finish(Pace::Steady, &exact(), Duration::ZERO, end);
     assert_eq!(schedule.due(), Some(end));
 }
 
@@ -93,7 +93,7 @@ fn nodes_with_different_seeds_do_not_probe_in_step() {
         .map(|seed| {
             let mut schedule = Schedule::new(seed, now);
             schedule.start();
-            schedule.finish(Pace::Steady, &settings, now);
+            schedule.finish(Pace::Steady, &settings, Duration::ZERO, now);
             schedule.due()
         })
         .collect();
@@ -110,7 +110,7 @@ proptest! {
         let mut schedule = Schedule::new(seed, now);
         for _ in 0..times {
             schedule.start();
-            schedule.finish(Pace::Steady, &settings, now);
+            schedule.finish(Pace::Steady, &settings, Duration::ZERO, now);
             let wait = schedule.due().expect("planned").duration_since(now).as_secs_f64();
             prop_assert!((wait - 1.0).abs() <= jitter / 2.0 + 1e-6, "{wait}");
         }
@@ -134,10 +134,26 @@ proptest! {
             match call {
                 0 => schedule.start(),
                 1 => schedule.hurry(&settings, now),
-                2 => schedule.finish(Pace::Backoff, &settings, now),
-                _ => schedule.finish(Pace::Confirm, &settings, now),
+                2 => schedule.finish(Pace::Backoff, &settings, Duration::ZERO, now),
+                _ => schedule.finish(Pace::Confirm, &settings, Duration::ZERO, now),
             }
             prop_assert!(schedule.due().is_none_or(|due| due >= now));
         }
+    }
+}
+
+#[test]
+fn what_a_probe_took_counts_as_waited_when_the_next_one_confirms_it() {
+    let now = Instant::now();
+    for (pace, took, wait) in [
+        (Pace::Confirm, 30, 70),
+        (Pace::Confirm, 200, 0),
+        (Pace::Steady, 200, 1000),
+        (Pace::Backoff, 200, 1000),
+    ] {
+        let mut schedule = Schedule::new(1, now);
+        schedule.start();
+        schedule.finish(pace, &exact(), Duration::from_millis(took), now);
+        assert_eq!(schedule.due(), Some(now + Duration::from_millis(wait)), "{pace:?} {took}");
     }
 }

@@ -176,7 +176,7 @@ impl Play {
                 Command::Transition { addr, from, to, reason, .. } => {
                     self.tell(&format!("{addr} {} -> {}: {reason}", from.label(), to.label()));
                 }
-                Command::Probe { id, epoch, addr, pool } => {
+                Command::Probe { id, epoch, addr, pool, .. } => {
                     assert!(self.settings.pools[pool].endpoints.contains(&addr));
                     self.probe(id, epoch, addr);
                 }
