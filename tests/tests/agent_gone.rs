@@ -1,6 +1,7 @@
 //! What goes on without the agent: killed, restarted, stopped, taken away.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nllb_agent::status::Status;
 use nllb_common::Counter;
@@ -63,7 +64,7 @@ fn without_a_lease_a_crashed_server_is_avoided_after_one_failure() {
 #[test]
 fn verdicts_hold_as_long_as_the_lease() {
     let Some(lab) = Lab::builder().build_or_skip() else { return };
-    let lease = std::time::Duration::from_secs(600);
+    let lease = Duration::from_secs(600);
     let configuration = Configuration { lease, ..Configuration::of(&lab).quick() };
     let mut agent = Agent::start(&lab, &configuration).expect("an agent");
     let client = lab.client(0).expect("a client");
@@ -110,6 +111,11 @@ fn uninstall_removes_every_pin_and_link_and_nothing_is_translated_any_more() {
         wait_until(&format!("the end of {hook}"), || Ok((!pins::link_exists(id)?).then_some(())))
             .expect("gone");
     }
+    // Its id is given back a moment before it is detached.
+    let gone = Instant::now();
+    wait_until("the end of translation", || Ok((!client.connect(&vip())?.ok).then_some(())))
+        .expect("not translated");
+    println!("uninstalled: not translated {:?} after the links were gone", gone.elapsed());
     let outcome = client.connect(&vip()).expect("an outcome");
     assert_eq!(outcome.error.as_deref(), Some("ENETUNREACH"), "{outcome:?}");
 }
@@ -126,7 +132,7 @@ fn identities(status: &Status) -> Vec<(std::net::SocketAddr, u32, u32)> {
 
 fn lab_with_agent() -> Option<(Lab, Agent)> {
     let lab = Lab::builder().build_or_skip()?;
-    let lease = std::time::Duration::from_millis(300);
+    let lease = Duration::from_millis(300);
     let configuration = Configuration { lease, ..Configuration::of(&lab).quick() };
     let agent = Agent::start(&lab, &configuration).expect("an agent");
     Some((lab, agent))
