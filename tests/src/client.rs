@@ -25,7 +25,8 @@ use serde::de::DeserializeOwned;
 use crate::place::Place;
 use crate::process::Process;
 use protocol::{
-    Answer, Ask, Attribution, AttributionReport, Connect, Inspection, Op, Outcome, Storm, StormReport, Udp, UdpOutcome,
+    Answer, Ask, Attribution, AttributionReport, Connect, Inspection, Op, Outcome, Storm,
+    StormReport, Udp, UdpOutcome,
 };
 
 pub use serve::run;
