@@ -103,8 +103,8 @@ fn a_power_cut_fails_a_connect_soon_and_the_next_succeeds() {
         later += u32::from(!timed(&client, &vip()).0.ok);
     }
     println!("power cut: unhealthy after {:?}, {later} more failed until then", off.elapsed());
-    // The kernel's suspicion ends before the probes are sure; each time it does, one connect looks.
-    assert!(later <= 4, "{later} more failed");
+    // The probes are sure before the kernel's suspicion ends, but for a busy machine.
+    assert!(later <= 1, "{later} more failed");
     serves_without(&client, victim);
     victim.power_on().expect("on");
     agent.await_state(victim.tls(), "healthy").expect("readmitted");
@@ -139,8 +139,8 @@ fn nothing_is_sent_to_a_silent_server_between_the_verdict_and_its_return() {
         report.errors,
         report.longest_attempt_us
     );
-    // One at its question, and one in SYN_SENT each time the suspicion ends before the verdict.
-    assert!(report.failed() <= 5 * threads as u64, "{report:?}");
+    // One at its question and one in SYN_SENT, per thread.
+    assert!(report.failed() <= 2 * threads as u64, "{report:?}");
 }
 
 #[test]

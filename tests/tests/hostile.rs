@@ -58,6 +58,35 @@ fn aborting_ones_own_connects_changes_no_verdict_and_takes_no_server_away() {
     assert!(aborted >= 100, "the attack was real: {aborted}");
 }
 
+#[test]
+fn resets_and_silence_forged_in_the_pods_own_network_change_no_verdict() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let pod = lab.node(0).pods()[0].netns().to_owned();
+    let forge = |action: &str| {
+        let rules = format!(
+            "add table inet hostile\n\
+             add chain inet hostile out {{ type filter hook output priority 0; }}\n\
+             flush chain inet hostile out\n\
+             add rule inet hostile out tcp dport 6443 {action}\n"
+        );
+        netns::nft(&pod, &rules).expect("a filter");
+    };
+    let attack = |attacker: &Client| {
+        forge("reject with tcp reset");
+        for _ in 0..20 {
+            assert!(!attacker.connect(&Connect::to(vip())).expect("an outcome").ok);
+        }
+        forge("drop");
+        assert!(!attacker.connect(&Connect::to(vip())).expect("an outcome").ok);
+    };
+    let (before, after) = under_attack(&lab, &mut agent, 5, attack);
+    for counter in ["connect_reset", "syn_silence"] {
+        let blamed = after.counters[counter] - before.counters[counter];
+        println!("{counter}: {blamed}");
+        assert!(blamed >= 5, "the attack was real: {counter} {blamed}");
+    }
+}
+
 /// Attacks while others connect; every one of theirs must succeed, and no verdict may change.
 fn under_attack(
     lab: &Lab,
