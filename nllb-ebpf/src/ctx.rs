@@ -13,13 +13,15 @@ use aya_ebpf::helpers::generated::{
     bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get, bpf_sock_ops_cb_flags_set,
 };
 use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
+use network_types::ip::IpProto;
 use nllb_common::maps::SocketRecord;
 
 use crate::maps::SOCKS;
 
-const IPPROTO_TCP: u32 = 6;
+const IPPROTO_TCP: u32 = IpProto::Tcp as u32;
+/// Not a number that ever stands in a packet, hence not in `IpProto`.
 const IPPROTO_MPTCP: u32 = 262;
-const SOL_TCP: i32 = 6;
+const SOL_TCP: i32 = IpProto::Tcp as i32;
 const TCP_USER_TIMEOUT: i32 = 18;
 const ECONNREFUSED: i32 = 111;
 
