@@ -6,6 +6,7 @@
 //! [`sources`]; all that outlives a thread is removed when the lab is dropped, however the
 //! demonstration ends.
 
+mod fault;
 pub(crate) mod keep;
 mod ledger;
 mod plain;
@@ -163,11 +164,14 @@ impl Demo<'_> {
 
     fn strike(&mut self, kind: Kind, victim: usize) -> Result<()> {
         let plane = self.lab.control_plane(victim);
-        self.ledger.strike(Instant::now(), kind, plane.name());
+        // What clients see meanwhile waits in the inbox, so the ledger hears of the fault first.
+        let at = Instant::now();
         match kind {
             Kind::Crash => plane.crash(),
             Kind::PowerOff => plane.power_off(),
-        }
+        }?;
+        self.ledger.strike(at, kind, plane.name());
+        Ok(())
     }
 
     fn restore(&mut self, kind: Kind, victim: usize) -> Result<()> {

@@ -7,29 +7,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+pub(super) use super::fault::{Fault, Kind};
+
 /// The time over which connects per second are counted.
 const PACE_WINDOW: Duration = Duration::from_secs(1);
 
 /// Failed connects of one fault that a reader is told of one by one.
 const MOST_TOLD: u64 = 5;
-
-/// What is done to a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Its process is killed: connects are refused.
-    Crash,
-    /// Its host vanishes: nothing answers.
-    PowerOff,
-}
-
-impl Kind {
-    pub(super) const fn label(self) -> &'static str {
-        match self {
-            Self::Crash => "crash",
-            Self::PowerOff => "power-off",
-        }
-    }
-}
 
 /// One connect of the client.
 #[derive(Clone, Debug)]
@@ -63,34 +47,6 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn is_healthy(&self) -> bool {
         self.state == "healthy"
-    }
-}
-
-/// A fault, from its beginning to the end of its consequences.
-#[derive(Clone, Debug)]
-pub(super) struct Fault {
-    pub(super) kind: Kind,
-    pub(super) victim: String,
-    pub(super) at: Instant,
-    /// From the fault to the agent's verdict.
-    pub(super) detected: Option<Duration>,
-    /// From the fault to the first success after the first failure; without any failure, to the
-    /// first success.
-    pub(super) failover: Option<Duration>,
-    /// The longest time without a success.
-    pub(super) blackout: Duration,
-    pub(super) failed: u64,
-    /// Connections that ended before they were answered.
-    pub(super) cut: u64,
-    pub(super) restored: Option<Instant>,
-    /// From the server's return to the agent's verdict.
-    pub(super) readmitted: Option<Duration>,
-}
-
-impl Fault {
-    /// Clients got through, and the agent took the server out and back in.
-    pub(super) fn is_overcome(&self) -> bool {
-        self.detected.is_some() && self.failover.is_some() && self.readmitted.is_some()
     }
 }
 
@@ -138,25 +94,16 @@ impl Ledger {
                 *self.servers.entry(server.clone()).or_default() += 1;
                 self.last_success = Some(*ended);
             }
-            Err(failure) => self.fail(*ended, *ended - *began, failure),
+            Err(failure) => self.tell_failure(*ended, *ended - *began, failure),
         }
         let Some(fault) = self.faults.last_mut().filter(|fault| *ended > fault.at) else {
             return;
         };
-        if let Err(failure) = result {
-            if fault.failed + fault.cut == 0 {
-                fault.failover = None;
-            }
-            match failure {
-                Failure::Connect(_) => fault.failed += 1,
-                Failure::Cut(_) => fault.cut += 1,
-            }
-        } else {
-            fault.blackout = fault.blackout.max(gap);
-            if fault.failover.is_none() && *began >= fault.at {
-                let failover = *ended - fault.at;
-                fault.failover = Some(failover);
-                if fault.failed + fault.cut > 0 {
+        match result {
+            Err(failure) => fault.fail(failure),
+            Ok(_) => {
+                let first = fault.succeed(*began, *ended, gap);
+                if let (Some(failover), true) = (first, fault.is_felt()) {
                     self.tell(*ended, format!("connects succeed, {} after it", ms(failover)));
                 }
             }
@@ -186,18 +133,7 @@ impl Ledger {
     /// Something is done to a server now.
     pub(super) fn strike(&mut self, now: Instant, kind: Kind, victim: &str) {
         self.tell(now, format!("{victim}: {}", kind.label()));
-        self.faults.push(Fault {
-            kind,
-            victim: victim.to_owned(),
-            at: now,
-            detected: None,
-            failover: None,
-            blackout: Duration::ZERO,
-            failed: 0,
-            cut: 0,
-            restored: None,
-            readmitted: None,
-        });
+        self.faults.push(Fault::new(now, kind, victim));
     }
 
     /// The server struck last listens again.
@@ -231,7 +167,7 @@ impl Ledger {
 }
 
 impl Ledger {
-    fn fail(&mut self, ended: Instant, took: Duration, failure: &Failure) {
+    fn tell_failure(&mut self, ended: Instant, took: Duration, failure: &Failure) {
         let told = self.faults.last().map_or(self.failed, |fault| fault.failed + fault.cut);
         let line = match failure {
             Failure::Connect(error) => {
@@ -245,24 +181,6 @@ impl Ledger {
         };
         if told < MOST_TOLD {
             self.tell(ended, line);
-        }
-    }
-}
-
-impl Fault {
-    fn look(&mut self, backends: &[Health]) {
-        let Some(victim) = backends.iter().find(|backend| backend.name == self.victim) else {
-            return;
-        };
-        if self.detected.is_none() && !victim.is_healthy() && victim.since >= self.at {
-            self.detected = Some(victim.since - self.at);
-        }
-        if let (None, Some(restored), true) = (self.readmitted, self.restored, victim.is_healthy())
-        {
-            // Before it was detected, healthy is old news.
-            if self.detected.is_some() {
-                self.readmitted = Some(victim.since.saturating_duration_since(restored));
-            }
         }
     }
 }
