@@ -108,8 +108,10 @@ impl Datapath {
         let events = events::Events::take(&mut bpf)?;
         let log = (*log_level > BpfLogLevel::Off).then(|| events::Log::take(&mut bpf)).flatten();
         let hz = sys::hz();
-        let host_netns = maps.control()?.host_netns;
-        maps.set_control(Control { host_netns, ..Control::new(hz) })?;
+        // The lease of an earlier agent stays: until this one renews it, its verdicts are the best
+        // there are.
+        let Control { lease_until_ns, host_netns, .. } = maps.control()?;
+        maps.set_control(Control { lease_until_ns, host_netns, ..Control::new(hz) })?;
         let attachment = Attachment::establish(&programs(&bpf)?, cgroup, &directory)?;
         let adopted = attachment.adopted();
         let datapath = Self { bpf, directory, _lock: lock, features, attachment, host_netns, hz };
