@@ -1,3 +1,5 @@
+//! The result as programs and people find it.
+
 use super::*;
 
 fn report() -> Report {
