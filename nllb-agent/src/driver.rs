@@ -1,6 +1,6 @@
 //! Joins the core to the world: the only module that knows both.
 //!
-//! One task, [`Driver::serve`], puts every event in an order and owns the truth: the machine, the
+//! One task, `Driver::serve`, puts every event in an order and owns the truth: the machine, the
 //! maps and the attachment. Around it, on the same thread:
 //!
 //! | task | owns | when it is cancelled |

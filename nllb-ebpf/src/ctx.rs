@@ -23,6 +23,8 @@ const IPPROTO_TCP: u32 = IpProto::Tcp as u32;
 const IPPROTO_MPTCP: u32 = 262;
 const SOL_TCP: i32 = IpProto::Tcp as i32;
 const TCP_USER_TIMEOUT: i32 = 18;
+/// `TCP_USER_TIMEOUT` is a `u32`.
+const TCP_USER_TIMEOUT_SIZE: i32 = 4;
 const ECONNREFUSED: i32 = 111;
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -316,7 +318,7 @@ impl SockOps {
                 SOL_TCP,
                 TCP_USER_TIMEOUT,
                 (&raw mut value).cast(),
-                size_of::<u32>() as i32,
+                TCP_USER_TIMEOUT_SIZE,
             )
         };
         if failed == 0 { value } else { 0 }
@@ -333,7 +335,7 @@ impl SockOps {
                 SOL_TCP,
                 TCP_USER_TIMEOUT,
                 (&raw mut value).cast(),
-                size_of::<u32>() as i32,
+                TCP_USER_TIMEOUT_SIZE,
             )
         };
     }
