@@ -45,6 +45,9 @@ struct Metrics {
     datapath_attached: Gauges,
     datapath_problems: Gauges,
     datapath_reattachments: Counters,
+    map_writes: Counters,
+    map_syncs_failed: Counters,
+    map_sync_duration: Seconds,
     datapath_outcomes: Counters,
     self_tests: Counters,
     lease_remaining: Seconds,
@@ -72,6 +75,7 @@ impl Metrics {
         let Self {
             agent_info, agent_uptime, config_generation, config_reload_successful,
             datapath_attached, datapath_problems, datapath_reattachments, datapath_outcomes,
+            map_writes, map_syncs_failed, map_sync_duration,
             self_tests, lease_remaining, frontend_backends, frontend_backends_used,
             backend_state, backend_state_age, backend_transitions, backend_probes,
             backend_probe_rtt, backend_probe_duration, backend_certificate_expiry,
@@ -85,6 +89,9 @@ impl Metrics {
         registry.register("datapath_attached", "Whether the program of a hook is attached", datapath_attached);
         registry.register("datapath_problems", "Things wrong with the data path now", datapath_problems);
         registry.register("datapath_reattachments", "Lost attachments repaired", datapath_reattachments);
+        registry.register("map_writes", "Writes to the maps", map_writes);
+        registry.register("map_syncs_failed", "Rounds of writes that a failing one stopped", map_syncs_failed);
+        registry.register_with_unit("map_sync_duration", "Duration of the last round of writes", Unit::Seconds, map_sync_duration);
         registry.register("datapath_outcomes", "What the kernel programs did and saw", datapath_outcomes);
         registry.register("self_tests", "Self-tests made", self_tests);
         registry.register_with_unit("lease_remaining", "What is left of the lease", Unit::Seconds, lease_remaining);
@@ -134,6 +141,11 @@ impl Metrics {
         }
         gauge(&self.datapath_problems, Vec::new(), datapath.problems().len() as u64);
         counter(&self.datapath_reattachments, Vec::new(), datapath.reattached);
+        counter(&self.map_writes, Vec::new(), datapath.map_writes);
+        counter(&self.map_syncs_failed, Vec::new(), datapath.failed_syncs);
+        if let Some(duration) = datapath.last_sync_us {
+            seconds(&self.map_sync_duration, Vec::new(), micros(duration));
+        }
         let test = &datapath.self_test;
         let passed = test.runs.saturating_sub(test.failed_runs);
         counter(&self.self_tests, result("passed"), passed);

@@ -102,6 +102,12 @@ pub struct DatapathState {
     pub self_test: SelfTest,
     /// How many times a lost attachment was repaired.
     pub reattached: u64,
+    /// Writes to the maps so far.
+    pub map_writes: u64,
+    /// Rounds of writes that a failing one stopped.
+    pub failed_syncs: u64,
+    /// How long the last round of writes took; `None` before the first.
+    pub last_sync_us: Option<u64>,
     /// Why the maps are not what they should be, as long as they are not.
     pub sync_error: Option<String>,
 }

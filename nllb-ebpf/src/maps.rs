@@ -164,11 +164,17 @@ impl BackendEvidence {
         before
     }
 
-    /// A connection was established: whatever was suspected is over.
+    /// A handshake ended well: whatever was suspected is over.
     #[inline(always)]
-    pub(crate) fn succeed(self, now_ns: u64) {
+    pub(crate) fn clear_suspicion(self) {
         store!(self.suspect_until_ns, 0);
         store!(self.fail_streak, 0);
+    }
+
+    /// A connection was established.
+    #[inline(always)]
+    pub(crate) fn succeed(self, now_ns: u64) {
+        self.clear_suspicion();
         store!(self.last_success_ns, now_ns);
         add!(self.established, 1);
     }

@@ -62,10 +62,12 @@ pub(crate) fn run(ctx: &SockOps) {
     }
 }
 
-/// A probe says nothing about how connections fare, but its handshake has a round-trip time.
+/// A probe got through: the backend answers, whatever was suspected. It is no connection of a client
+/// and does not count as one.
 #[inline(always)]
 fn note_probe(ctx: &SockOps, record: &SocketRecord) {
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
+        evidence.clear_suspicion();
         evidence.set_srtt_us(ctx.srtt_us());
     }
 }

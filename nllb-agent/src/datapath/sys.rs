@@ -18,6 +18,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_F_QUERY_EFFECTIVE: u32 = 1;
 
 /// Where a program attaches (`enum bpf_attach_type`).
@@ -154,6 +155,17 @@ struct ObjAttr {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
+}
+
+/// Ends a link at once; without this it ends some time after its last reference has gone.
+pub(super) fn link_detach(link: impl AsFd) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        link_fd: u32,
+    }
+    let mut attr = Attr { link_fd: raw(&link) };
+    // SAFETY: the layout of BPF_LINK_DETACH.
+    unsafe { bpf(BPF_LINK_DETACH, &mut attr) }.map(|_| ())
 }
 
 /// Pins an object so that it outlives this process.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::load::LoadError;
 use super::lock::Lock;
+use super::sys;
 
 /// Removes the pins of every ABI version below `bpffs`; links first, so that no program runs on maps
 /// that are going. Returns what was removed, in order.
@@ -20,6 +21,11 @@ pub fn uninstall(bpffs: &Path) -> Result<Vec<PathBuf>, LoadError> {
         let (links, maps): (Vec<_>, Vec<_>) = list(&directory)?.into_iter().partition(|path| {
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("link_"))
         });
+        for link in &links {
+            // So that nothing is translated once we return. A link that is gone already, and one of
+            // before Linux 5.9, ends with its pin.
+            let _not_attached = sys::open_pin(link).and_then(sys::link_detach);
+        }
         for pin in links.into_iter().chain(maps) {
             fs::remove_file(&pin).map_err(failed(&pin))?;
             removed.push(pin);

@@ -15,6 +15,7 @@ use nllb_core::{
 use super::Driver;
 use super::attachment::Attached;
 use super::config::Reloads;
+use super::sync::Sync;
 use crate::datapath::attach::{Coverage, Watched};
 use crate::datapath::load::Features;
 use crate::datapath::maps::{KernelMaps, Maps as _};
@@ -30,7 +31,7 @@ impl Driver {
         status::Status {
             agent: self.agent(now),
             config: self.config_state(),
-            datapath: datapath(&self.attached, self.sync.error.clone(), now),
+            datapath: datapath(&self.attached, &self.sync, now),
             lease: self.lease(),
             frontends: frontends.into_iter().map(|front| frontend(front, &pools)).collect(),
             pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),
@@ -150,11 +151,7 @@ fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evid
     })
 }
 
-fn datapath(
-    attached: &Attached,
-    sync_error: Option<String>,
-    now: Instant,
-) -> status::DatapathState {
+fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathState {
     let Coverage { hooks, watched } = &attached.coverage;
     let datapath = attached.datapath();
     status::DatapathState {
@@ -177,7 +174,10 @@ fn datapath(
             failed_runs: attached.failed,
         },
         reattached: attached.repaired,
-        sync_error,
+        map_writes: sync.writes,
+        failed_syncs: sync.failures,
+        last_sync_us: sync.last_duration.map(micros),
+        sync_error: sync.error.clone(),
     }
 }
 

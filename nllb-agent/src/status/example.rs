@@ -50,6 +50,9 @@ fn datapath() -> DatapathState {
         }],
         self_test: SelfTest { age_ms: Some(2100), failures: Vec::new(), runs: 37, failed_runs: 0 },
         reattached: 0,
+        map_writes: 12,
+        failed_syncs: 0,
+        last_sync_us: Some(9),
         sync_error: None,
     }
 }

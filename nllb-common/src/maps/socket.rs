@@ -2,7 +2,8 @@
 
 /// What is known of a socket. Bits of [`SocketRecord::flags`].
 pub mod socket_flags {
-    /// A probe of the agent: never translated, gives no evidence but its round-trip time.
+    /// A probe of the agent: never translated; its handshake clears suspicion and tells the
+    /// round-trip time, its failure says nothing here.
     pub const BYPASS: u32 = 1;
     /// `TCP_USER_TIMEOUT` was shortened to cut the SYN; restore it when established.
     pub const CUT: u32 = 2;
