@@ -21,10 +21,13 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use aya::programs::Program;
-use nllb_common::maps::Control;
+use nllb_common::maps::{Control, names};
 use thiserror::Error;
+use tracing::warn;
 
-use self::attach::{AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded};
+use self::attach::{
+    AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded, Process,
+};
 use self::load::{BpfLogLevel, Features, LoadError};
 use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
@@ -103,7 +106,7 @@ impl Datapath {
         load::make_directory(&directory)?;
         let lock = Lock::take(&directory)?;
         let (mut bpf, features) = load::load(&directory, *log_level)?;
-        let mut maps = KernelMaps::take(&mut bpf)?;
+        let mut maps = KernelMaps::take(&mut bpf, &directory.join(names::POOLS))?;
         let sockets = Sockets::take(&mut bpf)?;
         let events = events::Events::take(&mut bpf)?;
         let log = (*log_level > BpfLogLevel::Off).then(|| events::Log::take(&mut bpf)).flatten();
@@ -114,23 +117,28 @@ impl Datapath {
         maps.set_control(Control { lease_until_ns, host_netns, ..Control::new(hz) })?;
         let attachment = Attachment::establish(&programs(&bpf)?, cgroup, &directory)?;
         let adopted = attachment.adopted();
+        if let Err(error) = uninstall::remove_others(bpffs, &directory) {
+            // They run before ours and know nothing of the present.
+            warn!(%error, "cannot remove what another version of the layout left attached");
+        }
         let datapath = Self { bpf, directory, _lock: lock, features, attachment, host_netns, hz };
         Ok(Opened { datapath, maps, sockets, events, log, adopted })
     }
 
     /// Asks the kernel whether the programs are where they should be.
     #[must_use]
-    pub fn verify(&self) -> Coverage {
-        self.attachment.verify()
+    pub fn verify(&self, kubelets: &[Process]) -> Coverage {
+        self.attachment.verify(kubelets)
     }
 
     /// Attaches what is not attached as it should be.
     ///
     /// # Errors
     /// When the kernel refuses; what was attached stays.
-    pub fn repair(&mut self) -> Result<(), AttachError> {
+    pub fn repair(&mut self) -> Result<(), DatapathError> {
+        load::make_directory(&self.directory)?;
         let programs = programs(&self.bpf)?;
-        self.attachment.repair(&programs)
+        Ok(self.attachment.repair(&programs)?)
     }
 
     /// The cgroup attached to.

@@ -21,12 +21,15 @@ mod shutdown;
 mod status;
 mod sync;
 
+use std::collections::BTreeSet;
 use std::future;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::socket::SockaddrStorage;
 use nllb_common::EventKind;
 use nllb_core::{Command, EvidenceFact, Machine, TableError};
 use thiserror::Error;
@@ -150,14 +153,15 @@ impl Driver {
             Datapath::open(&settings)?;
         let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
         machine.adopt_table(sync.actual());
+        machine.handle_own_addresses(own_addresses());
         if let Err(error) = sync.apply(&mut maps, machine.table(), Instant::now) {
             // Whatever could be written is in place; every renewal of the lease tries again.
             error!(%error, "the maps are not as configured");
         }
         let mut attached = Attached::install(datapath, &mut maps).await?;
         let sockets = Rc::new(sockets);
-        let report = attached.test(&sockets).await;
-        attached.conclude(report, &mut maps);
+        let findings = attached.test(&sockets).await;
+        attached.conclude(findings, &mut maps);
 
         let (status_requests, status) = mpsc::channel(STATUS_QUEUE);
         let mut servers = JoinSet::new();
@@ -223,19 +227,26 @@ impl Driver {
                 _ = self_test.tick(), if tests.is_empty() => {
                     tests.spawn_local(self.attached.test(&self.sockets));
                 }
-                Some(Ok(report)) = tests.join_next() => {
-                    if self.attached.conclude(report, &mut self.maps) {
+                Some(Ok(findings)) = tests.join_next() => {
+                    self.look_around();
+                    if self.attached.conclude(findings, &mut self.maps) {
                         self_test.reset_immediately();
                     }
                 }
                 Some(request) = status.recv() => request.answer(self.status()),
-                () = reload.next() => {
+                // One after another, else an older file could win.
+                () = reload.next(), if loads.is_empty() => {
                     let file = self.file.clone();
                     loads.spawn_blocking(move || load(&file));
                 }
                 Some(Ok(loaded)) = loads.join_next() => {
+                    let before = (self.config.lease, self.config.self_test_interval);
                     if self.take_config(loaded) {
                         reload.set_sources(self.config.sources());
+                    }
+                    // Only then, or frequent reloads would keep them from ever ticking.
+                    if before != (self.config.lease, self.config.self_test_interval) {
+                        self.renew_lease();
                         lease = ticker(self.config.lease / RENEWALS);
                         self_test = ticker(self.config.self_test_interval);
                     }
@@ -288,6 +299,14 @@ impl Driver {
         self.machine.handle_evidence(fact, Instant::now());
     }
 
+    /// What changes without anybody telling.
+    fn look_around(&mut self) {
+        self.machine.handle_own_addresses(own_addresses());
+        if let Err(error) = self.maps.sweep_netns() {
+            debug!(%error, "cannot forget network namespaces");
+        }
+    }
+
     /// Renews the lease, and makes good what an earlier round could not write.
     fn renew_lease(&mut self) {
         let control = self.attached.datapath().lease(self.config.lease);
@@ -301,6 +320,22 @@ impl Driver {
             }
         }
     }
+}
+
+/// The addresses of this host.
+fn own_addresses() -> BTreeSet<IpAddr> {
+    match nix::ifaddrs::getifaddrs() {
+        Ok(interfaces) => interfaces.filter_map(|interface| ip(&interface.address?)).collect(),
+        Err(error) => {
+            warn!(%error, "cannot list this host's addresses");
+            BTreeSet::new()
+        }
+    }
+}
+
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
 async fn at(due: Option<Instant>) {

@@ -98,6 +98,8 @@ pub struct DatapathState {
     pub links: Vec<Link>,
     /// Cgroups whose effective programs are checked: pid 1's and the kubelet's.
     pub watched: Vec<Watched>,
+    /// What keeps it from serving the whole host, one line each.
+    pub shortcomings: Vec<String>,
     /// The connect through a reserved frontend.
     pub self_test: SelfTest,
     /// How many times a lost attachment was repaired.
@@ -334,7 +336,7 @@ pub enum ListenerState {
     Listening,
     /// Another program has the address. Translation goes on without the listener.
     OwnedByOther,
-    /// The address cannot be bound for another reason.
+    /// The address cannot be bound for another reason, or no connection can be accepted now.
     Failed(String),
 }
 
@@ -370,7 +372,8 @@ impl DatapathState {
         });
         let self_test = self.self_test.failures.iter().map(|line| format!("self-test: {line}"));
         let sync = self.sync_error.iter().map(|line| format!("maps: {line}"));
-        links.chain(watched).chain(self_test).chain(sync).collect()
+        let shortcomings = self.shortcomings.iter().cloned();
+        links.chain(watched).chain(shortcomings).chain(self_test).chain(sync).collect()
     }
 }
 

@@ -13,15 +13,18 @@ mod socket;
 pub use frontend::{Frontend, FrontendKey, NO_HOME, Scope, TCP, frontend_flags};
 pub use health::{Evidence, State, Verdict};
 pub use pool::{NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
-pub use socket::{Netns, SocketRecord, netns_flags, socket_flags};
+pub use socket::{Netns, SocketRecord, socket_flags};
 
-/// Most frontend keys at once (a frontend for both scopes takes two).
-pub const MAX_FRONTENDS: u32 = 1024;
-/// Most pools at once.
-pub const MAX_POOLS: u32 = 64;
+// The maps have room for two configurations: a new one is written before the old one goes, so any
+// configuration that fits can follow any other. See the limits in `nllb-core`.
+
+/// Entries of FRONTENDS (a frontend for both scopes takes two per address).
+pub const MAX_FRONTENDS: u32 = 2048;
+/// Entries of POOLS.
+pub const MAX_POOLS: u32 = 128;
 /// Most backends in one pool: control planes have 3 to 7, and the choice must stay a short loop.
 pub const MAX_POOL_BACKENDS: usize = 16;
-/// Most backends known at once, over all pools.
+/// Entries of VERDICT and EVIDENCE.
 pub const MAX_BACKENDS: u32 = 256;
 /// Most network namespaces with translated connections that are tracked at once.
 pub const MAX_NETNS: u32 = 4096;
@@ -100,7 +103,7 @@ const _: () = {
     assert!(size_of::<Verdict>() == 8 && align_of::<Verdict>() == 8);
     assert!(size_of::<Evidence>() == 56 && align_of::<Evidence>() == 8);
     assert!(size_of::<SocketRecord>() == 32);
-    assert!(size_of::<Netns>() == 16);
+    assert!(size_of::<Netns>() == 8);
     assert!(size_of::<Control>() == 32);
 };
 /// What aya needs to move these types to and from the kernel.

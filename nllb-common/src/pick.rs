@@ -197,8 +197,10 @@ pub enum Target {
 }
 
 /// Decides on a connect. With `home` (not [`NO_BACKEND`]) the address dialled is the own address of
-/// that backend: then it is translated only when `home` is known not to be eligible and another
-/// backend is. The caller made the pool such that every backend in it has a certificate for it.
+/// that backend: then it is translated only when the agent's verdict on `home` is that it may get no
+/// connections and another backend may. Suspicion is not enough, since any client can cause it; it
+/// decides only while there is no agent to give a verdict. The caller made the pool such that every
+/// backend in it has a certificate for the address.
 #[inline(always)]
 pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Target {
     let found = survey(pool, view, request, home);
@@ -208,7 +210,12 @@ pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -
     if found.home.backend == NO_BACKEND {
         return Target::Nothing;
     }
-    let keep = is_eligible(found.home_rung) || found.home_rung == rung(State::Unknown as u32, 0);
+    let keep = if request.lease_valid {
+        let unsuspected = found.home_rung & !1;
+        is_eligible(unsuspected) || unsuspected == rung(State::Unknown as u32, 0)
+    } else {
+        is_eligible(found.home_rung)
+    };
     match found.choice() {
         Some(choice) if choice.eligible && !keep => Target::To(choice),
         _ => Target::Keep(found.home),
@@ -372,14 +379,30 @@ mod tests {
                 Target::To(choice) => Some(choice.slot.backend),
             }
         };
-        for keep in [Fact::state(Healthy), Fact::state(Degraded), Fact::state(Unknown)] {
+        let kept = [
+            Fact::state(Healthy),
+            Fact::suspect(Healthy),
+            Fact::state(Degraded),
+            Fact::state(Unknown),
+        ];
+        for keep in kept {
             assert_eq!(moved(&[keep, Fact::state(Healthy)], 0), None, "{keep:?}");
         }
-        for leave in [Fact::suspect(Healthy), Fact::state(Draining), Fact::state(Unhealthy)] {
+        for leave in [Fact::state(Draining), Fact::state(Unhealthy)] {
             assert_eq!(moved(&[leave, Fact::state(Healthy)], 0), Some(1), "{leave:?}");
             assert_eq!(moved(&[leave, Fact::state(Draining)], 0), None, "{leave:?}");
         }
         assert_eq!(moved(&[Fact::state(Healthy)], 4), None);
+    }
+
+    #[test]
+    fn without_a_lease_suspicion_moves_a_node_address() {
+        let facts = Facts(vec![Fact::suspect(State::Healthy), Fact::state(State::Unhealthy)]);
+        let request = Request { lease_valid: false, ..request(3) };
+        let Target::To(choice) = target(&facts.pool(), &facts, &request, 0) else {
+            panic!("left alone");
+        };
+        assert_eq!(choice.slot.backend, 1);
     }
 
     fn fact() -> impl Strategy<Value = Fact> {

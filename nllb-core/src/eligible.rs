@@ -57,6 +57,9 @@ impl fmt::Display for Eligibility {
 /// Why a backend may not serve a frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// The node address is this host's own: whoever dials it here, a liveness probe above all, wants
+    /// this host's API server and no other.
+    OwnAddress,
     /// No probe has seen its certificate yet.
     NoCertificateSeen,
     /// Its certificate is for other names.
@@ -81,6 +84,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::OwnAddress => f.write_str("the address is this host's own"),
             Self::NoCertificateSeen => f.write_str("its certificate was not seen yet"),
             Self::NotCovered { wanted, names } if names.is_empty() => {
                 write!(f, "its certificate does not cover {wanted} nor any other name")
@@ -144,6 +148,8 @@ pub struct Demand<'a> {
     pub addresses: &'a [SocketAddr],
     /// For a node address: index of the backend whose own address it is.
     pub home: Option<usize>,
+    /// Whether it is an address of this very host.
+    pub own: bool,
 }
 
 /// What is known of a backend's certificate.
@@ -166,8 +172,11 @@ pub fn decide(demand: Demand<'_>, backends: &[Knowledge<'_>]) -> Vec<Eligibility
     let objections: Vec<_> = backends.iter().map(|known| objection(demand, *known)).collect();
     let some_fit = objections.iter().any(Option::is_none);
     let judge = |(index, objection)| match (demand.kind, objection) {
+        (FrontendKind::NodeAddress, _) if demand.home == Some(index) => Eligibility::Eligible,
+        (FrontendKind::NodeAddress, _) if demand.own => {
+            Eligibility::NotEligible(Reason::OwnAddress)
+        }
         (_, None) => Eligibility::Eligible,
-        (FrontendKind::NodeAddress, Some(_)) if demand.home == Some(index) => Eligibility::Eligible,
         (FrontendKind::NodeAddress, Some(reason)) => Eligibility::NotEligible(reason),
         (FrontendKind::Vip | FrontendKind::Loopback, Some(reason)) => {
             match (reason, backends[index]) {

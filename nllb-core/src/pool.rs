@@ -11,8 +11,8 @@
 //!   has a new epoch;
 //! - hints from the kernel change the time of a probe and nothing else.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use nllb_common::maps::State;
@@ -143,6 +143,14 @@ impl Machine {
     /// The host's addresses or routes changed: what was unreachable may no longer be.
     pub fn handle_network_change(&mut self, now: Instant) {
         self.hurry_all(now);
+    }
+
+    /// Takes the addresses of this host: node addresses among them are left alone.
+    pub fn handle_own_addresses(&mut self, own: BTreeSet<IpAddr>) {
+        if own != self.roster.own {
+            self.roster.own = own;
+            self.rebuild_table();
+        }
     }
 
     /// When [`Self::handle_timeout`] wants to be called.

@@ -58,12 +58,14 @@ impl Table {
     }
 }
 
+// Half of what the maps hold, so that the next configuration finds room beside this one.
+
 /// Most pools that frontends may need: pool 0 belongs to the agent's self-test.
-pub const POOL_LIMIT: usize = MAX_POOLS as usize - 1;
+pub const POOL_LIMIT: usize = MAX_POOLS as usize / 2 - 1;
 /// Most keys that frontends may need: four are kept for the agent's self-test.
-pub const FRONTEND_LIMIT: usize = MAX_FRONTENDS as usize - 4;
+pub const FRONTEND_LIMIT: usize = MAX_FRONTENDS as usize / 2 - 4;
 /// Most backends over all pools.
-pub const BACKEND_LIMIT: usize = MAX_BACKENDS as usize;
+pub const BACKEND_LIMIT: usize = MAX_BACKENDS as usize / 2;
 
 /// Why settings give no table. The table before stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

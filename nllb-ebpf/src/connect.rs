@@ -6,7 +6,7 @@ use nllb_common::Counter;
 use nllb_common::Port;
 use nllb_common::maps::{
     Control, Frontend, FrontendKey, NO_BACKEND, NO_HOME, Scope, Slot, SocketRecord, frontend_flags,
-    netns_flags, socket_flags,
+    socket_flags,
 };
 use nllb_common::pick::{Choice, Request, Target, target};
 
@@ -23,7 +23,20 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         return Err(Error::NotTcp);
     }
 
-    // 2. What is dialled, and from which side of the host.
+    // 2. Probes of the agent go where they were sent.
+    let record = ctx.record().map(|record| record.flags);
+    if record.is_some_and(|flags| flags & socket_flags::BYPASS != 0) {
+        return Err(Error::Bypassed);
+    }
+
+    // 3. What is dialled, and from which side of the host. What follows for a connect that is left
+    //    alone: `connect(AF_UNSPEC)` runs no hook, so a socket can come back and dial something else,
+    //    and its end must not count for the backend that it had before.
+    let forget = || {
+        if record.is_some() {
+            ctx.delete_record();
+        }
+    };
     let dialled = F::destination(ctx);
     let port = Port::from_word(ctx.user_port());
     let netns = ctx.netns_cookie();
@@ -31,33 +44,21 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         return Err(Error::NoPool);
     };
     let scope = scope(netns, &control);
-    let frontend = match maps::frontend(&FrontendKey::tcp(dialled, port, scope)) {
-        Some(frontend) => frontend,
-        None => {
-            forget(ctx);
-            return Err(Error::Unmatched);
-        }
+    let Some(frontend) = maps::frontend(&FrontendKey::tcp(dialled, port, scope)) else {
+        forget();
+        return Err(Error::Unmatched);
     };
-
-    // 3. Probes of the agent go where they were sent.
-    if ctx.record().is_some_and(|record| record.flags & socket_flags::BYPASS != 0) {
-        return Err(Error::Bypassed);
-    }
 
     // 4. A socket that could not follow a rewrite, or must not, is left alone.
     let binding = ctx.binding();
     if binding.device != 0 || F::bound(&binding).is_loopback() {
-        forget(ctx);
+        forget();
         return Err(Error::BoundSocket);
-    }
-    if maps::netns_flags(netns) & netns_flags::SKIP != 0 {
-        forget(ctx);
-        return Err(Error::Unmatched);
     }
 
     // 5. The choice.
     let Some(pool) = maps::pool(u32::from(frontend.pool)) else {
-        forget(ctx);
+        forget();
         return Err(Error::NoPool);
     };
     let now = now_ns();
@@ -80,7 +81,7 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         Target::To(Choice { slot, eligible: false }) => (slot, Counter::Panic),
         Target::Keep(slot) => (slot, Counter::NodeAddressKept),
         Target::Nothing => {
-            forget(ctx);
+            forget();
             return Err(if frontend.flags & frontend_flags::FAIL_WHEN_EMPTY != 0 {
                 Error::Refused
             } else {
@@ -113,15 +114,6 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
 #[inline(always)]
 fn scope(netns: u64, control: &Control) -> Scope {
     if control.host_netns == netns { Scope::Host } else { Scope::Other }
-}
-
-/// Drops what an earlier connect of this socket left behind. `connect(AF_UNSPEC)` runs no hook, so
-/// a socket can come back and dial something else; its end must not count for the old backend.
-#[inline(always)]
-fn forget(ctx: &Connect) {
-    if ctx.record().is_some_and(|record| record.flags & socket_flags::BYPASS == 0) {
-        ctx.delete_record();
-    }
 }
 
 #[inline(always)]

@@ -26,6 +26,7 @@ const TCP_USER_TIMEOUT: i32 = 18;
 /// `TCP_USER_TIMEOUT` is a `u32`.
 const TCP_USER_TIMEOUT_SIZE: i32 = 4;
 const ECONNREFUSED: i32 = 111;
+const AF_INET: u32 = 2;
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
@@ -273,6 +274,12 @@ impl SockOps {
     #[inline(always)]
     pub(crate) fn reply(&self, value: u32) {
         write!((*self.raw()).__bindgen_anon_1.reply, value);
+    }
+
+    /// Whether it is a v4 socket.
+    #[inline(always)]
+    pub(crate) fn is_v4(&self) -> bool {
+        read!((*self.raw()).family) == AF_INET
     }
 
     /// State of the socket (`TCP_SYN_SENT`, ...).

@@ -71,26 +71,30 @@ pub(crate) fn pool(pool: u32) -> Option<&'static PoolSet> {
     POOLS.get_value(pool, &0)
 }
 
-/// Flags of a network namespace, which is made known by asking, so that its connections can be
-/// found later.
+/// Counts a connection of a network namespace, which is made known by it.
 #[inline(always)]
-pub(crate) fn netns_flags(cookie: u64) -> u64 {
-    if let Some(netns) = NETNS.get_ptr(cookie) {
-        // SAFETY: the entry stays allocated while the program runs; one aligned word is read.
-        return unsafe { ptr::read_volatile(&raw const (*netns).flags) };
+pub(crate) fn enter_netns(cookie: u64) {
+    if !add_netns_active(cookie, 1) {
+        // Full, or known by now: the connection is not counted for its namespace, nothing else.
+        let _uncounted = NETNS.insert(cookie, Netns { active: 1 }, u64::from(BPF_NOEXIST));
     }
-    // Full: the connections of this namespace are not counted, nothing else.
-    let _full = NETNS.insert(cookie, Netns { active: 0, flags: 0 }, u64::from(BPF_NOEXIST));
-    0
 }
 
-/// Adds `delta` (1 or -1) to the connections of a network namespace.
+/// Takes a connection of a network namespace out of the count.
 #[inline(always)]
-pub(crate) fn add_netns_active(cookie: u64, delta: u64) {
-    if let Some(netns) = NETNS.get_ptr_mut(cookie) {
-        // SAFETY: a live, aligned entry; only atomic additions touch the field.
-        unsafe { atomic_add(&raw mut (*netns).active, delta) };
-    }
+pub(crate) fn leave_netns(cookie: u64) {
+    add_netns_active(cookie, u64::MAX);
+}
+
+/// Adds `delta` (1 or -1) to the connections of a network namespace, if it is known.
+#[inline(always)]
+fn add_netns_active(cookie: u64, delta: u64) -> bool {
+    let Some(netns) = NETNS.get_ptr_mut(cookie) else {
+        return false;
+    };
+    // SAFETY: a live, aligned entry; only atomic additions touch the field.
+    unsafe { atomic_add(&raw mut (*netns).active, delta) };
+    true
 }
 
 /// Writes an event; counts it as dropped when the buffer is full.
@@ -185,10 +189,17 @@ impl BackendEvidence {
         load!(self.srtt_us)
     }
 
-    /// Notes the round-trip time of a handshake in microseconds.
+    /// Takes the round-trip time of one handshake into the smoothed one, both in microseconds, with the
+    /// weight of an eighth (RFC 6298).
     #[inline(always)]
-    pub(crate) fn set_srtt_us(self, srtt_us: u32) {
-        store!(self.srtt_us, srtt_us);
+    pub(crate) fn smooth_srtt_us(self, sample_us: u32) {
+        let before = load!(self.srtt_us);
+        let smoothed = match before {
+            0 => sample_us,
+            _ => before - before / 8 + sample_us / 8,
+        };
+        // 0 would mean that none was seen.
+        store!(self.srtt_us, smoothed.max(1));
     }
 
     /// Adds `delta` (1 or -1) to the active connections.

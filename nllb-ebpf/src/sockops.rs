@@ -43,6 +43,16 @@ const SECOND_WAIT_MAX_MS: u32 = 250;
 #[inline(always)]
 pub(crate) fn run(ctx: &SockOps) {
     let op = ctx.op();
+    // Most calls, on every socket of the host, end here, before the look-up.
+    let wanted = match op {
+        TIMEOUT_INIT | TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB => true,
+        RTO_CB => ctx.state() == TCP_SYN_SENT,
+        STATE_CB => ctx.arg::<1>() == TCP_CLOSE,
+        _ => false,
+    };
+    if !wanted {
+        return;
+    }
     let Some(record) = ctx.record() else { return };
     if record.flags & socket_flags::BYPASS != 0 {
         match op {
@@ -56,8 +66,8 @@ pub(crate) fn run(ctx: &SockOps) {
         TIMEOUT_INIT => syn_timeout(ctx, record),
         TCP_CONNECT_CB => ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG),
         ACTIVE_ESTABLISHED_CB => established(ctx, record),
-        RTO_CB if ctx.state() == TCP_SYN_SENT => silence(ctx, record),
-        STATE_CB if ctx.arg::<1>() == TCP_CLOSE => closed(ctx, record),
+        RTO_CB => silence(ctx, record),
+        STATE_CB => closed(ctx, record),
         _ => {}
     }
 }
@@ -68,7 +78,7 @@ pub(crate) fn run(ctx: &SockOps) {
 fn note_probe(ctx: &SockOps, record: &SocketRecord) {
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
         evidence.clear_suspicion();
-        evidence.set_srtt_us(ctx.srtt_us());
+        evidence.smooth_srtt_us(ctx.srtt_us());
     }
 }
 
@@ -93,21 +103,30 @@ fn syn_timeout(ctx: &SockOps, record: &SocketRecord) {
 #[inline(always)]
 fn established(ctx: &SockOps, record: &mut SocketRecord) {
     maps::count(Counter::Established);
-    if record.flags & socket_flags::CUT != 0 {
-        ctx.set_user_timeout_ms(record.user_timeout_ms);
-    }
+    restore_user_timeout(ctx, record);
     ctx.set_callbacks(STATE_CB_FLAG);
     record.flags = socket_flags::COUNTED;
-    maps::add_netns_active(record.netns, 1);
+    maps::enter_netns(record.netns);
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
         evidence.succeed(now_ns());
-        evidence.set_srtt_us(ctx.srtt_us());
         evidence.add_active(1);
+        // Only what the host itself measures: a pod can delay its own packets.
+        if maps::control().is_some_and(|control| control.host_netns == record.netns) {
+            evidence.smooth_srtt_us(ctx.srtt_us());
+        }
     }
 }
 
-/// A SYN went unanswered. The kernel has just sent the second one: give that one a wait of its own,
-/// so that a single lost packet fails nobody, then let the connect end if another backend can serve it.
+/// Takes back the short timeout of a cut.
+#[inline(always)]
+fn restore_user_timeout(ctx: &SockOps, record: &mut SocketRecord) {
+    if record.flags & socket_flags::CUT != 0 {
+        record.flags &= !socket_flags::CUT;
+        ctx.set_user_timeout_ms(record.user_timeout_ms);
+    }
+}
+
+/// A SYN went unanswered. The kernel is about to send it again: give that one a wait of its own, so that a single lost packet fails nobody, then let the connect end if another backend can serve it.
 #[inline(always)]
 fn silence(ctx: &SockOps, record: &mut SocketRecord) {
     let now = now_ns();
@@ -129,8 +148,8 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
     let request = Request {
         now_ns: now,
         lease_valid: control.lease_until_ns > now,
-        // Both families: whether this very socket can reach it shows at the next connect.
-        reach: Reach::PREFER_V4,
+        // A v6 socket may turn out to reach only one family; that shows at the next connect.
+        reach: if ctx.is_v4() { Reach::V4_ONLY } else { Reach::PREFER_V6 },
         seed: random(),
         zero: control.zero,
     };
@@ -155,6 +174,8 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
 fn closed(ctx: &SockOps, record: &mut SocketRecord) {
     if ctx.arg::<0>() == TCP_SYN_SENT {
         connect_failed(ctx, record);
+        // The socket can dial again, and keeps its options.
+        restore_user_timeout(ctx, record);
         return;
     }
     if record.flags & socket_flags::COUNTED == 0 {
@@ -162,14 +183,15 @@ fn closed(ctx: &SockOps, record: &mut SocketRecord) {
     }
     record.flags &= !socket_flags::COUNTED;
     maps::count(Counter::Closed);
-    maps::add_netns_active(record.netns, u64::MAX);
+    maps::leave_netns(record.netns);
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
         evidence.add_active(u64::MAX);
     }
 }
 
-/// A connect ended without success. A segment that came in can only have been a reset; without one,
-/// and before the first timeout, it was the caller, or an ICMP error. One that we cut was silent twice:
+/// A connect ended without success. A segment that came in was a reset, or at least an answer that a
+/// connect does not want; without one, and before the first timeout, it was the caller, or an ICMP
+/// error. One that we cut was silent twice:
 /// a failure of its own, so that the backend stays suspect until probes have confirmed it.
 #[inline(always)]
 fn connect_failed(ctx: &SockOps, record: &SocketRecord) {

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::sys::{self, AttachType};
 
-pub use cgroup::{Cgroup, CgroupChoice};
+pub use cgroup::{Cgroup, CgroupChoice, Process, kubelets};
 
 /// One of the places where a program attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -188,7 +188,7 @@ impl Attachment {
 
     /// Asks the kernel whether the programs are where they should be.
     #[must_use]
-    pub fn verify(&self) -> Coverage {
+    pub fn verify(&self, kubelets: &[Process]) -> Coverage {
         let hooks = self
             .links
             .iter()
@@ -196,14 +196,14 @@ impl Attachment {
             .collect();
         let watched = self
             .cgroup
-            .watched()
+            .watched(kubelets)
             .into_iter()
             .map(|(whose, path)| {
                 let missing = self.missing(&path);
                 Watched { whose, path, missing }
             })
             .collect();
-        Coverage { hooks, watched }
+        Coverage { hooks, watched, shortcomings: self.cgroup.shortcomings() }
     }
 
     fn check_link(&self, link: &AttachedLink) -> Result<(), String> {
@@ -245,13 +245,21 @@ pub struct Coverage {
     pub hooks: Vec<(Hook, u32, Result<(), String>)>,
     /// Per cgroup that matters: what does not run there.
     pub watched: Vec<Watched>,
+    /// What keeps the data path from serving the whole host, one line each.
+    pub shortcomings: Vec<String>,
 }
 
 impl Coverage {
-    /// Whether everything is where it should be. A cgroup that could not be read counts as well:
-    /// processes come and go while we look.
+    /// Whether everything is where it should be.
     #[must_use]
     pub fn complete(&self) -> bool {
+        self.attached() && self.shortcomings.is_empty()
+    }
+
+    /// Whether the links hold and are effective. A cgroup that could not be read counts as well:
+    /// processes come and go while we look.
+    #[must_use]
+    pub fn attached(&self) -> bool {
         self.hooks.iter().all(|(_, _, state)| state.is_ok())
             && self
                 .watched

@@ -83,9 +83,9 @@ impl Maps for FakeMaps {
         Ok(())
     }
 
-    fn set_pool(&mut self, pool: u32, set: &PoolSet) -> Result<(), MapsError> {
+    fn set_pools(&mut self, pools: &[(u32, &PoolSet)]) -> Result<(), MapsError> {
         self.write(names::POOLS, MAX_POOLS)?;
-        self.pools.insert(pool, *set);
+        self.pools.extend(pools.iter().map(|(pool, set)| (*pool, **set)));
         Ok(())
     }
 
@@ -123,5 +123,9 @@ impl Maps for FakeMaps {
 
     fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
         Ok(Vec::new())
+    }
+
+    fn sweep_netns(&mut self) -> Result<(), MapsError> {
+        Ok(())
     }
 }

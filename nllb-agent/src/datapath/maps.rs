@@ -4,15 +4,15 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use aya::Ebpf;
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, SkStorage};
 use nllb_common::Counter;
 use nllb_common::maps::{
-    Control, Evidence, Frontend, FrontendKey, MAX_BACKENDS, MAX_FRONTENDS, MAX_POOLS, Netns,
-    PoolSet, SocketRecord, Verdict, names, socket_flags,
+    Control, Evidence, Frontend, FrontendKey, MAX_BACKENDS, MAX_FRONTENDS, MAX_NETNS, MAX_POOLS,
+    Netns, PoolSet, SocketRecord, Verdict, names, socket_flags,
 };
 use thiserror::Error;
 
@@ -43,6 +43,13 @@ pub enum MapsError {
     Create {
         /// Name of the map.
         map: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Pools could not be swapped.
+    #[error("map {}: cannot swap pools: {source}", names::POOLS)]
+    Swap {
         /// What the kernel said.
         #[source]
         source: io::Error,
@@ -80,8 +87,8 @@ pub trait Maps {
     fn set_frontend(&mut self, key: FrontendKey, frontend: Frontend) -> Result<(), MapsError>;
     /// Removes a frontend; one that is not there is removed already.
     fn remove_frontend(&mut self, key: FrontendKey) -> Result<(), MapsError>;
-    /// Swaps the whole set of a pool's backends in one step.
-    fn set_pool(&mut self, pool: u32, set: &PoolSet) -> Result<(), MapsError>;
+    /// Swaps the sets of these pools' backends, each in one step.
+    fn set_pools(&mut self, pools: &[(u32, &PoolSet)]) -> Result<(), MapsError>;
     /// Gives the agent's word on a backend.
     fn set_verdict(&mut self, backend: u32, verdict: Verdict) -> Result<(), MapsError>;
     /// What the kernel saw of a backend.
@@ -96,12 +103,17 @@ pub trait Maps {
     fn set_control(&mut self, control: Control) -> Result<(), MapsError>;
     /// Network namespaces with translated connections, by cookie.
     fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError>;
+    /// Forgets network namespaces without connections once they fill half of the map, so that those
+    /// of pods long gone leave room.
+    fn sweep_netns(&mut self) -> Result<(), MapsError>;
 }
 
 /// The kernel's maps.
 pub struct KernelMaps {
     frontends: HashMap<MapData, FrontendKey, u64>,
     pools: ArrayOfMaps<MapData, Array<MapData, PoolSet>>,
+    /// The same map, for what aya cannot do with it.
+    pools_fd: OwnedFd,
     verdict: Array<MapData, u64>,
     evidence: Array<MapData, Evidence>,
     netns: HashMap<MapData, u64, Netns>,
@@ -128,8 +140,11 @@ pub(super) fn pin_pools(pin: &Path) -> Result<(), MapsError> {
 
 impl KernelMaps {
     /// Takes the maps out of the loaded object.
-    pub(super) fn take(bpf: &mut Ebpf) -> Result<Self, MapsError> {
+    pub(super) fn take(bpf: &mut Ebpf, pools: &Path) -> Result<Self, MapsError> {
+        let pools_fd = sys::open_pin(pools)
+            .map_err(|source| MapsError::Create { map: names::POOLS, source })?;
         Ok(Self {
+            pools_fd,
             frontends: take(bpf, names::FRONTENDS)?,
             pools: take(bpf, names::POOLS)?,
             verdict: take(bpf, names::VERDICT)?,
@@ -213,14 +228,16 @@ impl Maps for KernelMaps {
         }
     }
 
-    fn set_pool(&mut self, pool: u32, set: &PoolSet) -> Result<(), MapsError> {
-        if pool >= MAX_POOLS {
+    fn set_pools(&mut self, pools: &[(u32, &PoolSet)]) -> Result<(), MapsError> {
+        if pools.iter().any(|(pool, _)| *pool >= MAX_POOLS) {
             return Err(MapsError::Full { map: names::POOLS, limit: MAX_POOLS });
         }
-        let mut inner = Array::<MapData, PoolSet>::create(1, 0)
-            .map_err(kernel(names::POOLS, "create the map of a pool"))?;
-        inner.set(0, set, 0).map_err(kernel(names::POOLS, "fill a pool"))?;
-        self.pools.set(pool, &inner, 0).map_err(kernel(names::POOLS, "swap a pool"))
+        pools
+            .iter()
+            .map(|(pool, set)| Ok((*pool, sys::create_array(*set)?)))
+            .collect::<io::Result<Vec<_>>>()
+            .and_then(|maps| sys::put_maps(&self.pools_fd, &maps))
+            .map_err(|source| MapsError::Swap { source })
     }
 
     fn set_verdict(&mut self, backend: u32, verdict: Verdict) -> Result<(), MapsError> {
@@ -265,6 +282,18 @@ impl Maps for KernelMaps {
             .iter()
             .collect::<Result<_, _>>()
             .map_err(kernel(names::NETNS, "list the network namespaces"))
+    }
+
+    fn sweep_netns(&mut self) -> Result<(), MapsError> {
+        let known = self.netns()?;
+        if known.len() < MAX_NETNS as usize / 2 {
+            return Ok(());
+        }
+        for (cookie, _) in known.iter().filter(|(_, netns)| netns.connections() == 0) {
+            // One that comes back in this moment is only not counted until it dials again.
+            let _gone = self.netns.remove(cookie);
+        }
+        Ok(())
     }
 }
 

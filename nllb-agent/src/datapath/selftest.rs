@@ -6,7 +6,7 @@
 //! cookie of its network namespace from the socket's record (`SO_NETNS_COOKIE` needs Linux 5.14).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
@@ -17,15 +17,10 @@ use nllb_common::maps::{
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
+pub use crate::reserved::SELF_TEST as ADDRESSES;
+
 use super::DatapathError;
 use super::maps::{Maps, MapsError, SELF_TEST_ID, Sockets};
-
-/// Where the self-test dials. Loopback, so that nothing leaves the host when translation fails; an
-/// address and a port that nothing uses.
-pub const ADDRESSES: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 53, 71, 7)), 53_717),
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 53_717),
-];
 
 /// A loopback connect takes microseconds; a second means that the host is in trouble.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -86,7 +81,7 @@ impl SelfTest {
             slots.push(Slot::new(addr, port, SELF_TEST_BACKEND, 0));
         }
         let set = PoolSet::new(&slots).unwrap_or(PoolSet::EMPTY);
-        maps.set_pool(u32::from(SELF_TEST_ID), &set)?;
+        maps.set_pools(&[(u32::from(SELF_TEST_ID), &set)])?;
         for probe in &self.probes {
             let (addr, port) = split(probe.frontend);
             for scope in [Scope::Host, Scope::Other] {

@@ -14,8 +14,17 @@ use super::sys;
 /// # Errors
 /// When an agent is running on the pins, or one cannot be removed; those before it are gone then.
 pub fn uninstall(bpffs: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    remove(versions(bpffs)?)
+}
+
+/// The same for every ABI version but the one in `keep`.
+pub(super) fn remove_others(bpffs: &Path, keep: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    remove(versions(bpffs)?.into_iter().filter(|version| version != keep))
+}
+
+fn remove(versions: impl IntoIterator<Item = PathBuf>) -> Result<Vec<PathBuf>, LoadError> {
     let mut removed = Vec::new();
-    for directory in list(bpffs)?.into_iter().filter(|path| is_version(path)) {
+    for directory in versions {
         // A running agent would only attach again.
         let _lock = Lock::take(&directory)?;
         let (links, maps): (Vec<_>, Vec<_>) = list(&directory)?.into_iter().partition(|path| {
@@ -34,6 +43,11 @@ pub fn uninstall(bpffs: &Path) -> Result<Vec<PathBuf>, LoadError> {
         removed.push(directory);
     }
     Ok(removed)
+}
+
+/// The directories of the ABI versions.
+fn versions(bpffs: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    Ok(list(bpffs)?.into_iter().filter(|path| is_version(path)).collect())
 }
 
 fn is_version(path: &Path) -> bool {
@@ -80,6 +94,19 @@ mod tests {
             removed.iter().map(|p| p.file_name().expect("a name").to_string_lossy()).collect();
         assert_eq!(names, ["link_connect4", "CONTROL", "VERDICT", "v1"]);
         assert!(dir.path().join("other").exists());
+    }
+
+    #[test]
+    fn another_version_is_removed_beside_the_one_in_use() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for version in ["v1", "v2"] {
+            fs::create_dir_all(dir.path().join(version)).expect("create");
+            fs::write(dir.path().join(version).join("link_connect4"), "").expect("write");
+        }
+        let keep = dir.path().join("v2");
+        remove_others(dir.path(), &keep).expect("removed");
+        assert!(!dir.path().join("v1").exists());
+        assert!(keep.join("link_connect4").exists());
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use crate::datapath::attach::Coverage;
+use crate::datapath::attach::{Coverage, Process, kubelets};
 use crate::datapath::maps::{Maps, Sockets};
 use crate::datapath::selftest::{Report, SelfTest};
 use crate::datapath::{Datapath, DatapathError};
@@ -36,7 +37,7 @@ impl Attached {
     ) -> Result<Self, DatapathError> {
         let self_test = SelfTest::install(maps).await?;
         Ok(Self {
-            coverage: datapath.verify(),
+            coverage: datapath.verify(&[]),
             datapath,
             self_test: Rc::new(self_test),
             failures: Vec::new(),
@@ -57,18 +58,23 @@ impl Attached {
         self.failures.is_empty() && self.coverage.complete()
     }
 
-    /// Starts a self-test, whose report is for [`Self::conclude`].
-    pub(super) fn test(&self, sockets: &Rc<Sockets>) -> impl Future<Output = Report> + use<> {
+    /// Starts a self-test, whose findings are for [`Self::conclude`].
+    pub(super) fn test(&self, sockets: &Rc<Sockets>) -> impl Future<Output = Findings> + use<> {
         let (self_test, sockets) = (Rc::clone(&self.self_test), Rc::clone(sockets));
-        async move { self_test.run(&sockets).await }
+        async move {
+            let report = self_test.run(&sockets).await;
+            // It ends with the list, or with the runtime.
+            let kubelets = spawn_blocking(kubelets).await.unwrap_or_default();
+            Findings { report, kubelets }
+        }
     }
 
-    /// Takes the report of a self-test, asks the kernel as well, and repairs what is not as it should
-    /// be. Says whether it repaired, which wants another test.
-    pub(super) fn conclude(&mut self, report: Report, maps: &mut impl Maps) -> bool {
+    /// Takes the findings of a self-test, asks the kernel as well, and repairs what is not as it should
+    /// be. Says whether to look again at once; else what is wrong is there to stay for now.
+    pub(super) fn conclude(&mut self, findings: Findings, maps: &mut impl Maps) -> bool {
         let was_proven = self.is_proven();
-        let Report { failures, netns } = report;
-        self.coverage = self.datapath.verify();
+        let Findings { report: Report { failures, netns }, kubelets } = findings;
+        self.coverage = self.datapath.verify(&kubelets);
         self.failures = failures;
         self.checked_at = Some(Instant::now());
         self.runs += 1;
@@ -85,24 +91,31 @@ impl Attached {
         if was_proven {
             warn!(failures = ?self.failures, coverage = ?self.coverage, "not fully attached");
         }
-        self.repair(maps)
+        self.repair(maps) || was_proven
     }
 
+    /// Attaches what is not attached, and writes the frontend of the self-test again. Says whether it
+    /// attached anything.
     fn repair(&mut self, maps: &mut impl Maps) -> bool {
-        let repaired = self
-            .datapath
-            .repair()
-            .map_err(DatapathError::from)
-            .and_then(|()| self.self_test.write(maps));
-        match repaired {
-            Ok(()) => {
+        let broken = self.coverage.hooks.iter().any(|(_, _, state)| state.is_err());
+        let attached = if self.coverage.attached() { Ok(()) } else { self.datapath.repair() };
+        match attached.and_then(|()| self.self_test.write(maps)) {
+            Ok(()) if broken => {
                 self.repaired += 1;
                 true
             }
+            Ok(()) => false,
             Err(error) => {
                 error!(%error, "cannot repair the attachment");
                 false
             }
         }
     }
+}
+
+/// What a self-test found, with what the kernel is to be asked about.
+#[derive(Debug)]
+pub(super) struct Findings {
+    report: Report,
+    kubelets: Vec<Process>,
 }

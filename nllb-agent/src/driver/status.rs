@@ -152,7 +152,7 @@ fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evid
 }
 
 fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathState {
-    let Coverage { hooks, watched } = &attached.coverage;
+    let Coverage { hooks, watched, shortcomings } = &attached.coverage;
     let datapath = attached.datapath();
     status::DatapathState {
         directory: datapath.directory().to_owned(),
@@ -167,6 +167,7 @@ fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathS
             })
             .collect(),
         watched: watched.iter().map(watched_of).collect(),
+        shortcomings: shortcomings.clone(),
         self_test: status::SelfTest {
             age_ms: attached.checked_at.map(|at| millis(now.saturating_duration_since(at))),
             failures: attached.failures.clone(),

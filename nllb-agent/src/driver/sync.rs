@@ -49,14 +49,17 @@ impl Sync {
             return Ok(());
         }
         let started = clock();
-        for change in &changes {
-            if let Err(error) = write(maps, change) {
+        // Neighbouring swaps of pools in one call, see `Maps::set_pools`.
+        for round in changes.chunk_by(|one, next| swap(one).is_some() && swap(next).is_some()) {
+            if let Err(error) = write(maps, round) {
                 self.failures += 1;
                 self.error = Some(error.to_string());
                 return Err(error);
             }
-            self.actual.apply(change);
-            self.writes += 1;
+            for change in round {
+                self.actual.apply(change);
+                self.writes += 1;
+            }
         }
         self.last_duration = Some(clock() - started);
         self.error = None;
@@ -93,16 +96,34 @@ fn read(maps: &impl Maps) -> Result<Table, MapsError> {
     })
 }
 
-fn write(maps: &mut impl Maps, change: &Change) -> Result<(), MapsError> {
+/// The pool that a change swaps, and for what.
+fn swap(change: &Change) -> Option<(u32, &PoolSet)> {
     match change {
+        Change::SetPool { pool, set } => Some((*pool, set)),
+        Change::RemovePool { pool } => Some((*pool, &PoolSet::EMPTY)),
+        Change::ResetEvidence { .. }
+        | Change::SetVerdict { .. }
+        | Change::SetFrontend { .. }
+        | Change::RemoveFrontend { .. }
+        | Change::RemoveVerdict { .. } => None,
+    }
+}
+
+/// Writes one change, or several swaps of pools.
+fn write(maps: &mut impl Maps, round: &[Change]) -> Result<(), MapsError> {
+    let swaps: Vec<_> = round.iter().filter_map(swap).collect();
+    if !swaps.is_empty() {
+        return maps.set_pools(&swaps);
+    }
+    round.iter().try_for_each(|change| match change {
         Change::ResetEvidence { id, epoch } => maps.reset_evidence(id.0, *epoch),
         Change::SetVerdict { id, verdict } => maps.set_verdict(id.0, *verdict),
-        Change::SetPool { pool, set } => maps.set_pool(*pool, set),
         Change::SetFrontend { key, frontend } => maps.set_frontend(*key, *frontend),
         Change::RemoveFrontend { key } => maps.remove_frontend(*key),
-        Change::RemovePool { pool } => maps.set_pool(*pool, &PoolSet::EMPTY),
         Change::RemoveVerdict { id } => maps.set_verdict(id.0, Verdict::from_word(0)),
-    }
+        // Handled above.
+        Change::SetPool { .. } | Change::RemovePool { .. } => Ok(()),
+    })
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ fn datapath() -> DatapathState {
             path: "/sys/fs/cgroup/init.scope".into(),
             problem: None,
         }],
+        shortcomings: Vec::new(),
         self_test: SelfTest { age_ms: Some(2100), failures: Vec::new(), runs: 37, failed_runs: 0 },
         reattached: 0,
         map_writes: 12,

@@ -120,7 +120,7 @@ pub struct Evidence {
     pub established: u64,
     /// Failed connects in a row.
     pub fail_streak: u32,
-    /// Smoothed round-trip time of the last handshake in microseconds; 0 when none was seen.
+    /// Smoothed round-trip time of handshakes from this host in microseconds; 0 when none was seen.
     pub srtt_us: u32,
     /// Epoch of the backend this is about.
     pub epoch: u32,

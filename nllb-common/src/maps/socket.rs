@@ -39,14 +39,13 @@ pub struct SocketRecord {
 pub struct Netns {
     /// Translated connections that are established now.
     pub active: u64,
-    /// Bits of [`netns_flags`].
-    pub flags: u64,
 }
 
-/// Bits of [`Netns::flags`].
-pub mod netns_flags {
-    /// The host's own network namespace.
-    pub const HOST: u64 = 1;
-    /// Leave every connect from here alone.
-    pub const SKIP: u64 = 2;
+impl Netns {
+    /// Translated connections that are established now. Fewer than none, when an entry was forgotten
+    /// and came back while connections were open, count as none.
+    #[must_use]
+    pub const fn connections(&self) -> u64 {
+        if self.active > i64::MAX as u64 { 0 } else { self.active }
+    }
 }

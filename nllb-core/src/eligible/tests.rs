@@ -35,7 +35,7 @@ fn used(
     backends: &[Option<&Seen>],
 ) -> Vec<bool> {
     let addresses = addresses(dialled);
-    let demand = Demand { kind, coverage, addresses: &addresses, home };
+    let demand = Demand { kind, coverage, addresses: &addresses, home, own: false };
     decide(demand, &knowledge(backends)).iter().map(Eligibility::is_used).collect()
 }
 
@@ -106,8 +106,13 @@ fn a_vip_is_never_emptied_and_the_reason_says_why_a_backend_is_used() {
     let wrong = seen(&["kubernetes"]);
     let addresses = addresses(&["10.96.0.1:443"]);
     for kind in [FrontendKind::Vip, FrontendKind::Loopback] {
-        let demand =
-            Demand { kind, coverage: &Coverage::Address, addresses: &addresses, home: None };
+        let demand = Demand {
+            kind,
+            coverage: &Coverage::Address,
+            addresses: &addresses,
+            home: None,
+            own: false,
+        };
         // The one that was not seen may be dead for good: it is not enough to leave the others out.
         let decisions = decide(demand, &knowledge(&[Some(&wrong), None]));
         assert!(decisions.iter().all(Eligibility::is_used));
@@ -187,8 +192,26 @@ fn the_decisions_of_the_agent_before_stand_until_a_certificate_is_seen() {
         (NODE, vec![yes, yes, Knowledge::Seen(&wrong)], vec![true, true, false]),
     ] {
         let coverage = &Coverage::Address;
-        let demand = Demand { kind, coverage, addresses: &addresses, home: Some(0) };
+        let demand = Demand { kind, coverage, addresses: &addresses, home: Some(0), own: false };
         let used: Vec<_> = decide(demand, &backends).iter().map(Eligibility::is_used).collect();
         assert_eq!(used, expected, "{kind:?} {backends:?}");
+    }
+}
+
+#[test]
+fn the_own_address_of_this_host_is_served_by_nobody_else() {
+    let fits = seen(&["10.0.0.1"]);
+    let addresses = ["10.0.0.1:6443".parse().expect("an address")];
+    for (own, others) in [(false, true), (true, false)] {
+        let demand = Demand {
+            kind: FrontendKind::NodeAddress,
+            coverage: &Coverage::Address,
+            addresses: &addresses,
+            home: Some(0),
+            own,
+        };
+        let decisions = decide(demand, &knowledge(&[Some(&fits), Some(&fits)]));
+        assert!(decisions[0].is_used(), "its own server stays");
+        assert_eq!(decisions[1].is_used(), others);
     }
 }

@@ -9,7 +9,6 @@ use crate::backend::BackendId;
 use crate::ids;
 use crate::pool::roster::Roster;
 use crate::settings::{FrontendKind, FrontendSettings};
-use crate::table::POOL_LIMIT;
 
 /// A frontend as the kernel has it: with a pool of its own, since certificates may leave it other
 /// backends than its neighbour.
@@ -45,7 +44,7 @@ impl Roster {
         let mut taken = BTreeSet::new();
         for front in &mut fronts {
             let id = old(front, self.identity(front))
-                .filter(|id| (1..=POOL_LIMIT).contains(&usize::from(*id)));
+                .filter(|id| (1..MAX_POOLS).contains(&u32::from(*id)));
             front.id = id.filter(|id| taken.insert(u32::from(*id))).unwrap_or(0);
         }
         let mut free =

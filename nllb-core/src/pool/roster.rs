@@ -4,7 +4,7 @@
 //! nothing, and what stays keeps its ids and all that is known of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use nllb_common::maps::{MAX_BACKENDS, State};
@@ -27,6 +27,8 @@ pub(crate) struct Roster {
     pub(crate) frontends: Vec<KernelFrontend>,
     /// The last epoch of each id that was ever in use.
     pub(crate) epochs: BTreeMap<BackendId, u32>,
+    /// Addresses of this host.
+    pub(crate) own: BTreeSet<IpAddr>,
 }
 
 /// A backend that the maps hold when the agent starts.
@@ -50,7 +52,8 @@ impl Roster {
     ) -> Result<Self, TableError> {
         let settings = settings.canonical();
         check::settings(&settings)?;
-        let mut next = Self { settings, epochs: self.epochs.clone(), ..Self::default() };
+        let (epochs, own) = (self.epochs.clone(), self.own.clone());
+        let mut next = Self { settings, epochs, own, ..Self::default() };
         let kept = next.places().filter_map(|place| Some((place, self.find(next.key(place))?)));
         let kept = kept.map(|(place, backend)| (place, backend.clone())).collect();
         let lately = self.backends.keys().map(|id| id.0).collect();

@@ -41,6 +41,7 @@ pub(crate) fn eligibility<'a>(
         coverage: &settings.coverage,
         addresses: &front.addresses,
         home: front.home,
+        own: front.addresses.iter().any(|addr| roster.own.contains(&addr.ip())),
     };
     let known: Vec<_> = roster.pool(front.pool).map(|backend| knowledge(front, backend)).collect();
     roster.pool(front.pool).zip(decide(demand, &known))

@@ -78,15 +78,42 @@ impl Cgroup {
         self.id == ROOT_CGROUP_INODE
     }
 
+    /// What keeps the data path from serving the whole host, one line each.
+    pub(super) fn shortcomings(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.choice != CgroupChoice::Auto {
+            return lines;
+        }
+        if !self.is_root() {
+            lines.push(format!(
+                "{} is not the root of the host's cgroups, sockets outside it are not served; run \
+                 with the host's cgroup namespace, or mount the host's /sys/fs/cgroup",
+                self.path.display()
+            ));
+        }
+        // Not to be read without the host's pid namespace; then nothing is known.
+        let netns = |pid| fs::metadata(format!("/proc/{pid}/ns/net")).map(|file| file.ino());
+        if let (Ok(own), Ok(host)) = (netns("self"), netns("1")) {
+            if own != host {
+                lines.push(
+                    "not in the host's network namespace, so loopback frontends serve another one; \
+                     run with the host's network"
+                        .to_owned(),
+                );
+            }
+        }
+        lines
+    }
+
     /// Cgroups whose sockets must be covered, with whose they are.
-    pub(super) fn watched(&self) -> Vec<(String, PathBuf)> {
+    pub(super) fn watched(&self, kubelets: &[Process]) -> Vec<(String, PathBuf)> {
         if let CgroupChoice::Path(path) = &self.choice {
             return vec![("configured cgroup".to_owned(), path.clone())];
         }
         let mut watched: Vec<_> =
             self.cgroup_of("1").map(|path| ("pid 1".to_owned(), path)).into_iter().collect();
-        for (pid, command) in kubelets() {
-            watched.extend(self.cgroup_of(&pid).map(|path| (format!("{command} ({pid})"), path)));
+        for Process { pid, command } in kubelets {
+            watched.extend(self.cgroup_of(pid).map(|path| (format!("{command} ({pid})"), path)));
         }
         watched
     }
@@ -99,7 +126,16 @@ impl Cgroup {
     }
 }
 
-fn kubelets() -> Vec<(String, String)> {
+/// A running process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pid: String,
+    command: String,
+}
+
+/// Every kubelet on the host. Reads a file per process: not for a thread that others wait for.
+#[must_use]
+pub fn kubelets() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -110,7 +146,7 @@ fn kubelets() -> Vec<(String, String)> {
         .filter_map(|pid| {
             let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let command = command.trim_end().to_owned();
-            KUBELETS.contains(&command.as_str()).then_some((pid, command))
+            KUBELETS.contains(&command.as_str()).then_some(Process { pid, command })
         })
         .collect()
 }
