@@ -140,14 +140,15 @@ impl Config {
         let drafts: Vec<frontend::Draft> =
             frontends.into_iter().map(frontend::Draft::try_from).collect::<Result<_, _>>()?;
         crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;
-        let frontends = crossref::frontends(drafts, &pools)?;
+        let http = Http::check(&document, document.optional("http", http))?;
+        let frontends = crossref::frontends(drafts, &pools, &http)?;
 
         Ok(Self {
             frontends,
             pools,
             datapath: Datapath::check(&document, document.optional("datapath", datapath))?,
             admin: Admin::check(&document, document.optional("admin", admin))?,
-            http: Http::check(&document, document.optional("http", http))?,
+            http,
             lease: LEASE.apply(document.optional("lease", lease))?,
             self_test_interval: SELF_TEST_INTERVAL
                 .apply(document.optional("selfTestInterval", self_test_interval))?,

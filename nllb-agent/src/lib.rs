@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod probe;
 pub mod relay;
 pub mod reload;
+pub mod reserved;
 mod serve;
 pub mod status;
 pub mod telemetry;

@@ -2,8 +2,10 @@
 
 use super::error::{Fault, Problem};
 use super::frontend::Draft;
+use super::listen::Http;
 use super::place::{At, Place};
 use super::pool::Pool;
+use crate::reserved;
 use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -39,8 +41,12 @@ pub(super) fn unique_names<'a>(names: impl Iterator<Item = &'a At<String>>) -> R
     Ok(())
 }
 
-/// Finds each frontend's pool and checks its addresses against all others.
-pub(super) fn frontends(drafts: Vec<Draft>, pools: &[Pool]) -> Result<Vec<Frontend>, Fault> {
+/// Finds each frontend's pool and checks its addresses against all others and the agent's own.
+pub(super) fn frontends(
+    drafts: Vec<Draft>,
+    pools: &[Pool],
+    http: &Http,
+) -> Result<Vec<Frontend>, Fault> {
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let mut frontends = Vec::with_capacity(drafts.len());
     for draft in drafts {
@@ -48,6 +54,7 @@ pub(super) fn frontends(drafts: Vec<Draft>, pools: &[Pool]) -> Result<Vec<Fronte
         let pool = find_pool(&place, pool, pools)?;
         for address in &addresses {
             check_against_pool(kind, address, pool)?;
+            check_against_agent(address, http)?;
             claim(&mut taken, address, &name.value)?;
         }
         let mut addresses: Vec<SocketAddr> = addresses.iter().map(|at| at.value).collect();
@@ -55,6 +62,7 @@ pub(super) fn frontends(drafts: Vec<Draft>, pools: &[Pool]) -> Result<Vec<Fronte
             // Only a node-address frontend may leave them out: every endpoint is one.
             for endpoint in &pool.endpoints {
                 let at = At { place: place.named("addresses"), value: *endpoint };
+                check_against_agent(&at, http)?;
                 claim(&mut taken, &at, &name.value)?;
             }
             addresses.clone_from(&pool.endpoints);
@@ -94,6 +102,19 @@ fn check_against_pool(kind: FrontendKind, at: &At<SocketAddr>, pool: &Pool) -> R
         (FrontendKind::Vip | FrontendKind::Loopback, false) | (FrontendKind::NodeAddress, true) => {
             return Ok(());
         }
+    };
+    Err(at.clone().fault(problem))
+}
+
+/// A frontend there would translate what is meant for the agent.
+fn check_against_agent(at: &At<SocketAddr>, http: &Http) -> Result<(), Fault> {
+    let address = at.value;
+    let problem = if reserved::SELF_TEST.contains(&address) {
+        Problem::Reserved { address }
+    } else if address == http.listen {
+        Problem::OwnListener { address }
+    } else {
+        return Ok(());
     };
     Err(at.clone().fault(problem))
 }

@@ -185,6 +185,18 @@ pub enum Problem {
         /// The address.
         address: SocketAddr,
     },
+    /// The self-test's address.
+    #[error("{address} is reserved for the agent's self-test: use another port")]
+    Reserved {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// A frontend where the agent itself listens.
+    #[error("{address} is http.listen, where the agent itself answers: change one of them")]
+    OwnListener {
+        /// The address.
+        address: SocketAddr,
+    },
     /// The agent's own listener would be open to others.
     #[error(
         "{address} is not a loopback address: metrics are for this host only, use 127.0.0.1:7473"
