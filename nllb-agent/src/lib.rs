@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod driver;
 pub mod exit;
 pub mod health_check;
+pub mod limits;
 pub mod metrics;
 pub mod probe;
 pub mod relay;

@@ -10,25 +10,32 @@
 //! When translation fails the dial comes back here. Without a guard that would be an endless chain of
 //! connections, so a dial whose peer is still the frontend is closed, and for a moment whatever is
 //! accepted is closed too, which ends the chain.
+//!
+//! A failed accept (no descriptor left, a client gone too early) ends neither the listener nor what
+//! is being relayed: it is tried again.
 
 mod connection;
 
+use crate::limits;
 use crate::status::{Listener, ListenerState};
 use connection::{Context, Dial};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Two descriptors and 16 KiB each: above this something is wrong, and the node needs its memory.
-const MOST_CONNECTIONS: usize = 1024;
 /// How often a port that another program owns is tried again.
 const RETRY: Duration = Duration::from_secs(3);
+/// Pause after a failed accept: a lasting cause does not eat the processor, and a client that waits
+/// in the backlog does not wait long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long everything is closed after a loop: longer than any chain takes to run out.
 const LOOP_PAUSE: Duration = Duration::from_millis(500);
 
@@ -67,7 +74,8 @@ struct State {
 
 impl Default for Relays {
     fn default() -> Self {
-        Self { running: BTreeMap::new(), places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+        let places = Arc::new(Semaphore::new(limits::relayed_connections()));
+        Self { running: BTreeMap::new(), places }
     }
 }
 
@@ -124,7 +132,7 @@ impl State {
                     "another program listens on this frontend; translation goes on without ours"
                 ),
                 ListenerState::Failed(reason) => {
-                    tracing::warn!(%address, reason, "no loopback listener");
+                    tracing::warn!(%address, reason, "this loopback listener does not serve now");
                 }
                 ListenerState::Starting => {}
             }
@@ -147,15 +155,22 @@ impl State {
     }
 }
 
+/// Where clients come from: in earnest a socket, in tests one that fails.
+trait Accept {
+    fn poll_accept(&self, cx: &mut task::Context<'_>) -> Poll<io::Result<TcpStream>>;
+}
+
+impl Accept for TcpListener {
+    fn poll_accept(&self, cx: &mut task::Context<'_>) -> Poll<io::Result<TcpStream>> {
+        self.poll_accept(cx).map_ok(|(client, _)| client)
+    }
+}
+
 /// Listens for ever, trying again while the address is not to be had.
 async fn listen<D: Dial>(context: Context<D>) {
     loop {
         let state = match TcpListener::bind(context.address).await {
-            Ok(listener) => {
-                context.state.set(context.address, ListenerState::Listening);
-                let error = accept(&listener, &context).await;
-                ListenerState::Failed(error.to_string())
-            }
+            Ok(listener) => return accept(&listener, &context).await,
             Err(error) if error.kind() == ErrorKind::AddrInUse => ListenerState::OwnedByOther,
             Err(error) => ListenerState::Failed(error.to_string()),
         };
@@ -164,9 +179,9 @@ async fn listen<D: Dial>(context: Context<D>) {
     }
 }
 
-/// Accepts until that fails.
-async fn accept<D: Dial>(listener: &TcpListener, context: &Context<D>) -> io::Error {
-    let Context { state, places, .. } = context;
+/// Accepts for ever.
+async fn accept<D: Dial>(listener: &impl Accept, context: &Context<D>) {
+    let Context { address, state, places, .. } = context;
     let mut connections = JoinSet::new();
     let mut pause = None;
     loop {
@@ -187,9 +202,13 @@ async fn accept<D: Dial>(listener: &TcpListener, context: &Context<D>) -> io::Er
                 pause = None;
                 continue;
             }
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => client,
-                Err(error) => return error,
+            accepted = next_client(listener, context) => match accepted {
+                Ok(client) => client,
+                Err(error) => {
+                    state.set(*address, ListenerState::Failed(error.to_string()));
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
             },
         };
         while connections.try_join_next().is_some() {}
@@ -205,6 +224,18 @@ async fn accept<D: Dial>(listener: &TcpListener, context: &Context<D>) -> io::Er
             state.over_limit.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// The next client. A listener that has one, or has only to wait for one, is in order.
+async fn next_client<D>(listener: &impl Accept, context: &Context<D>) -> io::Result<TcpStream> {
+    poll_fn(|cx| {
+        let accepted = listener.poll_accept(cx);
+        if !matches!(accepted, Poll::Ready(Err(_))) {
+            context.state.set(context.address, ListenerState::Listening);
+        }
+        accepted
+    })
+    .await
 }
 
 #[cfg(test)]

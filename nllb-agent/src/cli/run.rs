@@ -3,12 +3,16 @@
 use super::Failure;
 use crate::driver::{self, RunError};
 use crate::exit::Exit;
+use crate::limits;
 use crate::telemetry::{self, LogFormat};
 use std::path::Path;
 
 pub(super) fn run(file: &Path, log_level: &str, format: LogFormat) -> Result<(), Failure> {
     telemetry::install(log_level, format)
         .map_err(|error| Failure::new(Exit::Configuration, &error))?;
+    if let Err(error) = limits::raise_descriptors() {
+        tracing::warn!(%error, "cannot raise the limit of descriptors; fewer connections are relayed");
+    }
     let config = driver::load(file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
     driver::run(file, config).map_err(|error| Failure::new(exit(&error), &error))
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicBool;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// An address that was free a moment ago.
@@ -111,6 +112,58 @@ async fn connections_above_the_limit_are_closed() {
     until(&relays, |listener| listener.over_limit == 1).await;
     drop(first);
     until(&relays, |listener| listener.active == 0).await;
+}
+
+/// A listener that cannot accept for a while, as when descriptors have run out.
+struct Failing {
+    listener: TcpListener,
+    fails: Arc<AtomicBool>,
+}
+
+impl Accept for Failing {
+    fn poll_accept(&self, cx: &mut task::Context<'_>) -> Poll<io::Result<TcpStream>> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(rustix::io::Errno::MFILE.into()));
+        }
+        Accept::poll_accept(&self.listener, cx)
+    }
+}
+
+#[tokio::test]
+async fn a_failing_accept_ends_neither_the_listener_nor_what_is_relayed() {
+    let backend = backend().await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let fails = Arc::new(AtomicBool::new(false));
+    let state = Arc::new(State::default());
+    let context = Context {
+        address,
+        state: Arc::clone(&state),
+        places: Arc::new(Semaphore::new(2)),
+        dial: move |_| TcpStream::connect(backend),
+    };
+    let listener = Failing { listener, fails: Arc::clone(&fails) };
+    let task = tokio::spawn(async move { accept(&listener, &context).await });
+    let mut relays = Relays::default();
+    relays.running.insert(address, Relay { state, task });
+
+    let mut early = connect(address).await;
+    until(&relays, |listener| listener.active == 1).await;
+    fails.store(true, Ordering::Relaxed);
+    let mut late = connect(address).await;
+    let failed = until(&relays, |listener| listener.state != ListenerState::Listening).await;
+    let reason = "Too many open files (os error 24)".to_owned();
+    assert_eq!((failed.state, failed.active), (ListenerState::Failed(reason), 1));
+
+    fails.store(false, Ordering::Relaxed);
+    until(&relays, |listener| listener.state == ListenerState::Listening).await;
+    for stream in [&mut early, &mut late] {
+        stream.write_all(b"hello").await.expect("written");
+        stream.shutdown().await.expect("half closed");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert_eq!(answer, "5 bytes");
+    }
 }
 
 #[tokio::test(start_paused = true)]
