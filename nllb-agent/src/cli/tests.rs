@@ -49,11 +49,9 @@ pools:
     assert_eq!(out, format!("{good}: ok, 1 frontend, 1 pool, 2 endpoints\n"));
 
     let bad = write(dir.path(), "kind: Pod\n");
-    for command in [&["check-config", &bad][..], &["uninstall", "--config", &bad]] {
-        let (exit, out, err) = nllb(command);
-        assert_eq!((exit.code(), out.as_str()), (2, ""));
-        assert_eq!(err, format!("nllb: {bad}: apiVersion: missing: add nllb.dev/v1alpha1\n"));
-    }
+    let (exit, out, err) = nllb(&["check-config", &bad]);
+    assert_eq!((exit.code(), out.as_str()), (2, ""));
+    assert_eq!(err, format!("nllb: {bad}: apiVersion: missing: add nllb.dev/v1alpha1\n"));
 }
 
 #[test]
@@ -103,6 +101,19 @@ fn status_of_a_running_agent_is_a_table_or_the_document() {
     assert_eq!(exit, Exit::Success);
     assert_eq!(serde_json::from_str::<Status>(&out).expect("JSON"), example::status());
     assert!(!agent.is_finished());
+}
+
+#[test]
+fn uninstall_with_a_bad_or_missing_configuration_names_the_way_without_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let bad = write(dir.path(), "kind: Pod\n");
+    for file in [bad.as_str(), "/nowhere/agent.yaml"] {
+        let (_, _, why) = nllb(&["check-config", file]);
+        let (exit, out, err) = nllb(&["uninstall", "--config", file]);
+        assert_eq!((exit.code(), out.as_str()), (2, ""));
+        let way = "(--bpffs DIR works without the configuration)";
+        assert_eq!(err, format!("{} {way}\n", why.trim_end()));
+    }
 }
 
 #[test]

@@ -14,8 +14,11 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let directory = match (config, bpffs) {
         (Some(file), _) => {
-            let config =
-                driver::load(&file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
+            // What is to be removed may be all that is left of an installation.
+            let config = driver::load(&file).map_err(|error| {
+                let line = format!("{error} (--bpffs DIR works without the configuration)");
+                Failure { exit: Exit::Configuration, line }
+            })?;
             config.datapath.bpffs
         }
         (None, Some(directory)) => directory,
