@@ -12,7 +12,9 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,13 +70,33 @@ pub enum AdminError {
 pub struct Listener {
     listener: UnixListener,
     path: PathBuf,
+    file: FileId,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(%error, path = %self.path.display(), "the admin socket is gone already");
+        let path = self.path.display();
+        let removed = FileId::of(&self.path)
+            .and_then(|file| if file == self.file { fs::remove_file(&self.path) } else { Ok(()) });
+        match removed {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, %path, "the admin socket is gone already"),
         }
+    }
+}
+
+/// Which file has a name. The socket at our path may be a successor's, once somebody removed ours;
+/// the kernel gives our inode's number to no other file while we have the socket open.
+#[derive(Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
     }
 }
 
@@ -100,11 +122,9 @@ impl Listener {
         let bind = || {
             let listener = UnixListener::bind(path)?;
             fs::set_permissions(path, Permissions::from_mode(0o600))?;
-            Ok(listener)
+            Ok(Self { listener, path: path.to_owned(), file: FileId::of(path)? })
         };
-        let listener =
-            bind().map_err(|source| AdminError::Bind { path: path.to_owned(), source })?;
-        Ok(Self { listener, path: path.to_owned() })
+        bind().map_err(|source| AdminError::Bind { path: path.to_owned(), source })
     }
 
     /// Answers until it is dropped.

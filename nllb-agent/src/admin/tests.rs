@@ -70,3 +70,16 @@ async fn a_dead_agents_socket_is_replaced_and_a_living_ones_is_an_error() {
     assert!(matches!(error, AdminError::NotASocket { .. }), "{error}");
     assert_eq!(fs::read_to_string(&path).expect("still there"), "mine");
 }
+
+#[tokio::test]
+async fn a_successors_socket_stays_when_its_predecessor_goes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("admin.sock");
+    let old = Listener::open(&path).expect("open");
+    fs::remove_file(&path).expect("removed by somebody");
+    let new = Listener::open(&path).expect("the name is free");
+    drop(old);
+    assert!(path.exists(), "it is not the old one's any more");
+    tokio::spawn(new.serve(driver()));
+    assert!(get(&path, "GET", STATUS_PATH).await.starts_with("HTTP/1.1 200"));
+}
