@@ -39,7 +39,7 @@ pub const API_VERSION: &str = "nllb.dev/v1alpha1";
 /// Kind of the document.
 pub const KIND: &str = "AgentConfiguration";
 
-/// Three missed renewals of a busy agent, yet short enough that a dead one is soon ignored.
+/// Two missed renewals of a busy agent, yet short enough that a dead one is soon ignored.
 const LEASE: Limits = Limits {
     default: Duration::from_secs(3),
     min: Duration::from_millis(100),

@@ -153,7 +153,7 @@ impl Driver {
             Datapath::open(&settings)?;
         let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
         machine.adopt_table(sync.actual());
-        machine.handle_own_addresses(own_addresses());
+        machine.handle_own_addresses(own_addresses(), now);
         if let Err(error) = sync.apply(&mut maps, machine.table(), Instant::now) {
             // Whatever could be written is in place; every renewal of the lease tries again.
             error!(%error, "the maps are not as configured");
@@ -188,7 +188,7 @@ impl Driver {
             adopted,
         };
         driver.renew_lease();
-        driver.relays.set(config::loopback_addresses(&driver.config));
+        driver.relays.set(driver.config.loopback_addresses());
         info!(
             adopted,
             cgroup = %driver.attached.datapath().cgroup().path().display(),
@@ -301,7 +301,7 @@ impl Driver {
 
     /// What changes without anybody telling.
     fn look_around(&mut self) {
-        self.machine.handle_own_addresses(own_addresses());
+        self.machine.handle_own_addresses(own_addresses(), Instant::now());
         if let Err(error) = self.maps.sweep_netns() {
             debug!(%error, "cannot forget network namespaces");
         }

@@ -75,24 +75,44 @@ type Class = u32;
 /// Class of no backend.
 const NONE: Class = Class::MAX;
 
-/// The rung of the panic ladder: suspect, degraded, draining, any. What was never probed comes
-/// before what is known to be dead. `state` is the number of a [`State`].
+/// The rung of a backend, the lowest first; `state` is the number of a [`State`].
 ///
-/// A table in a word instead of a match: one path for the verifier.
+/// | rung | 0 | 1 | 2 | 3 | 4, 5 | 6, 7 | 8, 9 |
+/// |---|---|---|---|---|---|---|---|
+/// | | healthy | degraded | healthy, suspect | degraded, suspect | draining | never probed | dead |
+///
+/// From 2 on it is the panic ladder: suspect, draining, any. What is degraded and answers comes before
+/// what is healthy by a verdict that the kernel has just seen fail, or a client's second try would meet
+/// the same dead server. A table in a word instead of a match: one path for the verifier.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "only the lowest four bits are wanted")]
 const fn rung(state: u32, suspect: u32) -> u32 {
-    const BASES: u32 = 6 << (4 * State::Unknown as u32)
-        | 2 << (4 * State::Degraded as u32)
-        | 4 << (4 * State::Draining as u32)
-        | 8 << (4 * State::Unhealthy as u32);
-    (BASES >> ((state & 7) * 4) & 0xf) + suspect
+    const fn row(state: u32, plain: u64, suspect: u64) -> u64 {
+        (plain | suspect << 4) << (8 * state)
+    }
+    // Numbers that are no state count as never probed.
+    const RUNGS: u64 = row(State::Healthy as u32, 0, 2)
+        | row(State::Degraded as u32, 1, 3)
+        | row(State::Draining as u32, 4, 5)
+        | row(State::Unknown as u32, 6, 7)
+        | row(State::Unhealthy as u32, 8, 9)
+        | row(5, 6, 7)
+        | row(6, 6, 7)
+        | row(7, 6, 7);
+    (RUNGS >> ((state & 7) * 8 + (suspect & 1) * 4)) as u32 & 0xf
 }
 
 /// Whether a backend on this rung may get connections. Degraded counts: without credentials every
 /// API server is degraded, and a node must not be in panic all its life for that.
 #[inline(always)]
 const fn is_eligible(rung: u32) -> bool {
-    rung == 0 || rung == 2
+    rung < 2
+}
+
+/// Whether the verdict behind this rung is that the backend may get no connections.
+#[inline(always)]
+const fn is_out(rung: u32) -> bool {
+    matches!(rung, 4 | 5 | 8 | 9)
 }
 
 /// Rung, band and weight of a backend under the circumstances of `request`.
@@ -210,12 +230,8 @@ pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -
     if found.home.backend == NO_BACKEND {
         return Target::Nothing;
     }
-    let keep = if request.lease_valid {
-        let unsuspected = found.home_rung & !1;
-        is_eligible(unsuspected) || unsuspected == rung(State::Unknown as u32, 0)
-    } else {
-        is_eligible(found.home_rung)
-    };
+    let keep =
+        if request.lease_valid { !is_out(found.home_rung) } else { is_eligible(found.home_rung) };
     match found.choice() {
         Some(choice) if choice.eligible && !keep => Target::To(choice),
         _ => Target::Keep(found.home),
@@ -291,11 +307,11 @@ mod tests {
     }
 
     #[test]
-    fn the_ladder_goes_suspect_degraded_draining_unknown_dead() {
+    fn the_ladder_goes_healthy_degraded_suspect_draining_unknown_dead() {
         let ladder = [
             Fact::state(State::Healthy),
-            Fact::suspect(State::Healthy),
             Fact::state(State::Degraded),
+            Fact::suspect(State::Healthy),
             Fact::suspect(State::Degraded),
             Fact::state(State::Draining),
             Fact::suspect(State::Draining),
@@ -306,8 +322,17 @@ mod tests {
         ];
         for (better, pair) in ladder.windows(2).enumerate() {
             for seed in 0..50 {
-                let eligible = better == 0 || better == 2;
+                let eligible = better < 2;
                 assert_eq!(chosen(&[pair[1], pair[0]], seed), Some((1, eligible)), "{pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_no_state_counts_as_never_probed() {
+        for number in 5..8 {
+            for suspect in 0..2 {
+                assert_eq!(rung(number, suspect), rung(State::Unknown as u32, suspect));
             }
         }
     }

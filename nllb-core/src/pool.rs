@@ -145,11 +145,13 @@ impl Machine {
         self.hurry_all(now);
     }
 
-    /// Takes the addresses of this host: node addresses among them are left alone.
-    pub fn handle_own_addresses(&mut self, own: BTreeSet<IpAddr>) {
+    /// Takes the addresses of this host: node addresses among them are left alone, and a change of them
+    /// is a change of the network.
+    pub fn handle_own_addresses(&mut self, own: BTreeSet<IpAddr>, now: Instant) {
         if own != self.roster.own {
             self.roster.own = own;
             self.rebuild_table();
+            self.handle_network_change(now);
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     let port = Port::from_word(ctx.user_port());
     let netns = ctx.netns_cookie();
     let Some(control) = maps::control() else {
-        return Err(Error::NoPool);
+        return Err(Error::NoBackend);
     };
     let scope = scope(netns, &control);
     let Some(frontend) = maps::frontend(&FrontendKey::tcp(dialled, port, scope)) else {
@@ -57,10 +57,6 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     }
 
     // 5. The choice.
-    let Some(pool) = maps::pool(u32::from(frontend.pool)) else {
-        forget();
-        return Err(Error::NoPool);
-    };
     let now = now_ns();
     let request = Request {
         now_ns: now,
@@ -73,7 +69,10 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         NO_HOME => NO_BACKEND,
         home => u32::from(home),
     };
-    let (slot, counter) = match target(pool, &KernelView, &request, home) {
+    // A pool that is not there is one without backends.
+    let chosen = maps::pool(u32::from(frontend.pool))
+        .map_or(Target::Nothing, |pool| target(pool, &KernelView, &request, home));
+    let (slot, counter) = match chosen {
         Target::To(Choice { slot, eligible: _ }) if home != NO_BACKEND => {
             (slot, Counter::NodeAddressMoved)
         }

@@ -18,8 +18,6 @@ pub(crate) enum Error {
     Bypassed,
     /// Bound to loopback or a device: rewriting would break it.
     BoundSocket,
-    /// The frontend's pool is not there (an agent is just changing it).
-    NoPool,
     /// The pool has no backend that the socket can reach.
     NoBackend,
     /// As above, and the frontend wants that to fail at once.
@@ -34,7 +32,7 @@ impl Error {
             Self::NotTcp | Self::Unmatched => Counter::Unmatched,
             Self::Bypassed => Counter::Bypassed,
             Self::BoundSocket => Counter::SkippedBound,
-            Self::NoPool | Self::NoBackend => Counter::PassedThrough,
+            Self::NoBackend => Counter::PassedThrough,
             Self::Refused => Counter::Refused,
         }
     }

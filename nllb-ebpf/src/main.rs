@@ -58,7 +58,6 @@ fn verdict<F: Family>(ctx: &Connect) -> i32 {
         | Error::Unmatched
         | Error::Bypassed
         | Error::BoundSocket
-        | Error::NoPool
         | Error::NoBackend => ALLOW,
         Error::Refused => {
             debug!(ctx.inner(), "connect refused: the pool is empty");

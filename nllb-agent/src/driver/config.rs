@@ -1,10 +1,8 @@
 //! Takes a new configuration into force, whole or not at all.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use nllb_core::FrontendKind;
 use tracing::{info, warn};
 
 use super::Driver;
@@ -71,15 +69,9 @@ impl Driver {
         let known = view.pools.iter().flat_map(|pool| &pool.backends);
         self.probes.retain(&known.map(|backend| (backend.id, backend.epoch)).collect());
         self.config = config;
-        self.relays.set(loopback_addresses(&self.config));
+        self.relays.set(self.config.loopback_addresses());
         Ok(true)
     }
-}
-
-/// Where sockets that cannot be translated are served by a relay.
-pub(super) fn loopback_addresses(config: &Config) -> impl Iterator<Item = SocketAddr> {
-    let loopback = |frontend: &&config::Frontend| frontend.kind == FrontendKind::Loopback;
-    config.frontends.iter().filter(loopback).flat_map(|frontend| frontend.addresses.clone())
 }
 
 /// The key that differs and takes effect only at a start.
