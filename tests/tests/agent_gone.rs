@@ -40,6 +40,56 @@ fn a_storm_of_connects_does_not_notice_that_the_agent_is_killed_and_restarted() 
 }
 
 #[test]
+fn restarts_send_nobody_to_a_server_known_to_be_dead() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    // Longer than a restart takes on a busy machine: here no lease is to lapse.
+    let lease = Duration::from_secs(10);
+    let configuration = Configuration { lease, ..Configuration::of(&lab).quick() };
+    let mut agent = Agent::start(&lab, &configuration).expect("an agent");
+    let dead = lab.control_plane(0);
+    dead.power_off().expect("off");
+    agent.await_state(dead.tls(), "unhealthy").expect("a verdict");
+    let client = lab.client(0).expect("a client");
+    let connect = Connect { reset_on_close: true, ..vip() };
+    let storm = client.storm_start(&Storm { threads: 1, connects: None, connect });
+    let storm = storm.expect("a storm");
+    let more = || {
+        let ok = || client.storm_report(storm).expect("a report").ok;
+        let enough = ok() + 200;
+        while ok() < enough {}
+    };
+    let pins = agent.pins();
+    let lapsed = || pins::counter(&pins, Counter::LeaseLapsed).expect("a counter");
+    let before = lapsed();
+    let restarts = 5;
+    for turn in 0..restarts {
+        more();
+        if turn % 2 == 0 {
+            let status = agent.terminate().expect("ended");
+            assert_eq!(status.code(), Some(0));
+        } else {
+            agent.kill().expect("killed");
+        }
+        more();
+        let after = agent.restart().expect("restarted");
+        assert!(after.agent.adopted);
+        let state = nllb_lab::agent::backend(&after, dead.tls()).map(|dead| dead.state.as_str());
+        assert_eq!(state, Some("unhealthy"));
+    }
+    more();
+    let report = client.storm_stop(storm).expect("a report");
+    println!(
+        "{restarts} restarts beside a dead server: {} of {} connects failed {:?}",
+        report.failed(),
+        report.attempts,
+        report.errors
+    );
+    assert_eq!(report.failed(), 0, "{report:?}");
+    assert!(!report.servers.contains_key(dead.name()), "{report:?}");
+    assert_eq!(lapsed(), before, "connects without a lease");
+}
+
+#[test]
 fn without_a_lease_a_crashed_server_is_avoided_after_one_failure() {
     let Some((lab, mut agent)) = lab_with_agent() else { return };
     let client = lab.client(0).expect("a client");
