@@ -112,6 +112,38 @@ fn a_power_cut_fails_a_connect_soon_and_the_next_succeeds() {
 }
 
 #[test]
+fn a_socket_whose_connect_was_cut_dials_again_with_its_own_user_timeout() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    // Only evidence starts a probe, so every client meets the silent server first.
+    let rarely = Duration::from_secs(60);
+    let configuration =
+        Configuration { interval: rarely, max_backoff: rarely, ..Configuration::of(&lab) };
+    let agent = Agent::start(&lab, &configuration).expect("an agent");
+    let client = lab.client(0).expect("a client");
+    let healthy = lab.control_plane(2);
+    is_used(&client, healthy);
+    // Through the frontend again, and past it.
+    for (victim, user_timeout, again) in
+        [(0, None, vip()), (1, Some(MS(9_000)), Connect::name_of(healthy.tls()))]
+    {
+        is_used(&client, lab.control_plane(victim));
+        lab.control_plane(victim).power_off().expect("off");
+        let handle = cut(&client, user_timeout);
+        let failed = client.inspect(handle).expect("a socket");
+        assert_eq!(failed.user_timeout, user_timeout, "once the connect has failed");
+        let outcome = client.reconnect(handle, false, &Connect { keep: true, ..again });
+        let outcome = outcome.expect("an outcome");
+        assert!(outcome.ok, "{outcome:?}");
+        let handle = outcome.handle.expect("a handle");
+        let connected = client.inspect(handle).expect("a socket");
+        assert_eq!(connected.user_timeout, user_timeout, "once it is connected");
+        client.close(handle).expect("closed");
+    }
+    let cuts = agent.status().expect("a status").counters["syn_cut"];
+    assert!(cuts >= 2, "the kernel programs did it: {cuts}");
+}
+
+#[test]
 fn nothing_is_sent_to_a_silent_server_between_the_verdict_and_its_return() {
     let Some((lab, mut agent)) = lab_with_agent(false) else { return };
     let client = lab.client(0).expect("a client");
@@ -204,6 +236,21 @@ fn timed(client: &Client, connect: &Connect) -> (Outcome, Duration) {
 fn backend_state(agent: &Agent, server: SocketAddr) -> String {
     let status = agent.status().expect("a status");
     nllb_lab::agent::backend(&status, server).expect("a backend").state.clone()
+}
+
+/// A socket whose connect through the VIP met a silent server and was cut.
+fn cut(client: &Client, user_timeout: Option<Duration>) -> u64 {
+    let connect = Connect { user_timeout, keep: true, ..vip() };
+    let cut = wait_until("a connect to a silent server", || {
+        let outcome = client.connect(&connect)?;
+        let handle = outcome.handle.context("a handle")?;
+        if outcome.error.as_deref() == Some("ETIMEDOUT") {
+            return Ok(Some(handle));
+        }
+        client.close(handle)?;
+        Ok(None)
+    });
+    cut.expect("a cut connect")
 }
 
 /// A connection through the VIP to this server, that stays open.

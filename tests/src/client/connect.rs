@@ -169,6 +169,9 @@ fn prepare(spec: &Connect) -> io::Result<Socket> {
     if spec.reset_on_close {
         socket.set_linger(Some(Duration::ZERO))?;
     }
+    if spec.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(spec.user_timeout)?;
+    }
     if let Some(device) = &spec.device {
         socket.bind_device(Some(device.as_bytes()))?;
     }

@@ -65,6 +65,8 @@ pub struct Connect {
     pub only_v6: bool,
     /// Close with RST, so that no port stays in TIME_WAIT.
     pub reset_on_close: bool,
+    /// `TCP_USER_TIMEOUT`; none: the kernel's own.
+    pub user_timeout: Option<Duration>,
     /// How long the connect may take. None: as long as the kernel pleases.
     pub timeout: Option<Duration>,
     /// How long to wait for the answer to `ask`.
@@ -89,6 +91,7 @@ impl Connect {
             mptcp: false,
             only_v6: false,
             reset_on_close: false,
+            user_timeout: None,
             timeout: None,
             answer_timeout: ANSWER_TIMEOUT,
             ask: Ask::Nothing,

@@ -151,6 +151,7 @@ fn inspect(conn: &Conn) -> Result<Inspection> {
         local: address(socket.local_addr()),
         peer: address(socket.peer_addr()),
         error: socket.take_error()?.map(|error| name(&error)),
+        user_timeout: socket.tcp_user_timeout()?,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,8 @@ pub struct Inspection {
     pub peer: Option<SocketAddr>,
     /// `SO_ERROR`, by name.
     pub error: Option<String>,
+    /// `TCP_USER_TIMEOUT`; none: the kernel's own.
+    pub user_timeout: Option<Duration>,
 }
 
 /// How a storm went.
