@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nllb_lab::lab::VIP_V4;
-use nllb_lab::{Agent, Configuration, Connect, Lab, pins};
+use nllb_lab::{Agent, Configuration, Connect, Lab, netns, pins};
+
+const SELF_TEST_INTERVAL: Duration = Duration::from_millis(100);
 
 #[test]
 fn a_new_agent_puts_its_programs_under_the_links_of_the_old_one() {
@@ -40,6 +42,35 @@ fn a_link_that_is_detached_and_unpinned_is_noticed_and_attached_again() {
         std::fs::remove_file(pin).expect("removed");
     };
     is_repaired(wreck, true);
+}
+
+#[test]
+fn a_self_test_that_cannot_pass_is_made_at_its_interval_until_it_can() {
+    let Some((lab, mut agent)) = lab_with_agent(Lab::builder()) else { return };
+    let loopback = |verb: &str| {
+        // With its routes: nothing of 127.0.0.0/8 can be dialled without it.
+        let line = format!("addr {verb} 127.0.0.1/8 dev lo");
+        netns::ip(Some(lab.node(0).netns()), &[line]).expect("changed");
+    };
+    loopback("del");
+    let failing = agent.await_status("a failing self-test", |status| {
+        !status.datapath.self_test.failures.is_empty()
+    });
+    let before = failing.expect("it fails").datapath;
+    let since = Instant::now();
+    let enough = before.self_test.runs + 10;
+    let tried = agent.await_status("ten more", |s| s.datapath.self_test.runs >= enough);
+    let after = tried.expect("it is tried again").datapath;
+    let (runs, elapsed) = (after.self_test.runs - before.self_test.runs, since.elapsed());
+    println!("{runs} self-tests in {elapsed:?}");
+    let most = elapsed.as_millis() / SELF_TEST_INTERVAL.as_millis() + 3;
+    assert!(u128::from(runs) <= most, "{runs} self-tests in {elapsed:?}");
+    assert_eq!(after.self_test.failed_runs - before.self_test.failed_runs, runs);
+    assert_eq!(after.reattached, before.reattached, "nothing was detached");
+    assert!(connect(&lab).ok, "others do not feel it");
+    loopback("add");
+    let proven = agent.await_status("a proof", |status| status.obstacles().is_empty());
+    assert_eq!(proven.expect("proven").datapath.reattached, before.reattached);
 }
 
 #[test]
@@ -111,8 +142,8 @@ fn connect(lab: &Lab) -> nllb_lab::Outcome {
 
 fn lab_with_agent(builder: nllb_lab::lab::Builder) -> Option<(Lab, Agent)> {
     let lab = builder.build_or_skip()?;
-    let self_test_interval = Duration::from_millis(100);
-    let configuration = Configuration { self_test_interval, ..Configuration::of(&lab).quick() };
+    let configuration =
+        Configuration { self_test_interval: SELF_TEST_INTERVAL, ..Configuration::of(&lab).quick() };
     let agent = Agent::start(&lab, &configuration).expect("an agent");
     Some((lab, agent))
 }
