@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::{Agent, Configuration, Connect, Lab, Storm};
@@ -47,6 +48,54 @@ fn a_changed_file_is_applied_without_a_signal() {
     assert!(client.connect(&Connect::name_of(vip[0])).expect("an outcome").ok);
     let outcome = client.connect(&self::vip()).expect("an outcome");
     assert_eq!(outcome.error.as_deref(), Some("ENETUNREACH"), "no frontend any more");
+}
+
+#[test]
+fn five_hundred_addresses_are_swapped_for_five_hundred_others_and_back() {
+    let Some((lab, mut agent, configuration)) = lab_with_agent() else { return };
+    let client = lab.client(0).expect("a client");
+    let addresses = |third: u8| -> Vec<SocketAddr> {
+        let hosts = (third..third + 2).flat_map(|third| (1..=250).map(move |last| (third, last)));
+        hosts.map(|(third, last)| SocketAddr::from(([10, 97, third, last], 443))).collect()
+    };
+    let (one, other) = (addresses(0), addresses(100));
+    assert_eq!(one.len(), 500);
+    for (vip, gone) in [(&one, &other), (&other, &one), (&one, &other)] {
+        let started = Instant::now();
+        let next = Configuration { vip: vip.clone(), ..configuration.clone() };
+        let status = agent.reload(&next).expect("reloaded");
+        println!("reloaded in {:?}: {:?} us", started.elapsed(), status.datapath.last_sync_us);
+        assert_eq!(status.config.last_reload_error, None);
+        assert_eq!(status.datapath.sync_error, None);
+        assert_eq!(status.datapath.failed_syncs, 0);
+        assert_eq!(status.frontends[0].addresses, *vip);
+        for address in [vip[0], vip[250], vip[499]] {
+            let outcome = client.connect(&Connect::name_of(address)).expect("an outcome");
+            assert!(outcome.ok, "{address}: {outcome:?}");
+        }
+        let outcome = client.connect(&Connect::name_of(gone[499])).expect("an outcome");
+        assert_eq!(outcome.error.as_deref(), Some("ENETUNREACH"), "no frontend: {outcome:?}");
+    }
+}
+
+#[test]
+fn reloads_without_pause_do_not_keep_the_lease_from_being_renewed() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let lease = Duration::from_secs(2);
+    let one = Configuration { lease, ..Configuration::of(&lab).quick() };
+    let other = Configuration { endpoints: one.endpoints[..2].to_vec(), ..one.clone() };
+    let mut agent = Agent::start(&lab, &one).expect("an agent");
+    let started = Instant::now();
+    let mut left = Vec::new();
+    while started.elapsed() < 2 * lease {
+        let next = if left.len() % 2 == 0 { &other } else { &one };
+        let status = agent.reload(next).expect("reloaded");
+        assert!(status.lease.remaining_ms > 0, "lapsed after {:?}", started.elapsed());
+        left.push(status.lease.remaining_ms);
+    }
+    println!("{} reloads, at least {:?} ms of the lease left", left.len(), left.iter().min());
+    // Several in the time from one renewal to the next, which is a third of the lease.
+    assert!(left.len() >= 20, "{left:?}");
 }
 
 #[test]
