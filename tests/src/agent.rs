@@ -55,6 +55,11 @@ impl Agent {
         })
     }
 
+    /// How many file descriptors it may have from its next start on.
+    pub fn limit_descriptors(&mut self, most: u64) {
+        self.place.descriptors = Some(most);
+    }
+
     /// Its configuration file.
     #[must_use]
     pub fn file(&self) -> PathBuf {

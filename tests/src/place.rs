@@ -1,4 +1,5 @@
-//! Where a process of the lab runs: network namespace, cgroup, user.
+//! Where a process of the lab runs: network namespace, cgroup, user; and how
+//! many descriptors it may have.
 //!
 //! A socket belongs to the namespace and cgroup of the process that creates it, so a process has to
 //! be in its place before it opens any. Every sub-command of `nllb-lab` takes its place as options
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 use crate::{cgroup, netns};
@@ -25,12 +27,15 @@ pub struct Place {
     /// User and group id to run as.
     #[arg(long, global = true)]
     pub uid: Option<u32>,
+    /// How many file descriptors it may have, soft and hard limit.
+    #[arg(long, global = true)]
+    pub descriptors: Option<u64>,
 }
 
 impl Place {
     /// Moves the calling process there. Call it before the first thread and the first socket.
     pub fn enter(&self) -> Result<()> {
-        let Self { netns, cgroup, uid } = self;
+        let Self { netns, cgroup, uid, descriptors } = self;
         if let Some(cgroup) = cgroup {
             cgroup::enter(cgroup)?;
         }
@@ -38,6 +43,10 @@ impl Place {
             let namespace = netns::open(name)?;
             setns(namespace, CloneFlags::CLONE_NEWNET)
                 .with_context(|| format!("cannot enter network namespace {name}"))?;
+        }
+        if let Some(most) = *descriptors {
+            setrlimit(Resource::RLIMIT_NOFILE, most, most)
+                .context("cannot limit the descriptors")?;
         }
         if let Some(uid) = *uid {
             let group = Gid::from_raw(uid);
@@ -51,7 +60,7 @@ impl Place {
     /// The options that make `nllb-lab` run there.
     #[must_use]
     pub fn to_args(&self) -> Vec<OsString> {
-        let Self { netns, cgroup, uid } = self;
+        let Self { netns, cgroup, uid, descriptors } = self;
         let mut args = Vec::new();
         if let Some(netns) = netns {
             args.extend(["--netns".into(), netns.into()]);
@@ -61,6 +70,9 @@ impl Place {
         }
         if let Some(uid) = uid {
             args.extend(["--uid".into(), uid.to_string().into()]);
+        }
+        if let Some(most) = descriptors {
+            args.extend(["--descriptors".into(), most.to_string().into()]);
         }
         args
     }

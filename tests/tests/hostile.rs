@@ -1,16 +1,20 @@
-//! An unprivileged process in a pod that does what it can against the others.
+//! An unprivileged process in a pod or on the node that does what it can against the others.
 
-use std::net::SocketAddr;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use nllb_agent::status::Status;
+use nllb_agent::status::{Listener, ListenerState, Status};
 use nllb_lab::lab::VIP_V4;
-use nllb_lab::{Agent, Client, Configuration, Connect, Lab, Place, Storm, netns};
+use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab, Place, Storm, netns};
 
 const NOBODY: u32 = 65_534;
 /// A port at which nobody answers, not even with a reset.
 const SILENT_PORT: u16 = 9_999;
 const RESETTING_PORT: u16 = 9_998;
+/// Where the agent tells of its health by default.
+const HEALTH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7473);
+const LOOPBACK: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7443);
 
 #[test]
 fn resets_and_silence_on_other_ports_of_a_server_change_nothing() {
@@ -85,6 +89,91 @@ fn resets_and_silence_forged_in_the_pods_own_network_change_no_verdict() {
         println!("{counter}: {blamed}");
         assert!(blamed >= 5, "the attack was real: {counter} {blamed}");
     }
+}
+
+#[test]
+fn connections_that_ask_nothing_keep_nobody_from_the_health_of_the_agent() {
+    let Some((lab, _agent)) = lab_with_agent() else { return };
+    let node = lab.node(0);
+    let attacker = Client::start(&Place { uid: Some(NOBODY), ..node.place() }).expect("a client");
+    let hold = Connect { keep: true, ..Connect::to(HEALTH.into()) };
+    for round in 0..5 {
+        for _ in 0..64 {
+            assert!(attacker.connect(&hold).expect("an outcome").ok);
+        }
+        let answer = netns::run_in(node.netns(), health).expect("a namespace").expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "round {round}: {answer}");
+    }
+}
+
+#[test]
+fn more_bound_connections_than_can_be_relayed_end_none_that_is() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let mut agent = Agent::prepare(&lab, 0).expect("an agent");
+    // So few that a burst costs no time: of them 256 are the agent's own.
+    agent.limit_descriptors(300);
+    agent.configure(&Configuration::of(&lab).quick()).expect("written");
+    agent.restart().expect("started");
+    listens(&mut agent);
+    let attacker = Client::start(&Place { uid: Some(NOBODY), ..lab.node(0).place() });
+    let attacker = attacker.expect("a client");
+    let victim = lab.client(0).expect("a client");
+    let bound = |ask| Connect {
+        bind: Some((Ipv4Addr::LOCALHOST, 0).into()),
+        ask,
+        keep: true,
+        ..Connect::to(LOOPBACK.into())
+    };
+    let kept = victim.connect(&bound(Ask::Echo)).expect("an outcome");
+    let kept = kept.handle.filter(|_| kept.ok).expect("relayed");
+    let burst = (0..400).map(|_| {
+        let outcome = attacker.connect(&bound(Ask::Nothing)).expect("an outcome");
+        outcome.handle.expect("a handle")
+    });
+    let burst: Vec<_> = burst.collect();
+    let full = agent
+        .await_status("all of the burst", |status| {
+            let listener = listener(status);
+            listener.relayed + listener.over_limit > burst.len() as u64
+        })
+        .expect("looked at");
+    let relayed = listener(&full);
+    println!("{} relayed, {} closed at once", relayed.active, relayed.over_limit);
+    assert!(relayed.over_limit > 0, "{relayed:?}");
+    assert_eq!(relayed.state, ListenerState::Listening);
+    assert!(victim.echo(kept, Duration::from_secs(5)).expect("an answer"), "still relayed");
+    for handle in burst {
+        attacker.close(handle).expect("closed");
+    }
+    let free = agent.await_status("free places", |status| listener(status).active == 1);
+    free.expect("all closed");
+    let outcome = victim.connect(&bound(Ask::Name)).expect("an outcome");
+    assert!(outcome.ok, "{outcome:?}");
+    assert!(victim.echo(kept, Duration::from_secs(5)).expect("an answer"), "still relayed");
+}
+
+/// Asks for the agent's health.
+fn health() -> io::Result<String> {
+    let mut stream = TcpStream::connect(HEALTH)?;
+    // Longer than the agent takes on a busy machine, and than it would wait for a held connection.
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: nllb\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn listens(agent: &mut Agent) {
+    let up = agent.await_status("a listener", |status| {
+        status.listeners.iter().all(|listener| listener.state == ListenerState::Listening)
+    });
+    up.expect("it listens");
+}
+
+fn listener(status: &Status) -> Listener {
+    let mut listeners = status.listeners.iter();
+    let found = listeners.find(|listener| listener.address == LOOPBACK.into());
+    found.expect("a listener").clone()
 }
 
 /// Attacks while others connect; every one of theirs must succeed, and no verdict may change.

@@ -91,7 +91,11 @@ impl Node {
     /// The place of the node's own processes.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place { netns: Some(self.netns.clone()), cgroup: Some(self.cgroup.clone()), uid: None }
+        Place {
+            netns: Some(self.netns.clone()),
+            cgroup: Some(self.cgroup.clone()),
+            ..Place::default()
+        }
     }
 }
 
@@ -117,6 +121,10 @@ impl Pod {
     /// The place of the pod's processes.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place { netns: Some(self.netns.clone()), cgroup: Some(self.cgroup.clone()), uid: None }
+        Place {
+            netns: Some(self.netns.clone()),
+            cgroup: Some(self.cgroup.clone()),
+            ..Place::default()
+        }
     }
 }
