@@ -15,7 +15,6 @@ mod pool;
 mod probe;
 mod settings;
 
-pub use crossref::Frontend;
 pub use datapath::{Cgroup, DEFAULT_BPFFS, Datapath, LogLevel};
 pub use error::{ConfigError, Problem};
 pub use listen::{Admin, DEFAULT_SOCKET, Http};
@@ -27,6 +26,7 @@ use crate::yaml::{self, YamlError};
 use duration::Limits;
 use error::Fault;
 use nllb_core::settings::FrontendKind;
+use nllb_core::settings::FrontendSettings;
 use place::At;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -67,7 +67,7 @@ pub type Discover<'a> = &'a dyn Fn(&Path) -> Result<Discovered, String>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Addresses that clients dial.
-    pub frontends: Vec<Frontend>,
+    pub frontends: Vec<FrontendSettings>,
     /// Who serves them.
     pub pools: Vec<Pool>,
     /// Pins and attachment.

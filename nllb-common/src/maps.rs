@@ -2,8 +2,8 @@
 //!
 //! Every type is `repr(C)` without padding and is read or written as a whole only where nobody else
 //! writes at the same time. A value wider than a word can be read torn, hence: the backends of a
-//! pool change by swapping a whole inner map, a verdict is one aligned word, evidence is touched by
-//! atomics only.
+//! pool change by swapping a whole inner map, a verdict is one aligned word, evidence is touched one
+//! word at a time.
 
 mod frontend;
 mod health;
@@ -96,6 +96,7 @@ impl Control {
         }
     }
 }
+
 const _: () = {
     assert!(size_of::<FrontendKey>() == 20 && align_of::<FrontendKey>() == 4);
     assert!(size_of::<Slot>() == 28);
@@ -106,6 +107,7 @@ const _: () = {
     assert!(size_of::<Netns>() == 8);
     assert!(size_of::<Control>() == 32);
 };
+
 /// What aya needs to move these types to and from the kernel.
 #[cfg(feature = "pod")]
 mod pod {

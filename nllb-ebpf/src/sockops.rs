@@ -54,16 +54,11 @@ pub(crate) fn run(ctx: &SockOps) {
         return;
     }
     let Some(record) = ctx.record() else { return };
-    if record.flags & socket_flags::BYPASS != 0 {
-        match op {
-            TIMEOUT_INIT => syn_timeout(ctx, record),
-            ACTIVE_ESTABLISHED_CB => note_probe(ctx, record),
-            _ => {}
-        }
-        return;
-    }
+    let probe = record.flags & socket_flags::BYPASS != 0;
     match op {
         TIMEOUT_INIT => syn_timeout(ctx, record),
+        ACTIVE_ESTABLISHED_CB if probe => note_probe(ctx, record),
+        _ if probe => {}
         TCP_CONNECT_CB => ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG),
         ACTIVE_ESTABLISHED_CB => established(ctx, record),
         RTO_CB => silence(ctx, record),
@@ -126,7 +121,8 @@ fn restore_user_timeout(ctx: &SockOps, record: &mut SocketRecord) {
     }
 }
 
-/// A SYN went unanswered. The kernel is about to send it again: give that one a wait of its own, so that a single lost packet fails nobody, then let the connect end if another backend can serve it.
+/// A SYN went unanswered. The kernel is about to send it again: give that one a wait of its own, so
+/// that a single lost packet fails nobody, then let the connect end if another backend can serve it.
 #[inline(always)]
 fn silence(ctx: &SockOps, record: &mut SocketRecord) {
     let now = now_ns();
@@ -191,8 +187,8 @@ fn closed(ctx: &SockOps, record: &mut SocketRecord) {
 
 /// A connect ended without success. A segment that came in was a reset, or at least an answer that a
 /// connect does not want; without one, and before the first timeout, it was the caller, or an ICMP
-/// error. One that we cut was silent twice:
-/// a failure of its own, so that the backend stays suspect until probes have confirmed it.
+/// error. One that we cut was silent twice: a failure of its own, so that the backend stays suspect
+/// until probes have confirmed it.
 #[inline(always)]
 fn connect_failed(ctx: &SockOps, record: &SocketRecord) {
     let now = now_ns();

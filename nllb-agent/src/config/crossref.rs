@@ -6,28 +6,9 @@ use super::listen::Http;
 use super::place::{At, Place};
 use super::pool::Pool;
 use crate::reserved;
-use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting};
+use nllb_core::settings::{FrontendKind, FrontendSettings};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-
-/// Addresses that clients dial and the pool that serves them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frontend {
-    /// Name, for status and metrics.
-    pub name: String,
-    /// What sort of address it is.
-    pub kind: FrontendKind,
-    /// What clients dial.
-    pub addresses: Vec<SocketAddr>,
-    /// Name of the pool.
-    pub pool: String,
-    /// From which network namespaces it is served.
-    pub scope: ScopeSetting,
-    /// What happens when no backend is there at all.
-    pub on_empty: OnEmpty,
-    /// What a backend's certificate must cover.
-    pub coverage: Coverage,
-}
 
 /// Refuses a second use of a name.
 pub(super) fn unique_names<'a>(names: impl Iterator<Item = &'a At<String>>) -> Result<(), Fault> {
@@ -46,7 +27,7 @@ pub(super) fn frontends(
     drafts: Vec<Draft>,
     pools: &[Pool],
     http: &Http,
-) -> Result<Vec<Frontend>, Fault> {
+) -> Result<Vec<FrontendSettings>, Fault> {
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let mut frontends = Vec::with_capacity(drafts.len());
     for draft in drafts {
@@ -68,7 +49,7 @@ pub(super) fn frontends(
             addresses.clone_from(&pool.endpoints);
         }
         let (name, pool) = (name.value, pool.name.clone());
-        frontends.push(Frontend { name, kind, addresses, pool, scope, on_empty, coverage });
+        frontends.push(FrontendSettings { name, kind, addresses, pool, scope, on_empty, coverage });
     }
     Ok(frontends)
 }

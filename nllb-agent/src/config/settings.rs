@@ -1,7 +1,7 @@
 //! The part of the configuration that decisions are made on, as the core wants it.
 
-use super::{Config, Frontend, Pool};
-use nllb_core::settings::{FrontendSettings, PoolSettings, Settings};
+use super::{Config, Pool};
+use nllb_core::settings::{PoolSettings, Settings};
 
 impl Config {
     /// What the core needs. Every field is named here, so a new one cannot be forgotten.
@@ -16,10 +16,7 @@ impl Config {
             lease: _,
             self_test_interval: _,
         } = self;
-        Settings {
-            pools: pools.iter().map(Pool::settings).collect(),
-            frontends: frontends.iter().map(Frontend::settings).collect(),
-        }
+        Settings { pools: pools.iter().map(Pool::settings).collect(), frontends: frontends.clone() }
     }
 }
 
@@ -27,12 +24,5 @@ impl Pool {
     fn settings(&self) -> PoolSettings {
         let Self { name, endpoints, kubeconfig: _, health, check: _ } = self.clone();
         PoolSettings { name, endpoints, health }
-    }
-}
-
-impl Frontend {
-    fn settings(&self) -> FrontendSettings {
-        let Self { name, kind, addresses, pool, scope, on_empty, coverage } = self.clone();
-        FrontendSettings { name, kind, addresses, pool, scope, on_empty, coverage }
     }
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use nllb_common::Counter;
 use nllb_common::maps::{
-    Control, Evidence, Frontend, FrontendKey, MAX_FRONTENDS, MAX_POOLS, Netns, PoolSet, Verdict,
-    names,
+    Control, Evidence, Frontend, FrontendKey, MAX_FRONTENDS, MAX_POOLS, PoolSet, Verdict, names,
 };
 
 use super::maps::{Maps, MapsError};
@@ -119,10 +118,6 @@ impl Maps for FakeMaps {
     fn set_control(&mut self, control: Control) -> Result<(), MapsError> {
         self.control = control;
         Ok(())
-    }
-
-    fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
-        Ok(Vec::new())
     }
 
     fn sweep_netns(&mut self) -> Result<(), MapsError> {

@@ -11,8 +11,8 @@ use aya::programs::{CgroupSockAddr, ProgramType, SockOps};
 use aya::sys::is_helper_supported;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_func_id;
+use nllb_common::ABI_VERSION;
 use nllb_common::maps::names;
-use nllb_common::{ABI_VERSION, Counter};
 use thiserror::Error;
 
 use super::attach::Hook;
@@ -138,7 +138,6 @@ pub(super) fn load(
     for hook in Hook::ALL {
         load_program(&mut bpf, hook)?;
     }
-    debug_assert!(Counter::ALL.len() <= nllb_common::maps::STATS_ENTRIES as usize);
     Ok((bpf, features))
 }
 

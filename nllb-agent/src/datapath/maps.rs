@@ -38,23 +38,18 @@ pub enum MapsError {
         /// Name of the map.
         map: &'static str,
     },
-    /// A map could not be created or pinned.
-    #[error("map {map}: cannot create it: {source}")]
-    Create {
+    /// The kernel refused a call of our own.
+    #[error("map {map}: cannot {verb}: {source}")]
+    Call {
         /// Name of the map.
         map: &'static str,
+        /// What was tried.
+        verb: &'static str,
         /// What the kernel said.
         #[source]
         source: io::Error,
     },
-    /// Pools could not be swapped.
-    #[error("map {}: cannot swap pools: {source}", names::POOLS)]
-    Swap {
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-    /// The kernel refused.
+    /// The kernel refused a call that aya made.
     #[error("map {map}: cannot {verb}: {}", root_cause(source))]
     Kernel {
         /// Name of the map.
@@ -101,8 +96,6 @@ pub trait Maps {
     fn control(&self) -> Result<Control, MapsError>;
     /// Writes lease and limits.
     fn set_control(&mut self, control: Control) -> Result<(), MapsError>;
-    /// Network namespaces with translated connections, by cookie.
-    fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError>;
     /// Forgets network namespaces without connections once they fill half of the map, so that those
     /// of pods long gone leave room.
     fn sweep_netns(&mut self) -> Result<(), MapsError>;
@@ -135,14 +128,13 @@ pub(super) fn pin_pools(pin: &Path) -> Result<(), MapsError> {
     }
     let created = sys::create_array_of_arrays(names::POOLS, MAX_POOLS, size_of::<PoolSet>())
         .and_then(|pools| sys::pin(&pools, pin));
-    created.map_err(|source| MapsError::Create { map: names::POOLS, source })
+    created.map_err(call("create it"))
 }
 
 impl KernelMaps {
     /// Takes the maps out of the loaded object.
     pub(super) fn take(bpf: &mut Ebpf, pools: &Path) -> Result<Self, MapsError> {
-        let pools_fd = sys::open_pin(pools)
-            .map_err(|source| MapsError::Create { map: names::POOLS, source })?;
+        let pools_fd = sys::open_pin(pools).map_err(call("open its pin"))?;
         Ok(Self {
             pools_fd,
             frontends: take(bpf, names::FRONTENDS)?,
@@ -154,9 +146,22 @@ impl KernelMaps {
             control: take(bpf, names::CONTROL)?,
         })
     }
+
+    /// Network namespaces with translated connections, by cookie.
+    fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
+        self.netns
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(kernel(names::NETNS, "list the network namespaces"))
+    }
 }
 
-/// Names map and verb in a kernel error.
+/// Names the verb in the error of a call of our own, all of which are about POOLS.
+fn call(verb: &'static str) -> impl Fn(io::Error) -> MapsError {
+    move |source| MapsError::Call { map: names::POOLS, verb, source }
+}
+
+/// Names map and verb in an error of aya's.
 fn kernel(map: &'static str, verb: &'static str) -> impl Fn(MapError) -> MapsError {
     move |source| MapsError::Kernel { map, verb, source: Box::new(source) }
 }
@@ -237,7 +242,7 @@ impl Maps for KernelMaps {
             .map(|(pool, set)| Ok((*pool, sys::create_array(*set)?)))
             .collect::<io::Result<Vec<_>>>()
             .and_then(|maps| sys::put_maps(&self.pools_fd, &maps))
-            .map_err(|source| MapsError::Swap { source })
+            .map_err(call("swap pools"))
     }
 
     fn set_verdict(&mut self, backend: u32, verdict: Verdict) -> Result<(), MapsError> {
@@ -275,13 +280,6 @@ impl Maps for KernelMaps {
 
     fn set_control(&mut self, control: Control) -> Result<(), MapsError> {
         self.control.set(0, control, 0).map_err(kernel(names::CONTROL, "write the lease"))
-    }
-
-    fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
-        self.netns
-            .iter()
-            .collect::<Result<_, _>>()
-            .map_err(kernel(names::NETNS, "list the network namespaces"))
     }
 
     fn sweep_netns(&mut self) -> Result<(), MapsError> {

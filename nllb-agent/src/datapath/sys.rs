@@ -125,12 +125,14 @@ unsafe fn update<T: Pod>(map: &impl AsFd, key: u32, value: &T) -> io::Result<()>
     #[repr(C)]
     struct Attr {
         map_fd: u32,
+        reserved: u32,
         key: u64,
         value: u64,
         flags: u64,
     }
     let mut attr = Attr {
         map_fd: raw(map),
+        reserved: 0,
         key: std::ptr::from_ref(&key) as u64,
         value: std::ptr::from_ref(value) as u64,
         flags: 0,
@@ -238,13 +240,6 @@ pub(super) fn link_update(link: impl AsFd, program: impl AsFd) -> io::Result<()>
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_| ())
 }
 
-#[repr(C)]
-struct ObjAttr {
-    pathname: u64,
-    bpf_fd: u32,
-    file_flags: u32,
-}
-
 /// Ends a link at once; without this it ends some time after its last reference has gone.
 pub(super) fn link_detach(link: impl AsFd) -> io::Result<()> {
     #[repr(C)]
@@ -254,6 +249,13 @@ pub(super) fn link_detach(link: impl AsFd) -> io::Result<()> {
     let mut attr = Attr { link_fd: raw(&link) };
     // SAFETY: the layout of BPF_LINK_DETACH.
     unsafe { bpf(BPF_LINK_DETACH, &mut attr) }.map(|_| ())
+}
+
+#[repr(C)]
+struct ObjAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
 }
 
 /// Pins an object so that it outlives this process.

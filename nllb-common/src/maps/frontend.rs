@@ -64,6 +64,7 @@ pub mod frontend_flags {
     /// The agent's self-test: counted as nothing else.
     pub const SELF_TEST: u16 = 4;
 }
+
 /// What an address dialled leads to; FRONTENDS holds it as one word ([`Frontend::word`]), because an
 /// entry of a hash map can be replaced while a program reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -103,7 +103,7 @@ impl Verdict {
         (self.0 >> 32) as u32
     }
 }
-/// Value of EVIDENCE: what the kernel saw of a backend. Written by atomics only, one field at a
+/// Value of EVIDENCE: what the kernel saw of a backend. Written one word at a
 /// time; the agent writes it as a whole only before it first uses the id for another backend.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
