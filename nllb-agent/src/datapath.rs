@@ -5,6 +5,7 @@
 //! agent that ends leaves everything running.
 
 pub mod attach;
+mod clock;
 pub mod events;
 pub mod fake;
 pub mod load;
@@ -32,6 +33,7 @@ use self::load::{BpfLogLevel, Features, LoadError};
 use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
 
+pub use self::clock::monotonic_ns;
 pub use self::load::pin_directory;
 pub use self::uninstall::uninstall;
 
@@ -110,7 +112,7 @@ impl Datapath {
         let sockets = Sockets::take(&mut bpf)?;
         let events = events::Events::take(&mut bpf)?;
         let log = (*log_level > BpfLogLevel::Off).then(|| events::Log::take(&mut bpf)).flatten();
-        let hz = sys::hz();
+        let hz = clock::hz();
         // The lease of an earlier agent stays: until this one renews it, its verdicts are the best
         // there are.
         let Control { lease_until_ns, host_netns, .. } = maps.control()?;
@@ -169,17 +171,11 @@ impl Datapath {
     pub fn lease(&self, length: Duration) -> Control {
         let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         Control {
-            lease_until_ns: sys::monotonic_ns().saturating_add(length),
+            lease_until_ns: monotonic_ns().saturating_add(length),
             host_netns: self.host_netns,
             ..Control::new(self.hz)
         }
     }
-}
-
-/// Nanoseconds of `CLOCK_MONOTONIC`, the clock that evidence and lease are written in.
-#[must_use]
-pub fn monotonic_ns() -> u64 {
-    sys::monotonic_ns()
 }
 
 /// The loaded programs with what attaching them needs.
