@@ -265,9 +265,14 @@ impl Driver {
         while let Some(command) = self.machine.next_command() {
             match command {
                 Command::Apply => self.apply(),
-                Command::Probe { id, epoch, addr, pool, connect_timeout } => {
+                Command::Probe { id, epoch, addr, pool, connect_timeout, via: _ } => {
                     self.probes.start((id, epoch), addr, pool, connect_timeout);
                 }
+                command @ (Command::Open { .. }
+                | Command::Ping { .. }
+                | Command::Inspect { .. }
+                | Command::Ask { .. }
+                | Command::Close { .. }) => debug!(?command, "not carried out yet"),
                 Command::Transition { id, addr, from, to, reason } => {
                     info!(
                         backend = %addr,

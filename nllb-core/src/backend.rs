@@ -13,6 +13,7 @@ use crate::report::{Outcome, ProbeReport};
 use crate::rtt::Rtt;
 use crate::schedule::{Pace, Schedule};
 use crate::settings::HealthSettings;
+use crate::version::KubeVersion;
 
 /// Index of a backend into VERDICT and EVIDENCE. Reused, hence always told apart by an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +47,7 @@ pub(crate) struct Backend {
     pub(crate) last_evidence: Option<(Instant, EventKind)>,
     pub(crate) seen: Option<Seen>,
     pub(crate) rtt: Rtt,
+    pub(crate) version: Option<KubeVersion>,
 }
 
 /// Why a backend has its state.
@@ -96,6 +98,7 @@ impl Backend {
             last_evidence: None,
             seen: None,
             rtt: Rtt::default(),
+            version: None,
         }
     }
 

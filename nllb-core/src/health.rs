@@ -137,7 +137,8 @@ impl Finding {
             | Outcome::Silent
             | Outcome::TlsFailed { .. }
             | Outcome::Hung
-            | Outcome::Closed => Self::Dead,
+            | Outcome::Closed
+            | Outcome::Unresponsive => Self::Dead,
             Outcome::Local { .. } => Self::Nothing,
         }
     }

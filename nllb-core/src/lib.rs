@@ -9,27 +9,40 @@
 //! [`table`] says what the kernel maps should hold, and [`mod@diff`] which writes lead there.
 
 pub mod backend;
+pub mod command;
 pub mod diff;
+pub mod drain;
 pub mod eligible;
 pub mod health;
 mod ids;
 pub mod pool;
+pub mod remembered;
 pub mod report;
 pub mod rtt;
 pub mod schedule;
 pub mod settings;
 pub mod table;
+pub mod version;
 pub mod view;
 
 pub use backend::BackendId;
+pub use command::{CloseCause, CloseOrder, Command, Question, Via};
 pub use diff::{Change, diff};
+pub use drain::{Drain, DrainError};
 pub use eligible::{Eligibility, Reason};
 pub use health::{Direction, Run};
-pub use pool::{Command, Machine};
-pub use report::{CertificateFacts, EvidenceFact, Outcome, ProbeReport, SubjectName};
+pub use pool::Machine;
+pub use remembered::Remembered;
+pub use report::{
+    Answer, CertificateFacts, EvidenceFact, Outcome, ProbeReport, SentinelFact, SubjectName,
+    TcpState,
+};
 pub use settings::{
-    Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings, ScopeSetting,
-    Settings,
+    Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings,
+    RebalanceSettings, ScopeSetting, Settings, VersionSkew,
 };
 pub use table::{Table, TableError};
-pub use view::{BackendView, FrontendBackend, FrontendView, PoolView, ProbeSummary, View};
+pub use version::{KubeVersion, VersionError};
+pub use view::{
+    BackendView, Doubt, FrontendBackend, FrontendView, PoolView, ProbeSummary, SentinelView, View,
+};

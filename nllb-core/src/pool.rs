@@ -11,14 +11,15 @@
 //!   has a new epoch;
 //! - hints from the kernel change the time of a probe and nothing else.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
-
-use nllb_common::maps::State;
+use std::time::Instant;
 
 use crate::backend::{BackendId, Heard};
-use crate::report::{EvidenceFact, ProbeReport};
+use crate::command::{Command, Via};
+use crate::drain::{Drain, DrainError};
+use crate::remembered::Remembered;
+use crate::report::{Answer, EvidenceFact, ProbeReport, SentinelFact};
 use crate::settings::Settings;
 use crate::table::{self, Table, TableError};
 use crate::view::View;
@@ -29,41 +30,6 @@ pub(crate) mod fronts;
 pub(crate) mod roster;
 
 use roster::Roster;
-
-/// What the driver is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Probe a backend and report exactly once, with [`Outcome::Local`] when it cannot be done.
-    ///
-    /// [`Outcome::Local`]: crate::report::Outcome::Local
-    Probe {
-        /// The backend.
-        id: BackendId,
-        /// Its epoch, to be handed back with the report.
-        epoch: u32,
-        /// Its address.
-        addr: SocketAddr,
-        /// Index of its pool in the settings.
-        pool: usize,
-        /// How long the connect may take, when that is known better than by the settings.
-        connect_timeout: Option<Duration>,
-    },
-    /// [`Machine::table`] changed: bring the maps there.
-    Apply,
-    /// A backend changed its state; for logs and metrics.
-    Transition {
-        /// The backend.
-        id: BackendId,
-        /// Its address.
-        addr: SocketAddr,
-        /// The state before.
-        from: State,
-        /// The state now.
-        to: State,
-        /// Why.
-        reason: String,
-    },
-}
 
 /// All pools, their backends and what the maps should hold.
 #[derive(Debug)]
@@ -140,6 +106,55 @@ impl Machine {
         }
     }
 
+    /// Takes what became of a sentinel, or was heard over it.
+    pub fn handle_sentinel(&mut self, id: BackendId, epoch: u32, fact: SentinelFact, now: Instant) {
+        let _ = (&self.roster, id, epoch, fact, now);
+    }
+
+    /// Takes the answer to a question that was asked over a sentinel.
+    pub fn handle_answer(&mut self, id: BackendId, epoch: u32, answer: Answer, now: Instant) {
+        let _ = now;
+        let Some((backend, _)) = self.roster.backend_mut(id, epoch) else {
+            return;
+        };
+        match answer {
+            Answer::Version(version) => backend.version = Some(version),
+            Answer::Nodes(_) | Answer::KubeletVersion(_) => {}
+        }
+    }
+
+    /// Drains the backends with this address, or ends that.
+    ///
+    /// # Errors
+    /// When there is none, or nobody else would be left. Then nothing changed.
+    pub fn handle_drain(
+        &mut self,
+        addr: SocketAddr,
+        drain: Drain,
+        now: Instant,
+    ) -> Result<(), DrainError> {
+        let _ = (drain, now);
+        let known: Vec<_> = self.roster.backends.values().map(|backend| backend.addr).collect();
+        if known.contains(&addr) { Ok(()) } else { Err(DrainError::Unknown { addr, known }) }
+    }
+
+    /// Takes how many translated connections each backend has, as the kernel counts them.
+    pub fn handle_connections(&mut self, active: &BTreeMap<BackendId, u64>, now: Instant) {
+        let _ = (&self.roster, active, now);
+    }
+
+    /// Takes over what was known when the host went down, for backends that the maps say nothing
+    /// about. Only right after [`Self::new`] and the adoption of the maps.
+    pub fn handle_known(&mut self, known: &[Remembered], now: Instant) {
+        let _ = (&self.roster, known, now);
+    }
+
+    /// What is worth keeping on disk.
+    #[must_use]
+    pub fn remembered(&self) -> Vec<Remembered> {
+        Vec::new()
+    }
+
     /// The host's addresses or routes changed: what was unreachable may no longer be.
     pub fn handle_network_change(&mut self, now: Instant) {
         self.hurry_all(now);
@@ -196,7 +211,8 @@ impl Machine {
             if let Some((backend, _)) = self.roster.backend_mut(id, epoch) {
                 let connect_timeout = backend.connect_timeout();
                 let (addr, pool) = (backend.addr, backend.pool);
-                return Some(Command::Probe { id, epoch, addr, pool, connect_timeout });
+                let via = Via::Fresh;
+                return Some(Command::Probe { id, epoch, addr, pool, connect_timeout, via });
             }
         }
         None

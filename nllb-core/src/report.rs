@@ -1,4 +1,4 @@
-//! What the outside reports: the result of a probe, and a hint from the kernel.
+//! What the outside reports: the result of a probe, a fact from a sentinel, and a hint from the kernel.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nllb_common::EventKind;
+
+use crate::version::KubeVersion;
 
 /// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub enum Outcome {
     Hung,
     /// The connection was closed before the answer was complete.
     Closed,
+    /// TCP acknowledges, but pings over the sentinel go unanswered: a frozen process.
+    Unresponsive,
     /// The probe could not be made for a reason on this host; says nothing about the backend.
     Local {
         /// Why.
@@ -76,6 +80,7 @@ impl Outcome {
             Self::Slow => "slow",
             Self::Hung => "hung",
             Self::Closed => "closed",
+            Self::Unresponsive => "unresponsive",
             Self::Local { .. } => "local",
         }
     }
@@ -95,9 +100,66 @@ impl fmt::Display for Outcome {
             Self::Slow => f.write_str("no HTTP answer in time"),
             Self::Hung => f.write_str("connect accepted, but no TLS answer in time"),
             Self::Closed => f.write_str("closed before the answer was complete"),
+            Self::Unresponsive => f.write_str("TCP acknowledges, but pings go unanswered"),
             Self::Local { reason } => write!(f, "no probe possible on this host: {reason}"),
         }
     }
+}
+
+/// What became of a sentinel, or was heard over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SentinelFact {
+    /// It is open: TCP, TLS and the settings of HTTP/2 were exchanged.
+    Up {
+        /// Round-trip time of the TCP handshake.
+        rtt: Duration,
+        /// The certificate the backend showed.
+        certificate: Option<Arc<CertificateFacts>>,
+        /// When, in unix seconds of the wall clock.
+        unix_time: i64,
+    },
+    /// It could not be opened.
+    Failed {
+        /// Why.
+        outcome: Outcome,
+    },
+    /// The server does not speak HTTP/2.
+    NoHttp2,
+    /// The answer to the outstanding ping.
+    Pong {
+        /// How long it took.
+        rtt: Duration,
+    },
+    /// How TCP is doing.
+    Tcp(TcpState),
+    /// The server wants no more requests on it. It has ended.
+    GoAway,
+    /// The server closed it. It has ended.
+    Closed,
+    /// It was reset. It has ended.
+    Reset,
+    /// TCP gave up on it. It has ended.
+    Lost,
+}
+
+/// What TCP knows of what was sent over a sentinel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TcpState {
+    /// The peer's kernel acknowledged all of it.
+    Acknowledged,
+    /// Something is not acknowledged.
+    Silent,
+}
+
+/// The answer to a [`Question`](crate::command::Question).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The version of the API server.
+    Version(KubeVersion),
+    /// How many nodes the cluster has.
+    Nodes(u64),
+    /// The version of this node's kubelet.
+    KubeletVersion(KubeVersion),
 }
 
 /// What matters of a backend's certificate.

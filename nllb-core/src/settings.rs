@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use nllb_common::addr;
 
+use crate::version::KubeVersion;
+
 /// Everything the machine is told by the operator.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     pub pools: Vec<PoolSettings>,
     /// The frontends, by unique name.
     pub frontends: Vec<FrontendSettings>,
+    /// The version of this node's kubelet, when the operator says it.
+    pub kubelet_version: Option<KubeVersion>,
 }
 
 /// A set of API servers that share rules.
@@ -26,6 +30,38 @@ pub struct PoolSettings {
     pub endpoints: Vec<SocketAddr>,
     /// When to probe and what to conclude.
     pub health: HealthSettings,
+    /// Whether nearer backends are preferred.
+    pub latency_bands: bool,
+    /// How established connections find back to a backend that returned; `None` for not at all.
+    pub rebalance: Option<RebalanceSettings>,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            endpoints: Vec::new(),
+            health: HealthSettings::default(),
+            latency_bands: true,
+            rebalance: None,
+        }
+    }
+}
+
+/// How established connections find back to a backend that returned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RebalanceSettings {
+    /// The largest share of a backend's connections closed in a minute.
+    pub share_per_minute: f64,
+    /// Connections that every backend keeps.
+    pub floor: u32,
+}
+
+impl Default for RebalanceSettings {
+    /// Slow enough that nobody notices the reconnects, and done within an hour.
+    fn default() -> Self {
+        Self { share_per_minute: 0.1, floor: 2 }
+    }
 }
 
 /// When to probe and what to conclude.
@@ -44,6 +80,14 @@ pub struct HealthSettings {
     pub rise: u32,
     /// Failures in a row that take it out.
     pub fall: u32,
+    /// Whether a sentinel is kept to each backend.
+    pub sentinel: bool,
+    /// Time between pings over a sentinel while all is calm.
+    pub ping_interval: Duration,
+    /// Every how many probes one goes over a connection of its own, though there is a sentinel.
+    pub fresh_every: u32,
+    /// How long a backend may drain before its established connections are closed; `None` for ever.
+    pub drain_close_after: Option<Duration>,
 }
 
 impl Default for HealthSettings {
@@ -57,6 +101,10 @@ impl Default for HealthSettings {
             max_backoff: Duration::from_secs(30),
             rise: 2,
             fall: 2,
+            sentinel: true,
+            ping_interval: Duration::from_millis(600),
+            fresh_every: 10,
+            drain_close_after: None,
         }
     }
 }
@@ -78,6 +126,26 @@ pub struct FrontendSettings {
     pub on_empty: OnEmpty,
     /// Which certificate a backend must show to serve this frontend.
     pub coverage: Coverage,
+    /// Which backends are too old to serve it.
+    pub version_skew: VersionSkew,
+    /// The oldest minor version that may serve it.
+    pub min_version: Option<KubeVersion>,
+}
+
+impl Default for FrontendSettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            kind: FrontendKind::Vip,
+            addresses: Vec::new(),
+            pool: String::new(),
+            scope: ScopeSetting::Host,
+            on_empty: OnEmpty::PassThrough,
+            coverage: Coverage::Address,
+            version_skew: VersionSkew::Off,
+            min_version: None,
+        }
+    }
 }
 
 /// What sort of address a frontend has.
@@ -152,6 +220,29 @@ pub enum Coverage {
     ServerName(String),
     /// Any.
     Trusted,
+}
+
+/// Which backends are too old to serve a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VersionSkew {
+    /// None.
+    Off,
+    /// Those older than the newest of the pool.
+    PreferNewest,
+    /// Those older than this node's kubelet.
+    Kubelet,
+}
+
+impl VersionSkew {
+    /// The word for it in configuration and status.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::PreferNewest => "prefer-newest",
+            Self::Kubelet => "kubelet",
+        }
+    }
 }
 
 impl FrontendSettings {

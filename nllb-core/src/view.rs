@@ -15,8 +15,10 @@ use crate::pool::roster::Roster;
 use crate::report::{CertificateFacts, Outcome};
 use crate::settings::{
     Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings, ScopeSetting,
+    VersionSkew,
 };
 use crate::table;
+use crate::version::KubeVersion;
 
 /// Everything the machine knows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +27,8 @@ pub struct View {
     pub frontends: Vec<FrontendView>,
     /// The pools, in the order of the settings.
     pub pools: Vec<PoolView>,
+    /// The version of this node's kubelet.
+    pub kubelet_version: Option<KubeVersion>,
 }
 
 /// A frontend and who may serve it.
@@ -46,6 +50,10 @@ pub struct FrontendView {
     pub on_empty: OnEmpty,
     /// Which certificate a backend must show to serve it.
     pub coverage: Coverage,
+    /// Which backends are too old to serve it.
+    pub version_skew: VersionSkew,
+    /// The oldest minor version that may serve it.
+    pub min_version: Option<KubeVersion>,
     /// For a node address: the backend whose own address it is.
     pub home: Option<BackendId>,
     /// Every backend of the pool, with whether it may serve this frontend.
@@ -70,6 +78,8 @@ pub struct PoolView {
     pub name: String,
     /// The backends, in the order of the settings.
     pub backends: Vec<BackendView>,
+    /// How many nodes the cluster has, when it was told.
+    pub nodes: Option<u64>,
 }
 
 /// A backend.
@@ -105,6 +115,78 @@ pub struct BackendView {
     pub last_evidence: Option<(Instant, EventKind)>,
     /// The last certificate it showed.
     pub certificate: Option<Arc<CertificateFacts>>,
+    /// Why others are preferred to it, though its state stands.
+    pub doubt: Option<Doubt>,
+    /// Whether an operator drained it.
+    pub drained: bool,
+    /// When its established connections will be closed because it drains for too long.
+    pub close_at: Option<Instant>,
+    /// After a loss too many: until when it must answer well before it is let in again.
+    pub held_until: Option<Instant>,
+    /// Its sentinel.
+    pub sentinel: SentinelView,
+    /// Smoothed round-trip time, of pings or else of connects.
+    pub rtt: Option<Duration>,
+    /// Its version.
+    pub version: Option<KubeVersion>,
+}
+
+/// Why a backend is doubted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Doubt {
+    /// A ping is overdue.
+    Ping,
+    /// A probe is overdue.
+    Probe,
+    /// The sentinel ended, and no probe was answered since.
+    SentinelEnded,
+    /// The last probe failed.
+    Failing,
+}
+
+impl Doubt {
+    /// The words for it in status and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ping => "a ping is overdue",
+            Self::Probe => "a probe is overdue",
+            Self::SentinelEnded => "its sentinel ended",
+            Self::Failing => "its last probe failed",
+        }
+    }
+}
+
+/// The sentinel of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentinelView {
+    /// There is none, and none is wanted before a probe is answered.
+    Down,
+    /// It is being opened.
+    Opening,
+    /// It is open.
+    Up {
+        /// Since when.
+        since: Instant,
+    },
+    /// The server does not speak HTTP/2.
+    NoHttp2,
+    /// The settings want none.
+    Off,
+}
+
+impl SentinelView {
+    /// The word for it in status and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Opening => "opening",
+            Self::Up { .. } => "up",
+            Self::NoHttp2 => "no-http2",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// A probe that ended.
@@ -130,14 +212,24 @@ impl View {
                 .map(|front| FrontendView::of(roster, front))
                 .collect(),
             pools: pools.map(|(index, settings)| PoolView::of(roster, index, settings)).collect(),
+            kubelet_version: roster.settings.kubelet_version.clone(),
         }
     }
 }
 
 impl FrontendView {
     fn of(roster: &Roster, front: &KernelFrontend) -> Self {
-        let FrontendSettings { name, kind, addresses: _, pool, scope, on_empty, coverage } =
-            &roster.settings.frontends[front.index];
+        let FrontendSettings {
+            name,
+            kind,
+            addresses: _,
+            pool,
+            scope,
+            on_empty,
+            coverage,
+            version_skew,
+            min_version,
+        } = &roster.settings.frontends[front.index];
         let backends = table::eligibility(roster, front);
         Self {
             name: name.clone(),
@@ -148,6 +240,8 @@ impl FrontendView {
             scope: *scope,
             on_empty: *on_empty,
             coverage: coverage.clone(),
+            version_skew: *version_skew,
+            min_version: min_version.clone(),
             home: roster.home(front),
             backends: backends
                 .map(|(backend, eligibility)| FrontendBackend {
@@ -166,6 +260,7 @@ impl PoolView {
         Self {
             name: settings.name.clone(),
             backends: backends.map(|backend| BackendView::of(backend, &settings.health)).collect(),
+            nodes: None,
         }
     }
 }
@@ -187,6 +282,7 @@ impl BackendView {
             last_evidence,
             seen,
             rtt: _,
+            version,
         } = backend;
         Self {
             addr: *addr,
@@ -209,6 +305,13 @@ impl BackendView {
             next_probe: schedule.due(),
             last_evidence: *last_evidence,
             certificate: seen.as_ref().map(|seen| seen.certificate.clone()),
+            doubt: None,
+            drained: false,
+            close_at: None,
+            held_until: None,
+            sentinel: if settings.sentinel { SentinelView::Down } else { SentinelView::Off },
+            rtt: None,
+            version: version.clone(),
         }
     }
 }

@@ -49,7 +49,16 @@ pub(super) fn frontends(
             addresses.clone_from(&pool.endpoints);
         }
         let (name, pool) = (name.value, pool.name.clone());
-        frontends.push(FrontendSettings { name, kind, addresses, pool, scope, on_empty, coverage });
+        frontends.push(FrontendSettings {
+            name,
+            kind,
+            addresses,
+            pool,
+            scope,
+            on_empty,
+            coverage,
+            ..FrontendSettings::default()
+        });
     }
     Ok(frontends)
 }

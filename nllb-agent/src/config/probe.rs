@@ -160,6 +160,7 @@ fn health(rhythm: Rhythm) -> Result<HealthSettings, Fault> {
         max_backoff: max_backoff.max(interval),
         rise: run(rise)?,
         fall: run(fall)?,
+        ..HealthSettings::default()
     })
 }
 

@@ -16,13 +16,17 @@ impl Config {
             lease: _,
             self_test_interval: _,
         } = self;
-        Settings { pools: pools.iter().map(Pool::settings).collect(), frontends: frontends.clone() }
+        Settings {
+            pools: pools.iter().map(Pool::settings).collect(),
+            frontends: frontends.clone(),
+            ..Settings::default()
+        }
     }
 }
 
 impl Pool {
     fn settings(&self) -> PoolSettings {
         let Self { name, endpoints, kubeconfig: _, health, check: _ } = self.clone();
-        PoolSettings { name, endpoints, health }
+        PoolSettings { name, endpoints, health, ..PoolSettings::default() }
     }
 }

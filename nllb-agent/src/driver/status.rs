@@ -26,7 +26,7 @@ impl Driver {
     /// The status document of this moment.
     pub(super) fn status(&self) -> status::Status {
         let now = Instant::now();
-        let View { frontends, pools } = self.machine.view();
+        let View { frontends, pools, kubelet_version: _ } = self.machine.view();
         let counters = self.maps.counters().unwrap_or_default();
         status::Status {
             agent: self.agent(now),
@@ -72,7 +72,7 @@ impl Driver {
     }
 
     fn pool(&self, pool: PoolView, now: Instant) -> status::Pool {
-        let PoolView { name, backends } = pool;
+        let PoolView { name, backends, nodes: _ } = pool;
         let backends = backends.into_iter().map(|view| self.backend(view, now)).collect();
         status::Pool { name, backends }
     }
@@ -94,6 +94,13 @@ impl Driver {
             next_probe,
             last_evidence: _,
             certificate,
+            doubt: _,
+            drained: _,
+            close_at: _,
+            held_until: _,
+            sentinel: _,
+            rtt: _,
+            version: _,
         } = view;
         status::Backend {
             address: addr,
@@ -205,6 +212,8 @@ fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
         scope,
         on_empty,
         coverage: _,
+        version_skew: _,
+        min_version: _,
         home,
         backends,
     } = view;

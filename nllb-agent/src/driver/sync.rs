@@ -131,8 +131,8 @@ mod tests {
     use super::*;
     use crate::datapath::fake::FakeMaps;
     use nllb_core::{
-        Coverage, FrontendKind, FrontendSettings, HealthSettings, Machine, OnEmpty, PoolSettings,
-        ScopeSetting, Settings,
+        Coverage, FrontendKind, FrontendSettings, Machine, OnEmpty, PoolSettings, ScopeSetting,
+        Settings,
     };
 
     fn table(endpoints: &[&str]) -> Table {
@@ -140,7 +140,7 @@ mod tests {
             pools: vec![PoolSettings {
                 name: "apiserver".into(),
                 endpoints: endpoints.iter().map(|e| e.parse().expect("an address")).collect(),
-                health: HealthSettings::default(),
+                ..PoolSettings::default()
             }],
             frontends: vec![FrontendSettings {
                 name: "kubernetes".into(),
@@ -150,7 +150,9 @@ mod tests {
                 scope: ScopeSetting::All,
                 on_empty: OnEmpty::PassThrough,
                 coverage: Coverage::Trusted,
+                ..FrontendSettings::default()
             }],
+            ..Settings::default()
         };
         Machine::new(settings, 1, Instant::now()).expect("a table").table().clone()
     }

@@ -24,6 +24,7 @@ fn outcomes() -> Vec<(Outcome, Option<State>)> {
         (Outcome::TlsFailed { reason: reason() }, Some(Unhealthy)),
         (Outcome::Hung, Some(Unhealthy)),
         (Outcome::Closed, Some(Unhealthy)),
+        (Outcome::Unresponsive, Some(Unhealthy)),
         (Outcome::Local { reason: reason() }, None),
     ]
 }

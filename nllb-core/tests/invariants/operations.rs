@@ -103,7 +103,7 @@ pub(crate) fn settings(which: usize) -> Settings {
         ),
         _ => (vec![pool("a", &[])], vec![vip("a")]),
     };
-    Settings { pools, frontends }
+    Settings { pools, frontends, ..Settings::default() }
 }
 
 /// How many settings there are that break a limit.
@@ -120,6 +120,7 @@ fn pool(name: &str, hosts: &[u8]) -> PoolSettings {
         name: name.to_owned(),
         endpoints: hosts.iter().copied().map(endpoint).collect(),
         health: HealthSettings::default(),
+        ..PoolSettings::default()
     }
 }
 
@@ -136,5 +137,6 @@ fn front(name: &str, addresses: &[&str], pool: &str) -> FrontendSettings {
         scope: ScopeSetting::All,
         on_empty: OnEmpty::PassThrough,
         coverage: Coverage::Address,
+        ..FrontendSettings::default()
     }
 }

@@ -176,6 +176,11 @@ impl Play {
                 Command::Transition { addr, from, to, reason, .. } => {
                     self.tell(&format!("{addr} {} -> {}: {reason}", from.label(), to.label()));
                 }
+                Command::Open { .. }
+                | Command::Ping { .. }
+                | Command::Inspect { .. }
+                | Command::Ask { .. }
+                | Command::Close { .. } => {}
                 Command::Probe { id, epoch, addr, pool, .. } => {
                     assert!(self.settings.pools[pool].endpoints.contains(&addr));
                     self.probe(id, epoch, addr);

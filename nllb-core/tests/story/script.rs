@@ -63,7 +63,9 @@ impl<'a> Line<'a> {
                 max_backoff: self.option("backoff", duration, default.max_backoff),
                 rise: self.option("rise", number, default.rise),
                 fall: self.option("fall", number, default.fall),
+                ..default
             },
+            ..PoolSettings::default()
         }
     }
 
@@ -91,6 +93,7 @@ impl<'a> Line<'a> {
             },
             on_empty: if fail { OnEmpty::Fail } else { OnEmpty::PassThrough },
             coverage,
+            ..FrontendSettings::default()
         }
     }
 

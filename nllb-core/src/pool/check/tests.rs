@@ -11,6 +11,7 @@ fn pool(name: &str, first: u16, count: u16) -> PoolSettings {
         name: name.to_owned(),
         endpoints: (first..first + count).map(endpoint).collect(),
         health: HealthSettings::default(),
+        ..PoolSettings::default()
     }
 }
 
@@ -24,6 +25,7 @@ fn front(name: &str, pool: &str, first: u16, count: u16) -> FrontendSettings {
         scope: ScopeSetting::Host,
         on_empty: OnEmpty::PassThrough,
         coverage: Coverage::Address,
+        ..FrontendSettings::default()
     }
 }
 
@@ -33,7 +35,7 @@ fn nodes(name: &str, pool: &str) -> FrontendSettings {
 
 /// What is wrong with these settings; empty when nothing is.
 fn complaint(pools: Vec<PoolSettings>, frontends: Vec<FrontendSettings>) -> String {
-    let checked = settings(&Settings { pools, frontends }.canonical());
+    let checked = settings(&Settings { pools, frontends, ..Settings::default() }.canonical());
     checked.err().map(|error| error.to_string()).unwrap_or_default()
 }
 

@@ -1,0 +1,28 @@
+//! What outlives the maps: the last known backends, as they are kept on disk.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nllb_common::maps::State;
+
+use crate::report::SubjectName;
+use crate::version::KubeVersion;
+
+/// A backend as it was known once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Name of its pool.
+    pub pool: String,
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Its state.
+    pub state: State,
+    /// Whether an operator drained it.
+    pub drained: bool,
+    /// Its smoothed round-trip time.
+    pub rtt: Option<Duration>,
+    /// The names on its certificate.
+    pub names: Vec<SubjectName>,
+    /// Its version.
+    pub version: Option<KubeVersion>,
+}
