@@ -271,7 +271,7 @@ pub struct Evidence {
     /// Translated connections established so far.
     pub established: u64,
     /// Time since the last one was established.
-    pub last_success_age_ms: Option<u64>,
+    pub last_answer_age_ms: Option<u64>,
 }
 
 /// A probe that ended.

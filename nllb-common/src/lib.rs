@@ -22,7 +22,7 @@ pub use event::{Event, EventKind};
 ///
 /// It names the pin directory, so an agent with another layout never adopts maps that it would
 /// misread. Raise it with any change to a type in [`maps`], to [`Event`] or to a map's size.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Mixes a counter into an evenly spread 32-bit value.
 ///

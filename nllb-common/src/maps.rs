@@ -5,14 +5,16 @@
 //! pool change by swapping a whole inner map, a verdict is one aligned word, evidence is touched one
 //! word at a time.
 
+mod client;
 mod frontend;
 mod health;
 mod pool;
 mod socket;
 
-pub use frontend::{Frontend, FrontendKey, NO_HOME, Scope, TCP, frontend_flags};
+pub use client::{Client, Favourite};
+pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Scope, TCP, frontend_flags};
 pub use health::{Evidence, State, Verdict};
-pub use pool::{NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
+pub use pool::{MAGLEV_ENTRIES, NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
 pub use socket::{Netns, SocketRecord, socket_flags};
 
 // The maps have room for two configurations: a new one is written before the old one goes, so any
@@ -28,6 +30,11 @@ pub const MAX_POOL_BACKENDS: usize = 16;
 pub const MAX_BACKENDS: u32 = 256;
 /// Most network namespaces with translated connections that are tracked at once.
 pub const MAX_NETNS: u32 = 4096;
+/// Clients whose last backend is kept for [`Policy::Affinity`]; the least recently used is forgotten.
+pub const MAX_CLIENTS: u32 = 4096;
+/// Entries of TURNS: one for each slot of each pool.
+#[expect(clippy::cast_possible_truncation, reason = "a small number")]
+pub const MAX_TURNS: u32 = MAX_POOLS * MAX_POOL_BACKENDS as u32;
 /// Bytes of the event ring buffer: 2,700 events, far above what the rate limit lets through.
 pub const EVENTS_BYTES: usize = 1 << 16;
 /// Entries of the STATS map, with room for counters to come.
@@ -49,6 +56,10 @@ pub mod names {
     pub const SOCKS: &str = "SOCKS";
     /// Network namespace cookie to its live connections.
     pub const NETNS: &str = "NETNS";
+    /// Pool and slot to when that slot was last chosen, for round robin.
+    pub const TURNS: &str = "TURNS";
+    /// Client to the backend it had last, for affinity.
+    pub const CLIENTS: &str = "CLIENTS";
     /// Counters.
     pub const STATS: &str = "STATS";
     /// Events.
@@ -56,8 +67,15 @@ pub mod names {
     /// Lease and limits.
     pub const CONTROL: &str = "CONTROL";
     /// Every map, in the order in which they are listed to a user.
-    pub const ALL: [&str; 9] =
-        [FRONTENDS, POOLS, VERDICT, EVIDENCE, SOCKS, NETNS, STATS, EVENTS, CONTROL];
+    pub const ALL: [&str; 11] =
+        [FRONTENDS, POOLS, VERDICT, EVIDENCE, SOCKS, NETNS, TURNS, CLIENTS, STATS, EVENTS, CONTROL];
+}
+
+/// What the kernel programs are to do besides. Bits of [`Control::flags`].
+pub mod control_flags {
+    /// Give every translated connection a limit of its own on silence, since nobody can close it: the
+    /// kernel has no `CONFIG_INET_DIAG_DESTROY`, or the operator wants it so.
+    pub const SHORT_TIMEOUTS: u32 = 1;
 }
 
 /// Value of CONTROL: the agent's proof of life and the limits of the kernel programs.
@@ -76,6 +94,10 @@ pub struct Control {
     pub event_interval_ms: u32,
     /// Zero, and must stay so: it hides constants from the verifier, see [`crate::pick::Request`].
     pub zero: u32,
+    /// Bits of [`control_flags`].
+    pub flags: u32,
+    /// Keeps the layout free of padding; zero.
+    pub reserved: u32,
 }
 
 impl Control {
@@ -93,6 +115,8 @@ impl Control {
             syn_floor_ms: 80,
             event_interval_ms: 10,
             zero: 0,
+            flags: 0,
+            reserved: 0,
         }
     }
 }
@@ -100,18 +124,19 @@ impl Control {
 const _: () = {
     assert!(size_of::<FrontendKey>() == 20 && align_of::<FrontendKey>() == 4);
     assert!(size_of::<Slot>() == 28);
-    assert!(size_of::<PoolSet>() == 4 + 28 * MAX_POOL_BACKENDS);
+    assert!(size_of::<PoolSet>() == 4 + 28 * MAX_POOL_BACKENDS + 252);
     assert!(size_of::<Verdict>() == 8 && align_of::<Verdict>() == 8);
     assert!(size_of::<Evidence>() == 56 && align_of::<Evidence>() == 8);
-    assert!(size_of::<SocketRecord>() == 32);
-    assert!(size_of::<Netns>() == 8);
-    assert!(size_of::<Control>() == 32);
+    assert!(size_of::<SocketRecord>() == 40);
+    assert!(size_of::<Netns>() == 16);
+    assert!(size_of::<Client>() == 16 && align_of::<Client>() == 8);
+    assert!(size_of::<Control>() == 40);
 };
 
 /// What aya needs to move these types to and from the kernel.
 #[cfg(feature = "pod")]
 mod pod {
-    use super::{Control, Evidence, FrontendKey, Netns, PoolSet, SocketRecord, Verdict};
+    use super::{Client, Control, Evidence, FrontendKey, Netns, PoolSet, SocketRecord, Verdict};
     use aya::Pod;
 
     // SAFETY: `repr(C)`, no padding (the size asserts above), and every bit pattern is valid: the
@@ -127,6 +152,8 @@ mod pod {
     unsafe impl Pod for SocketRecord {}
     // SAFETY: as above.
     unsafe impl Pod for Netns {}
+    // SAFETY: as above.
+    unsafe impl Pod for Client {}
     // SAFETY: as above.
     unsafe impl Pod for Control {}
 }

@@ -10,7 +10,9 @@
 //! and merges two only when nothing it knows differs, so what is known must not depend on the path:
 //! facts are combined by arithmetic instead of branches, and [`Request::zero`] hides constants.
 
-use crate::maps::{MAX_POOL_BACKENDS, NO_BACKEND, PoolSet, Slot, State, Verdict};
+use crate::maps::{
+    MAGLEV_ENTRIES, MAX_POOL_BACKENDS, NO_BACKEND, Policy, PoolSet, Slot, State, Verdict,
+};
 use crate::mix;
 
 /// What the choice reads about backends, apart from the pool itself.
@@ -20,6 +22,12 @@ pub trait View {
     /// Until when the kernel suspects it, in nanoseconds of `CLOCK_MONOTONIC`, as long as the
     /// evidence is of `epoch`; else 0.
     fn suspect_until_ns(&self, backend: u32, epoch: u32) -> u64;
+
+    /// Active connections of this node to the backend, as long as they are of `epoch`; else 0.
+    fn active(&self, backend: u32, epoch: u32) -> u64;
+
+    /// When this slot of the pool was last chosen, in nanoseconds of `CLOCK_MONOTONIC`; 0 for never.
+    fn turn_ns(&self, pool: u32, slot: u32) -> u64;
 }
 
 /// Which families a socket can reach.
@@ -58,6 +66,13 @@ pub struct Request {
     pub seed: u32,
     /// Zero, read from a map: the verifier does not know what it is.
     pub zero: u32,
+    /// Number of the frontend's [`Policy`](crate::maps::Policy).
+    pub policy: u32,
+    /// Id of the pool, for [`View::turn_ns`].
+    pub pool: u32,
+    /// The backend that this client should have, if it is as good as any: by the Maglev table, or the
+    /// one it had last. [`NO_BACKEND`] when there is none.
+    pub preferred: u32,
 }
 
 /// The outcome of a choice.
@@ -65,6 +80,8 @@ pub struct Request {
 pub struct Choice {
     /// The backend.
     pub slot: Slot,
+    /// Its place in the pool.
+    pub index: u32,
     /// Whether it may get connections; `false` means that nothing in the pool may (panic).
     pub eligible: bool,
 }
@@ -127,24 +144,48 @@ fn judge<V: View>(slot: &Slot, view: &V, request: &Request) -> (u32, u8, u16) {
     let word = if verdict.epoch() == slot.epoch { verdict.word() } else { 0 };
     let trust = 0u64.wrapping_sub(u64::from(request.lease_valid) ^ u64::from(request.zero));
     let verdict = Verdict::from_word(word & trust | LAPSED & !trust);
+    let suspect = suspect | verdict.doubt_number();
     (rung(verdict.state_number(), suspect), verdict.band(), verdict.weight())
+}
+
+/// The backend that the Maglev table of a pool has for a client with this hash; [`NO_BACKEND`] for a pool
+/// without any.
+#[inline(always)]
+#[must_use]
+pub fn by_maglev(pool: &PoolSet, hash: u32) -> u32 {
+    // A number below the size of the table, as in `survey`.
+    let entry = (u64::from(hash) * MAGLEV_ENTRIES as u64) >> 32;
+    let index = pool.maglev[entry as usize] as usize % MAX_POOL_BACKENDS;
+    pool.slots[index].backend
 }
 
 /// The best backend of a pool, and what is known of one that is set apart.
 struct Survey {
     best: Class,
     chosen: Slot,
+    /// Place of `chosen`.
+    index: u32,
+    /// The places of all backends of the best class, as bits.
+    equals: u32,
     home: Slot,
     home_rung: u32,
 }
 
 /// Looks at every backend once. `home` takes no part in the choice and is reported by itself.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "an index is below MAX_POOL_BACKENDS")]
 fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Survey {
     let reach = Reach(request.reach.0 ^ request.zero);
-    let mut found =
-        Survey { best: NONE, chosen: Slot::EMPTY, home: Slot::EMPTY, home_rung: request.zero };
-    let mut total = request.zero;
+    let zero = request.zero;
+    let mut found = Survey {
+        best: NONE,
+        chosen: Slot::EMPTY,
+        index: zero,
+        equals: zero,
+        home: Slot::EMPTY,
+        home_rung: zero,
+    };
+    let mut total = zero;
     for index in 0..MAX_POOL_BACKENDS {
         if index >= pool.len as usize {
             break;
@@ -167,17 +208,19 @@ fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Su
         }
         if class < found.best {
             found.best = class;
-            total = request.zero;
+            found.equals = zero;
+            total = zero;
         }
+        found.equals = (found.equals | 1 << index) ^ zero;
         total += weight;
         // A number in 0..total by multiplication instead of a division per backend (Lemire, "Fast
         // random integer generation in an interval", 2019; the bias is below total / 2^32).
-        #[expect(clippy::cast_possible_truncation, reason = "index is below MAX_POOL_BACKENDS")]
         let random = mix(request.seed.wrapping_add(index as u32));
         let draw = (u64::from(random) * u64::from(total)) >> 32;
         if draw < u64::from(weight) {
-            // The slot itself, not its index: for the verifier all slots are alike, indices differ.
+            // The slot itself: for the verifier all slots are alike, while indices differ.
             found.chosen = *slot;
+            found.index = index as u32 ^ zero;
         }
     }
     found
@@ -189,14 +232,102 @@ impl Survey {
         if self.best == NONE {
             return None;
         }
-        Some(Choice { slot: self.chosen, eligible: is_eligible(self.best >> 16) })
+        let eligible = is_eligible(self.best >> 16);
+        Some(Choice { slot: self.chosen, index: self.index, eligible })
     }
+
+    /// Puts another of the best class in the place of the one drawn, if the policy says so.
+    #[inline(always)]
+    fn refine<V: View>(&mut self, pool: &PoolSet, view: &V, request: &Request) {
+        if self.equals == 0 {
+            return;
+        }
+        // A policy that is none of these is the draw by weight, which has been made.
+        if request.policy == Policy::RoundRobin as u32 {
+            self.longest_waiting(pool, view, request);
+        } else if request.policy == Policy::LeastConnections as u32 {
+            self.less_loaded(pool, view, request);
+        } else if request.preferred != NO_BACKEND {
+            self.preferred(pool, request);
+        }
+    }
+
+    /// Round robin without a shared counter: who waited longest is next. It goes on in order when the
+    /// class changes, and each connect writes one word.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "an index is below MAX_POOL_BACKENDS")]
+    fn longest_waiting<V: View>(&mut self, pool: &PoolSet, view: &V, request: &Request) {
+        let mut longest = u64::MAX;
+        for index in 0..MAX_POOL_BACKENDS {
+            if self.equals >> index & 1 == 0 {
+                continue;
+            }
+            let turn = view.turn_ns(request.pool, index as u32);
+            if turn < longest {
+                longest = turn;
+                self.chosen = pool.slots[index];
+                self.index = index as u32 ^ request.zero;
+            }
+        }
+    }
+
+    /// A second draw, this one among all others of the class alike; the one with fewer connections for
+    /// its weight stays.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "an index is below MAX_POOL_BACKENDS")]
+    fn less_loaded<V: View>(&mut self, pool: &PoolSet, view: &V, request: &Request) {
+        let first = self.chosen;
+        let mut second = first;
+        let mut place = self.index;
+        let mut seen = request.zero;
+        for index in 0..MAX_POOL_BACKENDS {
+            let slot = &pool.slots[index];
+            if self.equals >> index & 1 == 0 || slot.backend == first.backend {
+                continue;
+            }
+            seen += 1;
+            let random = mix(!request.seed.wrapping_add(index as u32));
+            if (u64::from(random) * u64::from(seen)) >> 32 == 0 {
+                second = *slot;
+                place = index as u32 ^ request.zero;
+            }
+        }
+        if load(&second, view) < load(&first, view) {
+            self.chosen = second;
+            self.index = place;
+        }
+    }
+
+    /// The one that the client should have, if it is of the best class.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "an index is below MAX_POOL_BACKENDS")]
+    fn preferred(&mut self, pool: &PoolSet, request: &Request) {
+        for index in 0..MAX_POOL_BACKENDS {
+            let slot = &pool.slots[index];
+            if self.equals >> index & 1 != 0 && slot.backend == request.preferred {
+                self.chosen = *slot;
+                self.index = index as u32 ^ request.zero;
+            }
+        }
+    }
+}
+
+/// Connections of a backend for its weight, to be compared. With a connection more, so that among idle
+/// backends the heavier is ahead.
+#[inline(always)]
+fn load<V: View>(slot: &Slot, view: &V) -> u64 {
+    let weight = u64::from(view.verdict(slot.backend).weight());
+    let active = view.active(slot.backend, slot.epoch);
+    // A backend never has so many that this would lose a digit.
+    ((active + 1) << 16) / (weight + u64::from(weight == 0))
 }
 
 /// Chooses a backend of `pool`; `None` when it has none that the socket can reach.
 #[inline(always)]
 pub fn pick<V: View>(pool: &PoolSet, view: &V, request: &Request) -> Option<Choice> {
-    survey(pool, view, request, NO_BACKEND).choice()
+    let mut found = survey(pool, view, request, NO_BACKEND);
+    found.refine(pool, view, request);
+    found.choice()
 }
 
 /// Whether a backend other than `except` may get connections, so that giving up on it is no loss.
@@ -223,7 +354,8 @@ pub enum Target {
 /// backend in it has a certificate for the address.
 #[inline(always)]
 pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Target {
-    let found = survey(pool, view, request, home);
+    let mut found = survey(pool, view, request, home);
+    found.refine(pool, view, request);
     if home == NO_BACKEND {
         return found.choice().map_or(Target::Nothing, Target::To);
     }
@@ -239,239 +371,4 @@ pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::addr::{Addr, Family, Port};
-    use core::net::IpAddr;
-    use proptest::prelude::*;
-    use std::{vec, vec::Vec};
-
-    const NOW: u64 = 1_000;
-
-    #[derive(Clone, Copy, Debug)]
-    struct Fact {
-        state: State,
-        suspect: bool,
-        band: u8,
-        weight: u16,
-        v6: bool,
-    }
-
-    impl Fact {
-        const fn state(state: State) -> Self {
-            Self { state, suspect: false, band: 0, weight: 1, v6: false }
-        }
-        const fn suspect(state: State) -> Self {
-            Self { suspect: true, ..Self::state(state) }
-        }
-    }
-
-    struct Facts(Vec<Fact>);
-
-    impl Facts {
-        fn pool(&self) -> PoolSet {
-            let slots: Vec<Slot> = self
-                .0
-                .iter()
-                .zip(0u8..)
-                .map(|(fact, i)| {
-                    let ip: IpAddr = if fact.v6 {
-                        [0xfd00, 0, 0, 0, 0, 0, 0, u16::from(i)].into()
-                    } else {
-                        [10, 0, 0, i].into()
-                    };
-                    Slot::new(Addr::from(ip), Port::new(6443), u32::from(i), 7)
-                })
-                .collect();
-            PoolSet::new(&slots).expect("few backends")
-        }
-    }
-
-    impl View for Facts {
-        fn verdict(&self, backend: u32) -> Verdict {
-            let fact = self.0[backend as usize];
-            Verdict::new(fact.state, fact.band, fact.weight, 7)
-        }
-        fn suspect_until_ns(&self, backend: u32, _epoch: u32) -> u64 {
-            if self.0[backend as usize].suspect { NOW + 1 } else { 0 }
-        }
-    }
-
-    fn request(seed: u32) -> Request {
-        Request { now_ns: NOW, lease_valid: true, reach: Reach::V4_ONLY, seed, zero: 0 }
-    }
-
-    fn chosen(facts: &[Fact], seed: u32) -> Option<(u32, bool)> {
-        let facts = Facts(facts.to_vec());
-        pick(&facts.pool(), &facts, &request(seed)).map(|c| (c.slot.backend, c.eligible))
-    }
-
-    #[test]
-    fn the_ladder_goes_healthy_degraded_suspect_draining_unknown_dead() {
-        let ladder = [
-            Fact::state(State::Healthy),
-            Fact::state(State::Degraded),
-            Fact::suspect(State::Healthy),
-            Fact::suspect(State::Degraded),
-            Fact::state(State::Draining),
-            Fact::suspect(State::Draining),
-            Fact::state(State::Unknown),
-            Fact::suspect(State::Unknown),
-            Fact::state(State::Unhealthy),
-            Fact::suspect(State::Unhealthy),
-        ];
-        for (better, pair) in ladder.windows(2).enumerate() {
-            for seed in 0..50 {
-                let eligible = better < 2;
-                assert_eq!(chosen(&[pair[1], pair[0]], seed), Some((1, eligible)), "{pair:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_number_that_is_no_state_counts_as_never_probed() {
-        for number in 5..8 {
-            for suspect in 0..2 {
-                assert_eq!(rung(number, suspect), rung(State::Unknown as u32, suspect));
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_pool_or_one_out_of_reach_gives_nothing() {
-        assert_eq!(chosen(&[], 1), None);
-        assert_eq!(chosen(&[Fact { v6: true, ..Fact::state(State::Healthy) }], 1), None);
-    }
-
-    #[test]
-    fn without_a_lease_only_suspicion_counts() {
-        let facts = Facts(vec![Fact::suspect(State::Healthy), Fact::state(State::Unhealthy)]);
-        let request = Request { lease_valid: false, ..request(3) };
-        let choice = pick(&facts.pool(), &facts, &request).expect("a backend");
-        assert_eq!((choice.slot.backend, choice.eligible), (1, true));
-    }
-
-    #[test]
-    fn a_verdict_of_another_epoch_is_no_verdict() {
-        let facts = Facts(vec![Fact::state(State::Healthy), Fact::state(State::Draining)]);
-        let mut pool = facts.pool();
-        pool.slots[0].epoch = 8;
-        let choice = pick(&pool, &facts, &request(3)).expect("a backend");
-        assert_eq!(choice.slot.backend, 1);
-    }
-
-    #[test]
-    fn a_v6_socket_prefers_v6_among_equals_and_takes_v4_over_a_worse_v6() {
-        let v4 = Fact::state(State::Healthy);
-        let v6 = Fact { v6: true, ..v4 };
-        let reach = Request { reach: Reach::PREFER_V6, ..request(9) };
-        let facts = Facts(vec![v4, v6]);
-        assert_eq!(pick(&facts.pool(), &facts, &reach).map(|c| c.slot.backend), Some(1));
-        let facts = Facts(vec![v4, Fact { state: State::Draining, ..v6 }]);
-        assert_eq!(pick(&facts.pool(), &facts, &reach).map(|c| c.slot.backend), Some(0));
-    }
-
-    #[test]
-    fn shares_follow_the_weights_within_the_lowest_band() {
-        let base = Fact::state(State::Healthy);
-        let facts = [
-            Fact { weight: 1, ..base },
-            Fact { weight: 3, ..base },
-            Fact { band: 1, weight: 9, ..base },
-        ];
-        let mut hits = [0u32; 3];
-        for seed in 0..40_000u32 {
-            // Seeds as the kernel gives them: any 32 bits.
-            let (backend, _) = chosen(&facts, seed.wrapping_mul(2_654_435_761)).expect("one");
-            hits[backend as usize] += 1;
-        }
-        assert_eq!(hits[2], 0);
-        // Expected 30,000; the standard deviation is 87.
-        assert!((29_500..30_500).contains(&hits[1]), "{hits:?}");
-    }
-
-    #[test]
-    fn a_node_address_is_left_alone_unless_its_backend_is_out_and_another_is_in() {
-        use State::{Degraded, Draining, Healthy, Unhealthy, Unknown};
-        let moved = |facts: &[Fact], home: u32| {
-            let facts = Facts(facts.to_vec());
-            match target(&facts.pool(), &facts, &request(5), home) {
-                Target::Keep(slot) => {
-                    assert_eq!(slot.backend, home);
-                    None
-                }
-                Target::Nothing => None,
-                Target::To(choice) => Some(choice.slot.backend),
-            }
-        };
-        let kept = [
-            Fact::state(Healthy),
-            Fact::suspect(Healthy),
-            Fact::state(Degraded),
-            Fact::state(Unknown),
-        ];
-        for keep in kept {
-            assert_eq!(moved(&[keep, Fact::state(Healthy)], 0), None, "{keep:?}");
-        }
-        for leave in [Fact::state(Draining), Fact::state(Unhealthy)] {
-            assert_eq!(moved(&[leave, Fact::state(Healthy)], 0), Some(1), "{leave:?}");
-            assert_eq!(moved(&[leave, Fact::state(Draining)], 0), None, "{leave:?}");
-        }
-        assert_eq!(moved(&[Fact::state(Healthy)], 4), None);
-    }
-
-    #[test]
-    fn without_a_lease_suspicion_moves_a_node_address() {
-        let facts = Facts(vec![Fact::suspect(State::Healthy), Fact::state(State::Unhealthy)]);
-        let request = Request { lease_valid: false, ..request(3) };
-        let Target::To(choice) = target(&facts.pool(), &facts, &request, 0) else {
-            panic!("left alone");
-        };
-        assert_eq!(choice.slot.backend, 1);
-    }
-
-    fn fact() -> impl Strategy<Value = Fact> {
-        (0..State::ALL.len(), any::<bool>(), 0u8..3, 0u16..5, any::<bool>()).prop_map(
-            |(state, suspect, band, weight, v6)| Fact {
-                state: State::ALL[state],
-                suspect,
-                band,
-                weight,
-                v6,
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn the_choice_is_of_the_best_class_and_never_missing(
-            facts in prop::collection::vec(fact(), 0..=MAX_POOL_BACKENDS),
-            seed: u32,
-            reach in prop::sample::select(
-                &[Reach::V4_ONLY, Reach::V6_ONLY, Reach::PREFER_V4, Reach::PREFER_V6][..]
-            ),
-        ) {
-            let facts = Facts(facts);
-            let class = |fact: &Fact| {
-                let family = if fact.v6 { Family::V6 } else { Family::V4 };
-                let bits = reach.bits(family as u16);
-                let rung = rung(fact.state as u32, u32::from(fact.suspect));
-                (bits & 1 == 1).then_some((rung, bits & 2, fact.band))
-            };
-            let best = facts.0.iter().filter_map(class).min();
-            let request = Request { reach, ..request(seed) };
-            let choice = pick(&facts.pool(), &facts, &request);
-            prop_assert_eq!(choice.map(|c| c.slot.backend as usize).and_then(|i| class(&facts.0[i])), best);
-            prop_assert_eq!(choice.map(|c| c.eligible), best.map(|(rung, ..)| is_eligible(rung)));
-        }
-
-        #[test]
-        fn suspicion_never_takes_the_last_eligible_backend(
-            facts in prop::collection::vec(fact(), 1..=MAX_POOL_BACKENDS), seed: u32
-        ) {
-            // Whatever a hostile pod makes the kernel believe, a frontend that had a backend has one.
-            let suspects: Vec<Fact> = facts.iter().map(|f| Fact { suspect: true, v6: false, ..*f }).collect();
-            prop_assert!(chosen(&suspects, seed).is_some());
-        }
-    }
-}
+mod tests;

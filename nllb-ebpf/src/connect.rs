@@ -5,15 +5,15 @@ use aya_log_ebpf::debug;
 use nllb_common::Counter;
 use nllb_common::Port;
 use nllb_common::maps::{
-    Control, Frontend, FrontendKey, NO_BACKEND, NO_HOME, Scope, Slot, SocketRecord, frontend_flags,
-    socket_flags,
+    Client, Control, Favourite, Frontend, FrontendKey, NO_BACKEND, NO_HOME, Policy, PoolSet, Scope,
+    Slot, SocketRecord, frontend_flags, socket_flags,
 };
-use nllb_common::pick::{Choice, Request, Target, target};
+use nllb_common::pick::{Choice, Request, Target, by_maglev, target};
 
-use crate::ctx::{Connect, now_ns, random};
+use crate::ctx::{Connect, now_ns, random, tgid};
 use crate::error::Error;
 use crate::family::Family;
-use crate::maps::{self, KernelView};
+use crate::maps::{self, BackendEvidence, KernelView};
 
 /// Translates one connect, or says why not.
 #[inline(always)]
@@ -56,28 +56,35 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         return Err(Error::BoundSocket);
     }
 
-    // 5. The choice.
+    // 5. The choice. A pool that is not there is one without backends.
     let now = now_ns();
+    let client = Client { netns, tgid: tgid(), frontend: u32::from(frontend.id) };
+    let pool = maps::pool(u32::from(frontend.pool));
     let request = Request {
         now_ns: now,
         lease_valid: control.lease_until_ns > now,
         reach: F::reach(dialled, &binding),
         seed: random(),
         zero: control.zero,
+        policy: frontend.policy_number(),
+        pool: u32::from(frontend.pool),
+        preferred: preferred(&frontend, &client, pool),
     };
     let home = match frontend.home {
         NO_HOME => NO_BACKEND,
         home => u32::from(home),
     };
-    // A pool that is not there is one without backends.
-    let chosen = maps::pool(u32::from(frontend.pool))
-        .map_or(Target::Nothing, |pool| target(pool, &KernelView, &request, home));
+    let chosen = pool.map_or(Target::Nothing, |pool| target(pool, &KernelView, &request, home));
     let (slot, counter) = match chosen {
-        Target::To(Choice { slot, eligible: _ }) if home != NO_BACKEND => {
-            (slot, Counter::NodeAddressMoved)
+        Target::To(Choice { slot, index, eligible }) => {
+            note_choice(&request, &client, &slot, index);
+            let counter = match (home, eligible) {
+                (NO_BACKEND, true) => Counter::Translated,
+                (NO_BACKEND, false) => Counter::Panic,
+                _ => Counter::NodeAddressMoved,
+            };
+            (slot, counter)
         }
-        Target::To(Choice { slot, eligible: true }) => (slot, Counter::Translated),
-        Target::To(Choice { slot, eligible: false }) => (slot, Counter::Panic),
         Target::Keep(slot) => (slot, Counter::NodeAddressKept),
         Target::Nothing => {
             forget();
@@ -91,7 +98,7 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
 
     // 6. Remember the translation, so that what becomes of the connection counts for its backend.
     let self_test = frontend.flags & frontend_flags::SELF_TEST != 0;
-    remember(ctx, netns, &frontend, &slot, self_test);
+    remember(ctx, &client, &frontend, &slot, self_test);
 
     // 7. Count.
     if !self_test {
@@ -115,17 +122,47 @@ fn scope(netns: u64, control: &Control) -> Scope {
     if control.host_netns == netns { Scope::Host } else { Scope::Other }
 }
 
+/// The backend that the client should have, where the policy has one for it.
 #[inline(always)]
-fn remember(ctx: &Connect, netns: u64, frontend: &Frontend, slot: &Slot, self_test: bool) {
+fn preferred(frontend: &Frontend, client: &Client, pool: Option<&PoolSet>) -> u32 {
+    let policy = frontend.policy_number();
+    if policy == Policy::Maglev as u32 {
+        return pool.map_or(NO_BACKEND, |pool| by_maglev(pool, client.hash()));
+    }
+    if policy == Policy::Affinity as u32 {
+        // Of another epoch it would be another backend.
+        let favourite = maps::favourite(client);
+        let favourite = favourite.filter(|it| BackendEvidence::of(it.backend, it.epoch).is_some());
+        return favourite.map_or(NO_BACKEND, |favourite| favourite.backend);
+    }
+    NO_BACKEND
+}
+
+/// What a policy wants to know at the next choice.
+#[inline(always)]
+fn note_choice(request: &Request, client: &Client, slot: &Slot, index: u32) {
+    if request.policy == Policy::RoundRobin as u32 {
+        maps::take_turn(request.pool, index, request.now_ns);
+    }
+    if request.policy == Policy::Affinity as u32 && request.preferred != slot.backend {
+        let Slot { backend, epoch, .. } = *slot;
+        maps::set_favourite(client, Favourite { backend, epoch });
+    }
+}
+
+#[inline(always)]
+fn remember(ctx: &Connect, client: &Client, frontend: &Frontend, slot: &Slot, self_test: bool) {
     let Frontend { id, pool, home: _, flags: _ } = *frontend;
     let record = SocketRecord {
-        netns,
+        netns: client.netns,
         frontend: u32::from(id),
         pool: u32::from(pool),
         backend: slot.backend,
         epoch: slot.epoch,
         flags: if self_test { socket_flags::BYPASS } else { 0 },
         user_timeout_ms: 0,
+        tgid: client.tgid,
+        reserved: 0,
     };
     if !ctx.store_record(record) {
         maps::count(Counter::StorageFailed);

@@ -9,8 +9,9 @@ use core::ptr;
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr, bpf_sock_ops};
 use aya_ebpf::helpers::generated::{
-    bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_getsockopt, bpf_ktime_get_ns, bpf_set_retval,
-    bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get, bpf_sock_ops_cb_flags_set,
+    bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_getsockopt,
+    bpf_ktime_get_ns, bpf_set_retval, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get,
+    bpf_sock_ops_cb_flags_set,
 };
 use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
 use network_types::ip::IpProto;
@@ -40,6 +41,13 @@ pub(crate) fn now_ns() -> u64 {
 pub(crate) fn random() -> u32 {
     // SAFETY: the helper takes nothing and cannot fail.
     unsafe { bpf_get_prandom_u32() }
+}
+
+/// The process that runs now, as the first process-id namespace numbers it.
+#[inline(always)]
+pub(crate) fn tgid() -> u32 {
+    // SAFETY: the helper takes nothing and cannot fail.
+    (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32
 }
 
 /// Reads one word of a context or socket.
@@ -192,8 +200,17 @@ impl Connect {
     #[inline(always)]
     pub(crate) fn store_record(&self, mut value: SocketRecord) -> bool {
         if let Some(stored) = self.record() {
-            let SocketRecord { netns, frontend, pool, backend, epoch, flags, user_timeout_ms } =
-                value;
+            let SocketRecord {
+                netns,
+                frontend,
+                pool,
+                backend,
+                epoch,
+                flags,
+                user_timeout_ms,
+                tgid,
+                reserved: _,
+            } = value;
             // Field by field: a copy of the whole would become a call that moves single bytes.
             write!(stored.netns, netns);
             write!(stored.frontend, frontend);
@@ -202,6 +219,7 @@ impl Connect {
             write!(stored.epoch, epoch);
             write!(stored.flags, flags);
             write!(stored.user_timeout_ms, user_timeout_ms);
+            write!(stored.tgid, tgid);
             return true;
         }
         let sk = self.sk();

@@ -5,11 +5,14 @@
 use core::ptr;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::btf_maps::{
+    Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage,
+};
 use aya_ebpf::macros::btf_map;
 use nllb_common::maps::{
-    Control, EVENTS_BYTES, Evidence, Frontend, FrontendKey, MAX_BACKENDS, MAX_FRONTENDS, MAX_NETNS,
-    MAX_POOLS, Netns, PoolSet, STATS_ENTRIES, SocketRecord, Verdict,
+    Client, Control, EVENTS_BYTES, Evidence, Favourite, Frontend, FrontendKey, MAX_BACKENDS,
+    MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOL_BACKENDS, MAX_POOLS, MAX_TURNS, Netns, PoolSet,
+    STATS_ENTRIES, SocketRecord, Verdict,
 };
 use nllb_common::pick::View;
 use nllb_common::{Counter, Event};
@@ -30,6 +33,10 @@ static EVIDENCE: Array<Evidence, { MAX_BACKENDS as usize }> = Array::new();
 pub(crate) static SOCKS: SkStorage<SocketRecord> = SkStorage::new();
 #[btf_map]
 static NETNS: HashMap<u64, Netns, { MAX_NETNS as usize }, NO_PREALLOC> = HashMap::new();
+#[btf_map]
+static TURNS: Array<u64, { MAX_TURNS as usize }> = Array::new();
+#[btf_map]
+static CLIENTS: LruHashMap<Client, u64, { MAX_CLIENTS as usize }> = LruHashMap::new();
 #[btf_map]
 static STATS: PerCpuArray<u64, { STATS_ENTRIES as usize }> = PerCpuArray::new();
 #[btf_map]
@@ -71,13 +78,48 @@ pub(crate) fn pool(pool: u32) -> Option<&'static PoolSet> {
     POOLS.get_value(pool, &0)
 }
 
-/// Counts a connection of a network namespace, which is made known by it.
+/// Notes whose turn it was.
 #[inline(always)]
-pub(crate) fn enter_netns(cookie: u64) {
-    if !add_netns_active(cookie, 1) {
-        // Full, or known by now: the connection is not counted for its namespace, nothing else.
-        let _uncounted = NETNS.insert(cookie, Netns { active: 1 }, u64::from(BPF_NOEXIST));
+pub(crate) fn take_turn(pool: u32, slot: u32, now_ns: u64) {
+    if let Some(turn) = TURNS.get_ptr_mut(turn_index(pool, slot)) {
+        // SAFETY: a live, aligned array entry; one aligned word is written.
+        unsafe { ptr::write_volatile(turn, now_ns) };
     }
+}
+
+#[inline(always)]
+fn turn_index(pool: u32, slot: u32) -> u32 {
+    pool * MAX_POOL_BACKENDS as u32 + slot
+}
+
+/// The backend that a client had last.
+#[inline(always)]
+pub(crate) fn favourite(client: &Client) -> Option<Favourite> {
+    let word = CLIENTS.get_ptr(client)?;
+    // SAFETY: the entry stays allocated while the program runs, and one aligned word is read.
+    Some(Favourite::from_word(unsafe { ptr::read_volatile(word) }))
+}
+
+/// Notes the backend that a client has now.
+#[inline(always)]
+pub(crate) fn set_favourite(client: &Client, favourite: Favourite) {
+    // Without room the client is drawn anew at its next connect, nothing else.
+    let _forgotten = CLIENTS.insert(client, favourite.word(), u64::from(BPF_ANY));
+}
+
+/// Counts a connection of a network namespace, which is made known by it, and notes who was there.
+#[inline(always)]
+pub(crate) fn enter_netns(cookie: u64, tgid: u32) {
+    if add_netns_active(cookie, 1) {
+        if let Some(netns) = NETNS.get_ptr_mut(cookie) {
+            // SAFETY: a live, aligned entry; one aligned word is written, and the last one stays.
+            unsafe { ptr::write_volatile(&raw mut (*netns).tgid, tgid) };
+        }
+        return;
+    }
+    // Full, or known by now: the connection is not counted for its namespace, nothing else.
+    let first = Netns { active: 1, tgid, reserved: 0 };
+    let _uncounted = NETNS.insert(cookie, first, u64::from(BPF_NOEXIST));
 }
 
 /// Takes a connection of a network namespace out of the count.
@@ -170,17 +212,29 @@ impl BackendEvidence {
 
     /// A handshake ended well: whatever was suspected is over.
     #[inline(always)]
-    pub(crate) fn clear_suspicion(self) {
+    pub(crate) fn answer(self, now_ns: u64) {
         store!(self.suspect_until_ns, 0);
         store!(self.fail_streak, 0);
+        store!(self.last_answer_ns, now_ns);
+    }
+
+    /// Last time that a handshake ended well, in nanoseconds of `CLOCK_MONOTONIC`.
+    #[inline(always)]
+    pub(crate) fn last_answer_ns(self) -> u64 {
+        load!(self.last_answer_ns)
     }
 
     /// A connection was established.
     #[inline(always)]
-    pub(crate) fn succeed(self, now_ns: u64) {
-        self.clear_suspicion();
-        store!(self.last_success_ns, now_ns);
+    pub(crate) fn add_established(self) {
         add!(self.established, 1);
+        add!(self.active, 1);
+    }
+
+    /// Established connections.
+    #[inline(always)]
+    fn active(self) -> u64 {
+        load!(self.active)
     }
 
     /// Smoothed round-trip time in microseconds; 0 when none was seen.
@@ -202,10 +256,10 @@ impl BackendEvidence {
         store!(self.srtt_us, smoothed.max(1));
     }
 
-    /// Adds `delta` (1 or -1) to the active connections.
+    /// A connection that was established is closed.
     #[inline(always)]
-    pub(crate) fn add_active(self, delta: u64) {
-        add!(self.active, delta);
+    pub(crate) fn subtract_active(self) {
+        add!(self.active, u64::MAX);
     }
 
     /// Whether an event may be written now; at most one per `interval_ns`.
@@ -256,5 +310,16 @@ impl View for KernelView {
     #[inline(always)]
     fn suspect_until_ns(&self, backend: u32, epoch: u32) -> u64 {
         BackendEvidence::of(backend, epoch).map_or(0, BackendEvidence::suspect_until_ns)
+    }
+
+    #[inline(always)]
+    fn active(&self, backend: u32, epoch: u32) -> u64 {
+        BackendEvidence::of(backend, epoch).map_or(0, BackendEvidence::active)
+    }
+
+    #[inline(always)]
+    fn turn_ns(&self, pool: u32, slot: u32) -> u64 {
+        // SAFETY: a live, aligned array entry; one aligned word is read.
+        TURNS.get_ptr(turn_index(pool, slot)).map_or(0, |turn| unsafe { ptr::read_volatile(turn) })
     }
 }

@@ -4,7 +4,7 @@
 //! for a moment, never take a backend away.
 
 use aya_log_ebpf::debug;
-use nllb_common::maps::{Control, SocketRecord, socket_flags};
+use nllb_common::maps::{Control, NO_BACKEND, Policy, SocketRecord, socket_flags};
 use nllb_common::pick::{Reach, Request, other_eligible};
 use nllb_common::{Counter, Event, EventKind};
 
@@ -72,7 +72,7 @@ pub(crate) fn run(ctx: &SockOps) {
 #[inline(always)]
 fn note_probe(ctx: &SockOps, record: &SocketRecord) {
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
-        evidence.clear_suspicion();
+        evidence.answer(now_ns());
         evidence.smooth_srtt_us(ctx.srtt_us());
     }
 }
@@ -101,10 +101,10 @@ fn established(ctx: &SockOps, record: &mut SocketRecord) {
     restore_user_timeout(ctx, record);
     ctx.set_callbacks(STATE_CB_FLAG);
     record.flags = socket_flags::COUNTED;
-    maps::enter_netns(record.netns);
+    maps::enter_netns(record.netns, record.tgid);
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
-        evidence.succeed(now_ns());
-        evidence.add_active(1);
+        evidence.answer(now_ns());
+        evidence.add_established();
         // Only what the host itself measures: a pod can delay its own packets.
         if maps::control().is_some_and(|control| control.host_netns == record.netns) {
             evidence.smooth_srtt_us(ctx.srtt_us());
@@ -148,6 +148,9 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
         reach: if ctx.is_v4() { Reach::V4_ONLY } else { Reach::PREFER_V6 },
         seed: random(),
         zero: control.zero,
+        policy: Policy::Random as u32,
+        pool: record.pool,
+        preferred: NO_BACKEND,
     };
     if !other_eligible(pool, &KernelView, &request, record.backend) {
         return;
@@ -181,7 +184,7 @@ fn closed(ctx: &SockOps, record: &mut SocketRecord) {
     maps::count(Counter::Closed);
     maps::leave_netns(record.netns);
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
-        evidence.add_active(u64::MAX);
+        evidence.subtract_active();
     }
 }
 

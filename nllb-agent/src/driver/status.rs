@@ -133,7 +133,7 @@ impl Driver {
 fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evidence> {
     let nllb_common::maps::Evidence {
         suspect_until_ns,
-        last_success_ns,
+        last_answer_ns,
         last_event_ns: _,
         active,
         established,
@@ -147,14 +147,14 @@ fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evid
     }
     let now = monotonic_ns();
     let suspect = Duration::from_nanos(suspect_until_ns.saturating_sub(now));
-    let age = Duration::from_nanos(now.saturating_sub(last_success_ns));
+    let age = Duration::from_nanos(now.saturating_sub(last_answer_ns));
     Some(status::Evidence {
         suspect_ms: millis(suspect),
         fail_streak,
         srtt_us: (srtt_us != 0).then_some(srtt_us),
         active,
         established,
-        last_success_age_ms: (last_success_ns != 0).then(|| millis(age)),
+        last_answer_age_ms: (last_answer_ns != 0).then(|| millis(age)),
     })
 }
 

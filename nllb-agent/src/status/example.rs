@@ -39,7 +39,7 @@ fn socket(text: &str) -> SocketAddr {
 fn datapath() -> DatapathState {
     let link = |hook: &str, program_id| Link { hook: hook.to_owned(), program_id, problem: None };
     DatapathState {
-        directory: "/sys/fs/bpf/nllb/v1".into(),
+        directory: "/sys/fs/bpf/nllb/v2".into(),
         cgroup: "/sys/fs/cgroup".into(),
         cgroup_is_root: true,
         links: vec![link("sock_ops", 11), link("connect4", 12), link("connect6", 13)],
@@ -123,7 +123,7 @@ fn backends() -> Vec<Backend> {
             srtt_us: Some(410),
             active: 12,
             established: 118,
-            last_success_age_ms: Some(300),
+            last_answer_age_ms: Some(300),
         }),
         last_probe: Some(LastProbe {
             age_ms: 700,

@@ -53,6 +53,43 @@ impl FrontendKey {
     }
 }
 
+/// How one backend is chosen among the eligible ones of the best class.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Policy {
+    /// At random, by weight.
+    #[default]
+    Random = 0,
+    /// The one that waited longest for its turn on this frontend: N dials meet N backends.
+    RoundRobin = 1,
+    /// Of two drawn by weight, the one with fewer active connections from this node (M. Mitzenmacher,
+    /// "The power of two choices in randomized load balancing", 2001).
+    LeastConnections = 2,
+    /// The same one for the same client as long as it is eligible, by a table that any agent builds
+    /// alike (Eisenbud et al., "Maglev", NSDI 2016).
+    Maglev = 3,
+    /// The one that the client had last, as long as it is eligible; a client that was moved stays.
+    Affinity = 4,
+}
+
+impl Policy {
+    /// Every policy.
+    pub const ALL: [Self; 5] =
+        [Self::Random, Self::RoundRobin, Self::LeastConnections, Self::Maglev, Self::Affinity];
+
+    /// The word for it in configuration, status and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
+            Self::Maglev => "maglev",
+            Self::Affinity => "affinity",
+        }
+    }
+}
+
 /// What makes a frontend special. Bits of [`Frontend::flags`].
 pub mod frontend_flags {
     /// Fail the connect at once when the pool has no backend, instead of leaving it alone.
@@ -63,6 +100,8 @@ pub mod frontend_flags {
     pub const NODE_ADDRESS: u16 = 2;
     /// The agent's self-test: counted as nothing else.
     pub const SELF_TEST: u16 = 4;
+    /// Where the number of the [`Policy`](super::Policy) lies.
+    pub const POLICY_SHIFT: u32 = 8;
 }
 
 /// What an address dialled leads to; FRONTENDS holds it as one word ([`Frontend::word`]), because an
@@ -104,6 +143,33 @@ impl Frontend {
             flags: (word >> 48) as u16,
         }
     }
+
+    /// The same frontend with this policy.
+    #[must_use]
+    pub const fn with_policy(mut self, policy: Policy) -> Self {
+        self.flags &= !(0xf << frontend_flags::POLICY_SHIFT);
+        self.flags |= (policy as u16) << frontend_flags::POLICY_SHIFT;
+        self
+    }
+
+    /// The number of its [`Policy`], not checked to be one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn policy_number(self) -> u32 {
+        (self.flags >> frontend_flags::POLICY_SHIFT) as u32 & 0xf
+    }
+
+    /// Its policy; a number that is none reads as [`Policy::Random`].
+    #[must_use]
+    pub const fn policy(self) -> Policy {
+        match self.policy_number() {
+            1 => Policy::RoundRobin,
+            2 => Policy::LeastConnections,
+            3 => Policy::Maglev,
+            4 => Policy::Affinity,
+            _ => Policy::Random,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +182,15 @@ mod tests {
         fn a_frontend_survives_its_word(id: u16, pool: u16, home: u16, flags: u16) {
             let frontend = Frontend { id, pool, home, flags };
             prop_assert_eq!(Frontend::from_word(frontend.word()), frontend);
+        }
+
+        #[test]
+        fn a_policy_leaves_the_rest_as_it_was(flags in 0u16..8, policy in 0..Policy::ALL.len()) {
+            let policy = Policy::ALL[policy];
+            let frontend = Frontend { id: 1, pool: 2, home: 3, flags };
+            let with = frontend.with_policy(Policy::Affinity).with_policy(policy);
+            prop_assert_eq!(with.policy(), policy);
+            prop_assert_eq!(with.with_policy(Policy::Random), frontend);
         }
     }
 }

@@ -36,10 +36,15 @@ impl State {
 
 /// Value of VERDICT: the agent's word on a backend, in one aligned word.
 ///
-/// Bits 0..8 state, 8..16 band, 16..32 weight, 32..64 epoch.
+/// Bits 0..3 state, 3 doubt, 8..16 band, 16..32 weight, 32..64 epoch.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict(u64);
+
+/// The bits of the state.
+const STATE: u32 = 0b111;
+/// The bit of the doubt.
+const DOUBT: u64 = 0b1000;
 
 #[expect(clippy::cast_possible_truncation, reason = "bit fields, in const")]
 impl Verdict {
@@ -56,6 +61,26 @@ impl Verdict {
         Self(word)
     }
 
+    /// The same verdict with or without doubt: the agent's own suspicion, which de-prefers the backend
+    /// exactly as the kernel's does, at once and without a change of state.
+    #[must_use]
+    pub const fn doubted(self, doubted: bool) -> Self {
+        Self(self.0 & !DOUBT | if doubted { DOUBT } else { 0 })
+    }
+
+    /// Whether it is in doubt.
+    #[must_use]
+    pub const fn is_doubted(self) -> bool {
+        self.0 & DOUBT != 0
+    }
+
+    /// Whether it is in doubt, as 1 or 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn doubt_number(self) -> u32 {
+        (self.0 >> DOUBT.trailing_zeros()) as u32 & 1
+    }
+
     /// The word in the map.
     #[must_use]
     pub const fn word(self) -> u64 {
@@ -66,7 +91,7 @@ impl Verdict {
     #[inline(always)]
     #[must_use]
     pub const fn state(self) -> State {
-        match self.0 as u8 {
+        match self.state_number() {
             1 => State::Healthy,
             2 => State::Degraded,
             3 => State::Draining,
@@ -79,7 +104,7 @@ impl Verdict {
     #[inline(always)]
     #[must_use]
     pub const fn state_number(self) -> u32 {
-        self.0 as u8 as u32
+        self.0 as u32 & STATE
     }
 
     /// Latency class, lowest first.
@@ -110,8 +135,9 @@ impl Verdict {
 pub struct Evidence {
     /// De-preferred until then, in nanoseconds of `CLOCK_MONOTONIC`; 0 when not suspect.
     pub suspect_until_ns: u64,
-    /// Last time a connection was established, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub last_success_ns: u64,
+    /// Last time a handshake was answered, a client's or a probe's, in nanoseconds of
+    /// `CLOCK_MONOTONIC`.
+    pub last_answer_ns: u64,
     /// Last time an event was written for it, in nanoseconds of `CLOCK_MONOTONIC`.
     pub last_event_ns: u64,
     /// Translated connections that are established now.
@@ -134,7 +160,7 @@ impl Evidence {
     pub const fn fresh(epoch: u32) -> Self {
         Self {
             suspect_until_ns: 0,
-            last_success_ns: 0,
+            last_answer_ns: 0,
             last_event_ns: 0,
             active: 0,
             established: 0,
@@ -154,10 +180,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_verdict_keeps_its_fields_apart(
-            state in 0..State::ALL.len(), band: u8, weight: u16, epoch: u32
+            state in 0..State::ALL.len(), band: u8, weight: u16, epoch: u32, doubted: bool
         ) {
             let state = State::ALL[state];
-            let verdict = Verdict::from_word(Verdict::new(state, band, weight, epoch).word());
+            let verdict = Verdict::new(state, band, weight, epoch).doubted(!doubted).doubted(doubted);
+            let verdict = Verdict::from_word(verdict.word());
+            prop_assert_eq!(verdict.is_doubted(), doubted);
+            prop_assert_eq!(verdict.doubt_number(), u32::from(doubted));
             prop_assert_eq!(verdict.state(), state);
             prop_assert_eq!(verdict.band(), band);
             prop_assert_eq!(verdict.weight(), weight);

@@ -40,6 +40,10 @@ impl Slot {
     }
 }
 
+/// Entries of a pool's Maglev table: a prime, as the algorithm needs, and some sixteen times the most
+/// backends, so that shares differ by a few per cent at most.
+pub const MAGLEV_ENTRIES: usize = 251;
+
 /// Value of the inner maps of POOLS: all backends of a pool, never changed once published.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +52,14 @@ pub struct PoolSet {
     pub len: u32,
     /// The backends; those from `len` on are [`Slot::EMPTY`].
     pub slots: [Slot; MAX_POOL_BACKENDS],
+    /// The Maglev table: indices into `slots`. The last entry is padding.
+    pub maglev: [u8; MAGLEV_ENTRIES + 1],
 }
 
 impl PoolSet {
     /// A pool without backends.
-    pub const EMPTY: Self = Self { len: 0, slots: [Slot::EMPTY; MAX_POOL_BACKENDS] };
+    pub const EMPTY: Self =
+        Self { len: 0, slots: [Slot::EMPTY; MAX_POOL_BACKENDS], maglev: [0; MAGLEV_ENTRIES + 1] };
 
     /// A pool of these backends; `None` when they are more than [`MAX_POOL_BACKENDS`].
     #[must_use]
@@ -61,6 +68,13 @@ impl PoolSet {
         let mut set = Self { len: slots.len() as u32, ..Self::EMPTY };
         set.slots.get_mut(..slots.len())?.copy_from_slice(slots);
         Some(set)
+    }
+
+    /// The same pool with this Maglev table.
+    #[must_use]
+    pub fn with_maglev(mut self, table: &[u8; MAGLEV_ENTRIES]) -> Self {
+        self.maglev[..MAGLEV_ENTRIES].copy_from_slice(table);
+        self
     }
 
     /// The slots in use.

@@ -11,6 +11,9 @@ pub mod socket_flags {
     pub const COUNTED: u32 = 4;
     /// Its SYN went unanswered at least once.
     pub const SILENT: u32 = 8;
+    /// `TCP_USER_TIMEOUT` was shortened to end it, because its backend fell silent while there was no
+    /// agent; restore it when the backend is heard again.
+    pub const ENDING: u32 = 16;
 }
 
 /// Value of SOCKS: the translation that a socket got.
@@ -29,8 +32,12 @@ pub struct SocketRecord {
     pub epoch: u32,
     /// Bits of [`socket_flags`].
     pub flags: u32,
-    /// `TCP_USER_TIMEOUT` before the cut, in milliseconds.
+    /// `TCP_USER_TIMEOUT` before we shortened it, in milliseconds.
     pub user_timeout_ms: u32,
+    /// Process that connected it, as the first process-id namespace numbers it.
+    pub tgid: u32,
+    /// Keeps the layout free of padding; zero.
+    pub reserved: u32,
 }
 
 /// Value of NETNS: a network namespace that has or had translated connections.
@@ -39,6 +46,10 @@ pub struct SocketRecord {
 pub struct Netns {
     /// Translated connections that are established now.
     pub active: u64,
+    /// The last process that connected from there: where to look for the namespace. It may be gone.
+    pub tgid: u32,
+    /// Keeps the layout free of padding; zero.
+    pub reserved: u32,
 }
 
 impl Netns {
