@@ -9,7 +9,9 @@
 //! [`table`] says what the kernel maps should hold, and [`mod@diff`] which writes lead there.
 
 pub mod backend;
+pub mod band;
 pub mod command;
+pub mod damping;
 pub mod diff;
 pub mod drain;
 pub mod eligible;
@@ -19,6 +21,7 @@ pub mod pool;
 pub mod remembered;
 pub mod report;
 pub mod rtt;
+mod scale;
 pub mod schedule;
 pub mod settings;
 pub mod table;
