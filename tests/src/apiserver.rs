@@ -5,21 +5,28 @@
 //! 403, then 500, then 200; on SIGTERM the listener closes while established watches go on; with a
 //! shutdown delay `/readyz` fails at once and everything else is served until the delay ends.
 //!
+//! It speaks HTTP/2 to those who offer it by ALPN, and then answers pings and says GOAWAY before it
+//! stops: first for no stream at all (the last id there can be), and once the client has answered
+//! a ping with the last stream it serves, so that no request under way is lost.
+//!
 //! One process per host: a crash is SIGKILL and a freeze is SIGSTOP, as in life.
 
+mod cluster;
 mod connection;
 mod control;
 mod http;
 mod lifecycle;
+mod pings;
 mod settings;
 mod state;
+mod watches;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 pub use control::{Request, ask};
-pub use settings::{Modes, Settings, Startup};
+pub use settings::{Modes, Settings, Startup, VERSION};
 pub use state::Stats;
 
 /// The port of TLS, as kube-apiserver's. Raw clients may use it too, see [`ASK_NAME`].

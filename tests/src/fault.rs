@@ -129,6 +129,16 @@ impl ControlPlane {
         self.set_modes(|modes| modes.readyz = status)
     }
 
+    /// `/readyz` is answered so late.
+    pub fn slow_readyz(&self, delay: Duration) -> Result<()> {
+        self.set_modes(|modes| modes.slow_readyz = delay)
+    }
+
+    /// `/readyz` is not answered until this is taken back.
+    pub fn hang_readyz(&self, hang: bool) -> Result<()> {
+        self.set_modes(|modes| modes.hang_readyz = hang)
+    }
+
     /// Every HTTP answer is held back so long.
     pub fn slow(&self, delay: Duration) -> Result<()> {
         self.set_modes(|modes| modes.slow = delay)

@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::cluster::Cluster;
 use super::http::{Session, answer};
+use super::pings::Counted;
 use super::state::{Phase, State};
 use super::{ASK_ECHO, ASK_NAME};
 
@@ -27,6 +29,7 @@ const TLS_HANDSHAKE: u8 = 22;
 pub(super) struct Server {
     pub(super) name: Arc<str>,
     pub(super) token: Arc<str>,
+    pub(super) cluster: Arc<Cluster>,
     pub(super) state: Arc<State>,
     pub(super) tls: TlsAcceptor,
 }
@@ -80,10 +83,12 @@ impl Server {
         let session = Arc::new(Session {
             server: Arc::clone(&self.name),
             token: Arc::clone(&self.token),
+            cluster: Arc::clone(&self.cluster),
             state: Arc::clone(&self.state),
             peer,
             certified: tls.peer_certificates().is_some(),
             seen: std::sync::Mutex::default(),
+            goaway: tokio::sync::Notify::new(),
         });
         if http2 {
             serve_http2(stream, session, &mut phase).await
@@ -116,6 +121,7 @@ async fn serve_http2(
     session: Arc<Session>,
     phase: &mut watch::Receiver<Phase>,
 ) -> io::Result<()> {
+    let stream = Counted::new(stream, Arc::clone(&session.state));
     let service = service_fn(|request| {
         let session = Arc::clone(&session);
         async { Ok::<_, std::convert::Infallible>(answer(request, session).await) }
@@ -124,8 +130,10 @@ async fn serve_http2(
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         done = connection.as_mut() => return done.map_err(io::Error::other),
-        () = closed(phase) => connection.as_mut().graceful_shutdown(),
+        () = closed(phase) => {}
+        () = session.goaway.notified() => {}
     }
+    connection.as_mut().graceful_shutdown();
     connection.await.map_err(io::Error::other)
 }
 

@@ -7,27 +7,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, channel::Channel};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde_json::json;
+use tokio::sync::Notify;
 
+use super::cluster::{self, Cluster};
 use super::state::State;
+use super::watches;
 
-type Body = BoxBody<Bytes, Infallible>;
+pub(super) type Body = BoxBody<Bytes, Infallible>;
 
-/// Events a slow watcher may be behind before the stream waits for it.
-const WATCH_BACKLOG: usize = 16;
+/// Who sends no credentials. They may watch, which the real ones may not: clients of the lab that
+/// watch need none then.
+const ANONYMOUS: &str = "system:anonymous";
+const WATCHES: &str = "/api/v1/watch/";
+const NODES: &str = "/api/v1/nodes/";
 
 /// What a request handler knows of its connection.
 pub(super) struct Session {
     pub(super) server: Arc<str>,
     pub(super) token: Arc<str>,
+    pub(super) cluster: Arc<Cluster>,
     pub(super) state: Arc<State>,
     pub(super) peer: SocketAddr,
     pub(super) certified: bool,
     pub(super) seen: Mutex<BTreeSet<String>>,
+    /// Wakes the connection to say GOAWAY.
+    pub(super) goaway: Notify,
 }
 
 pub(super) async fn answer(request: Request<Incoming>, session: Arc<Session>) -> Response<Body> {
@@ -39,9 +48,13 @@ pub(super) async fn answer(request: Request<Incoming>, session: Arc<Session>) ->
     if path == "/readyz" {
         // reason: as above.
         tokio::time::sleep(modes.slow_readyz).await;
+        session.state.readyz_answers().await;
+    }
+    if session.state.draws_goaway() {
+        session.goaway.notify_one();
     }
     let user = session.user(request.headers().get(AUTHORIZATION));
-    let Some(user) = user.or_else(|| modes.anonymous.then_some("system:anonymous")) else {
+    let Some(user) = user.or_else(|| modes.anonymous.then_some(ANONYMOUS)) else {
         return status(StatusCode::UNAUTHORIZED);
     };
     match path.as_str() {
@@ -50,13 +63,22 @@ pub(super) async fn answer(request: Request<Incoming>, session: Arc<Session>) ->
             status(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
         "/livez" | "/healthz" => status(StatusCode::OK),
-        "/version" => object(&json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0"})),
+        "/version" => object(&cluster::version(&session.cluster.version)),
         "/whoami" => object(&json!({
             "server": &*session.server,
             "peer": session.peer.to_string(),
             "user": user,
         })),
-        path if path.starts_with("/api/v1/watch/") => watch(&session),
+        path if path.starts_with("/api/v1/") && user == ANONYMOUS && !path.starts_with(WATCHES) => {
+            status(StatusCode::FORBIDDEN)
+        }
+        "/api/v1/nodes" => object(&cluster::nodes(modes.nodes, request.uri().query())),
+        path if path.starts_with(WATCHES) => {
+            with_type(Response::new(watches::body(path, &session)))
+        }
+        path if path.starts_with(NODES) => {
+            object(&cluster::node(&path[NODES.len()..], &session.cluster.kubelet_version))
+        }
         _ => status(StatusCode::NOT_FOUND),
     }
 }
@@ -84,24 +106,6 @@ impl Session {
             }
         });
     }
-}
-
-/// A stream of events, one line each, for as long as the client listens.
-fn watch(session: &Arc<Session>) -> Response<Body> {
-    let (mut sender, body) = Channel::new(WATCH_BACKLOG);
-    let session = Arc::clone(session);
-    tokio::spawn(async move {
-        for number in 1_u64.. {
-            let object = json!({"server": &*session.server, "number": number});
-            let event = json!({"type": "BOOKMARK", "object": object});
-            if sender.send_data(Bytes::from(format!("{event}\n"))).await.is_err() {
-                return;
-            }
-            // reason: a watch sends an event per interval.
-            tokio::time::sleep(session.state.modes().watch_interval).await;
-        }
-    });
-    with_type(Response::new(body.boxed()))
 }
 
 fn status(status: StatusCode) -> Response<Body> {

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
+use super::cluster::Cluster;
 use super::connection::Server;
 use super::control;
 use super::settings::Settings;
@@ -40,6 +41,10 @@ pub(super) async fn serve(settings: Settings) -> Result<()> {
     let server = Server {
         name: settings.name.as_str().into(),
         token: settings.bearer_token.as_str().into(),
+        cluster: Arc::new(Cluster {
+            version: settings.version.clone(),
+            kubelet_version: settings.kubelet_version.clone(),
+        }),
         state: Arc::clone(&state),
         tls: acceptor(&settings)?,
     };

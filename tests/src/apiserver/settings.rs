@@ -25,11 +25,18 @@ pub struct Settings {
     pub control: PathBuf,
     /// The bearer token it accepts.
     pub bearer_token: String,
+    /// What `/version` tells.
+    pub version: String,
+    /// The version of every node's kubelet.
+    pub kubelet_version: String,
     /// How it comes up.
     pub startup: Startup,
     /// What it does first.
     pub modes: Modes,
 }
+
+/// The version of a server and of a kubelet, unless told otherwise.
+pub const VERSION: &str = "v1.34.2";
 
 /// The phases of coming up, each as long as given.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
@@ -60,6 +67,8 @@ pub struct Modes {
     pub slow: Duration,
     /// How long an answer on `/readyz` is held back on top.
     pub slow_readyz: Duration,
+    /// `/readyz` is not answered as long as this is set.
+    pub hang_readyz: bool,
     /// Whether requests without credentials are allowed; 401 if not.
     pub anonymous: bool,
     /// kube-apiserver's `--shutdown-delay-duration`.
@@ -68,6 +77,11 @@ pub struct Modes {
     pub shutdown_grace: Duration,
     /// The time between two events of a watch.
     pub watch_interval: Duration,
+    /// How many nodes the cluster has.
+    pub nodes: u64,
+    /// Of how many HTTP/2 requests in a thousand the connection gets GOAWAY:
+    /// `--goaway-chance`, where kube-apiserver allows at most 20.
+    pub goaway_per_mille: u16,
 }
 
 impl Default for Modes {
@@ -76,10 +90,13 @@ impl Default for Modes {
             readyz: None,
             slow: Duration::ZERO,
             slow_readyz: Duration::ZERO,
+            hang_readyz: false,
             anonymous: true,
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(60),
             watch_interval: Duration::from_millis(20),
+            nodes: 3,
+            goaway_per_mille: 0,
         }
     }
 }

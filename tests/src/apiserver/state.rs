@@ -1,10 +1,12 @@
 //! What a server's connections share.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::settings::{Modes, Startup};
 
@@ -23,6 +25,8 @@ pub struct Stats {
     pub requests: BTreeMap<String, u64>,
     /// Connections that asked for a path at least once, by path.
     pub connections: BTreeMap<String, u64>,
+    /// HTTP/2 pings received.
+    pub pings: u64,
 }
 
 /// How far the server is from its end.
@@ -39,9 +43,10 @@ pub(super) enum Phase {
 pub(super) struct State {
     started: Instant,
     startup: Startup,
-    modes: Mutex<Modes>,
+    modes: watch::Sender<Modes>,
     stats: Mutex<Stats>,
-    pub(super) phase: tokio::sync::watch::Sender<Phase>,
+    draws: AtomicU32,
+    pub(super) phase: watch::Sender<Phase>,
 }
 
 impl State {
@@ -49,26 +54,40 @@ impl State {
         Self {
             started: Instant::now(),
             startup,
-            modes: Mutex::new(modes),
+            modes: watch::Sender::new(modes),
             stats: Mutex::default(),
-            phase: tokio::sync::watch::Sender::new(Phase::Up),
+            draws: AtomicU32::new(std::process::id()),
+            phase: watch::Sender::new(Phase::Up),
         }
     }
 
     pub(super) fn modes(&self) -> Modes {
-        *lock(&self.modes)
+        *self.modes.borrow()
     }
 
     pub(super) fn set_modes(&self, modes: Modes) {
-        *lock(&self.modes) = modes;
+        self.modes.send_replace(modes);
     }
 
     pub(super) fn stats(&self) -> Stats {
-        lock(&self.stats).clone()
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut Stats)) {
-        change(&mut lock(&self.stats));
+        change(&mut self.stats.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits until `/readyz` may be answered.
+    pub(super) async fn readyz_answers(&self) {
+        let mut modes = self.modes.subscribe();
+        // It ends when the sender is gone, and this is the sender's own method.
+        let _ = modes.wait_for(|modes| !modes.hang_readyz).await;
+    }
+
+    /// Whether a request is one of those whose connection gets GOAWAY.
+    pub(super) fn draws_goaway(&self) -> bool {
+        let draw = nllb_common::mix(self.draws.fetch_add(0x9e37_79b9, Ordering::Relaxed));
+        draw % 1000 < u32::from(self.modes().goaway_per_mille)
     }
 
     /// The status of `/readyz` now.
@@ -92,10 +111,6 @@ fn startup_status(startup: &Startup, age: Duration) -> u16 {
     } else {
         200
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::layout::{self, Layout, own_names, shared_names};
 use super::remains::{self, Remains};
 use super::{ControlPlane, Lab, Node, TOKEN, available_or_say};
-use crate::apiserver::{Modes, PLAIN_PORT, Settings, Startup, TLS_PORT};
+use crate::apiserver::{Modes, PLAIN_PORT, Settings, Startup, TLS_PORT, VERSION};
 use crate::pki::Authority;
 
 type Names = dyn Fn(usize) -> Vec<String>;
@@ -128,6 +128,8 @@ impl Builder {
             client_authority: authority.pem().to_owned(),
             control: directory.join(format!("{name}.sock")),
             bearer_token: TOKEN.to_owned(),
+            version: VERSION.to_owned(),
+            kubelet_version: VERSION.to_owned(),
             startup: Startup::default(),
             modes: Modes::default(),
             name,

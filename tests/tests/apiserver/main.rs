@@ -1,17 +1,14 @@
 //! The embedded API server does what was measured on the real one. No privileges needed.
 
+mod http2;
 mod server;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sys::signal::Signal;
 use nllb_lab::apiserver::{Modes, Startup, Stats};
 use nllb_lab::pki::Identity;
 use nllb_lab::{Ask, Connect, Http, Stage};
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 
 use server::Server;
 
@@ -58,12 +55,23 @@ fn it_names_itself_to_those_who_trust_its_authority() {
 }
 
 #[test]
-fn it_speaks_http2_to_those_who_offer_it() {
-    let server = Server::start(|_| {});
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (version, body) = runtime.expect("a runtime").block_on(http2_get(&server, "/whoami"));
-    assert_eq!(version, hyper::Version::HTTP_2);
-    assert!(body.contains("cp7"), "{body}");
+fn it_tells_its_version_to_all_and_its_nodes_to_those_with_credentials() {
+    let server = Server::start(|settings| {
+        settings.version = "v1.33.7".to_owned();
+        settings.kubelet_version = "v1.32.1".to_owned();
+        settings.modes.nodes = 5_000;
+    });
+    let version = server.get("/version").body.expect("a body");
+    assert!(version.contains(r#""minor":"33""#) && version.contains("v1.33.7"), "{version}");
+    let asked = |path: &str| {
+        assert_eq!(server.get(path).status, Some(403), "{path}, anonymously");
+        let http = Http { bearer: Some("secret".to_owned()), ..server.http(path) };
+        server.connect(&Connect::http(server.tls, http)).body.expect("a body")
+    };
+    let nodes = asked("/api/v1/nodes?limit=1");
+    assert!(nodes.contains(r#""remainingItemCount":4999"#), "{nodes}");
+    let node = asked("/api/v1/nodes/node7");
+    assert!(node.contains("node7") && node.contains(r#""kubeletVersion":"v1.32.1""#), "{node}");
 }
 
 #[test]
@@ -92,6 +100,12 @@ fn a_status_or_slowness_of_readyz_is_its_own() {
         assert_eq!(server.get("/readyz").status, Some(status));
         assert_eq!(server.get("/livez").status, Some(200));
     }
+    server.set(Modes { hang_readyz: true, ..Modes::default() });
+    let patience = MS(150);
+    let readyz =
+        Connect { answer_timeout: patience, ..Connect::http(server.tls, server.http("/readyz")) };
+    assert!(server.connect(&readyz).timed_out);
+    assert_eq!(server.get("/livez").status, Some(200));
     server.set(Modes { slow_readyz: MS(150), ..Modes::default() });
     assert!(server.get("/readyz").total_us >= 150_000);
     assert!(server.get("/livez").total_us < 150_000);
@@ -182,32 +196,4 @@ fn raw_clients_get_its_name_and_it_counts_everything() {
     let Stats { accepted, handshakes, greetings, requests, connections, .. } = server.stats();
     assert_eq!((accepted, handshakes, greetings), (5, 2, 3));
     assert_eq!((requests["/livez"], connections["/livez"]), (3, 2));
-}
-
-async fn http2_get(server: &Server, path: &str) -> (hyper::Version, String) {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    let authority = CertificateDer::from_pem_slice(server.authority.pem().as_bytes());
-    roots.add(authority.expect("PEM")).expect("an authority");
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = tokio::net::TcpStream::connect(server.tls).await.expect("connected");
-    let name = ServerName::try_from("kubernetes").expect("a name");
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(name, stream).await.expect("a handshake");
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .expect("HTTP/2");
-    tokio::spawn(connection);
-    let request = hyper::Request::get(format!("https://kubernetes{path}"));
-    let request = request.body(Empty::<bytes::Bytes>::new()).expect("a request");
-    let response = sender.send_request(request).await.expect("a response");
-    let version = response.version();
-    let body = response.into_body().collect().await.expect("a body").to_bytes();
-    (version, String::from_utf8_lossy(&body).into_owned())
 }

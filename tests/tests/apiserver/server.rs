@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
-use nllb_lab::apiserver::{self, Modes, Request, Settings, Startup, Stats};
+use nllb_lab::apiserver::{self, Modes, Request, Settings, Startup, Stats, VERSION};
 use nllb_lab::pki::Authority;
 use nllb_lab::process::Process;
 use nllb_lab::{Client, Connect, Http, Outcome, Place};
@@ -39,6 +39,8 @@ impl Server {
             client_authority: authority.pem().to_owned(),
             control: directory.path().join("control"),
             bearer_token: "secret".to_owned(),
+            version: VERSION.to_owned(),
+            kubelet_version: VERSION.to_owned(),
             startup: Startup::default(),
             modes: Modes::default(),
         };
