@@ -171,6 +171,9 @@ pub struct CertificateFacts {
     pub not_before: i64,
     /// Last second of its validity, unix time.
     pub not_after: i64,
+    /// The earliest last second of what it depends on: the authorities it was shown with, and the one
+    /// at the root when that is known. `None` when nothing is known of them.
+    pub chain_not_after: Option<i64>,
     /// Who issued it.
     pub issuer: String,
     /// Whom it names as its subject; shown only, never compared.

@@ -259,7 +259,8 @@ fn last_probe(last: ProbeSummary, now: Instant) -> status::LastProbe {
 }
 
 fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
-    let CertificateFacts { names, not_before, not_after, issuer, subject } = facts;
+    let CertificateFacts { names, not_before, not_after, chain_not_after: _, issuer, subject } =
+        facts;
     status::Certificate {
         names: names.iter().map(ToString::to_string).collect(),
         not_before: *not_before,

@@ -16,6 +16,7 @@ pub(super) fn facts(der: &[u8]) -> Option<CertificateFacts> {
         names,
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
+        chain_not_after: None,
         issuer: certificate.issuer().to_string(),
         subject: certificate.subject().to_string(),
     })

@@ -13,6 +13,7 @@ fn seen(names: &[&str]) -> Seen {
         names: names.iter().map(name).collect(),
         not_before: NOW - 10,
         not_after: NOW + 10,
+        chain_not_after: None,
         issuer: String::from("ca"),
         subject: String::from("kube-apiserver"),
     };

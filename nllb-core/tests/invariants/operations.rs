@@ -69,6 +69,7 @@ pub(crate) fn report(outcome: &Outcome, names: &Option<Vec<SubjectName>>) -> Pro
             names: names.clone(),
             not_before: 0,
             not_after: 100,
+            chain_not_after: None,
             issuer: String::from("ca"),
             subject: String::from("kube-apiserver"),
         })

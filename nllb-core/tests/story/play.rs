@@ -130,6 +130,7 @@ impl Play {
                     names,
                     not_before: 0,
                     not_after: server.expires,
+                    chain_not_after: None,
                     issuer: String::from("kubernetes"),
                     subject: String::from("kube-apiserver"),
                 };
