@@ -6,20 +6,29 @@
 mod address;
 mod crossref;
 mod datapath;
+mod drain;
 mod duration;
 mod error;
 mod frontend;
 mod listen;
+mod node;
 mod place;
 mod pool;
 mod probe;
+mod rebalance;
+mod rhythm;
 mod settings;
+mod state;
 
-pub use datapath::{Cgroup, DEFAULT_BPFFS, Datapath, LogLevel};
+pub use datapath::{Cgroup, CloseSockets, DEFAULT_BPFFS, Datapath, LogLevel};
+pub use drain::close_after;
+pub use duration::show as show_duration;
 pub use error::{ConfigError, Problem};
 pub use listen::{Admin, DEFAULT_SOCKET, Http};
+pub use node::Node;
 pub use place::Place;
 pub use pool::Pool;
+pub use state::{DEFAULT_STATE_FILE, State};
 
 use crate::health_check::Credentials;
 use crate::yaml::{self, YamlError};
@@ -60,8 +69,19 @@ pub struct Discovered {
     pub credentials: Credentials,
 }
 
+/// What is wanted of a kubeconfig.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The file.
+    pub kubeconfig: &'a Path,
+    /// The pool that it is for.
+    pub pool: &'a str,
+    /// The file with the last known backends.
+    pub known: Option<&'a Path>,
+}
+
 /// Reads a kubeconfig; the error is one line naming file, key and what to do.
-pub type Discover<'a> = &'a dyn Fn(&Path) -> Result<Discovered, String>;
+pub type Discover<'a> = &'a dyn Fn(Wanted<'_>) -> Result<Discovered, String>;
 
 /// The checked configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +100,10 @@ pub struct Config {
     pub lease: Duration,
     /// Time between two proofs of attachment.
     pub self_test_interval: Duration,
+    /// What is kept on disk.
+    pub state: State,
+    /// This node.
+    pub node: Node,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,6 +118,8 @@ struct RawConfig {
     http: Option<Spanned<listen::RawHttp>>,
     lease: Option<Spanned<String>>,
     self_test_interval: Option<Spanned<String>>,
+    state: Option<Spanned<state::RawState>>,
+    node: Option<Spanned<node::RawNode>>,
 }
 
 impl Config {
@@ -122,14 +148,20 @@ impl Config {
             http,
             lease,
             self_test_interval,
+            state,
+            node,
         } = raw;
         let document = Place::default();
         supported(document.required("apiVersion", API_VERSION, api_version)?, API_VERSION)?;
         supported(document.required("kind", KIND, kind)?, KIND)?;
 
         let pools = filled(document.required("pools", "a list with one pool", pools)?, "pool")?;
+        let datapath = Datapath::check(&document, document.optional("datapath", datapath))?;
+        let state = State::check(&document, document.optional("state", state))?;
+        let around =
+            pool::Around { discover, state: &state, close_sockets: datapath.close_sockets };
         let checked: Vec<(At<String>, Pool)> =
-            pools.into_iter().map(|raw| pool::check(raw, discover)).collect::<Result<_, _>>()?;
+            pools.into_iter().map(|raw| pool::check(raw, around)).collect::<Result<_, _>>()?;
         crossref::unique_names(checked.iter().map(|(name, _)| name))?;
         let pools: Vec<Pool> = checked.into_iter().map(|(_, pool)| pool).collect();
 
@@ -146,12 +178,14 @@ impl Config {
         Ok(Self {
             frontends,
             pools,
-            datapath: Datapath::check(&document, document.optional("datapath", datapath))?,
+            datapath,
             admin: Admin::check(&document, document.optional("admin", admin))?,
             http,
             lease: LEASE.apply(document.optional("lease", lease))?,
             self_test_interval: SELF_TEST_INTERVAL
                 .apply(document.optional("selfTestInterval", self_test_interval))?,
+            state,
+            node: Node::check(document.optional("node", node))?,
         })
     }
 

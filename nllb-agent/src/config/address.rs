@@ -2,6 +2,7 @@
 
 use super::error::{Fault, Problem};
 use super::place::At;
+use nllb_core::KubeVersion;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -31,6 +32,27 @@ pub(super) fn name(found: String) -> Result<String, Problem> {
     } else {
         Err(Problem::Name { found })
     }
+}
+
+/// A name of a node: a DNS subdomain. It becomes part of a URL.
+pub(super) fn node_name(found: String) -> Result<String, Problem> {
+    let label = |label: &str| {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !label.is_empty()
+            && label.chars().all(fits)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if found.len() <= 253 && found.split('.').all(label) {
+        Ok(found)
+    } else {
+        Err(Problem::NodeName { found })
+    }
+}
+
+/// A version of Kubernetes.
+pub(super) fn version(found: String) -> Result<KubeVersion, Problem> {
+    found.parse().map_err(|_| Problem::Version { found })
 }
 
 /// A path from the root, since the agent's working directory is nobody's business.

@@ -31,7 +31,18 @@ pub(super) fn frontends(
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let mut frontends = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let Draft { place, name, kind, addresses, pool, scope, on_empty, coverage } = draft;
+        let Draft {
+            place,
+            name,
+            kind,
+            addresses,
+            pool,
+            scope,
+            on_empty,
+            coverage,
+            version_skew,
+            min_version,
+        } = draft;
         let pool = find_pool(&place, pool, pools)?;
         for address in &addresses {
             check_against_pool(kind, address, pool)?;
@@ -57,7 +68,8 @@ pub(super) fn frontends(
             scope,
             on_empty,
             coverage,
-            ..FrontendSettings::default()
+            version_skew,
+            min_version,
         });
     }
     Ok(frontends)

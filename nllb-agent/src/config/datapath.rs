@@ -16,6 +16,7 @@ pub(super) struct RawDatapath {
     bpffs: Option<Spanned<String>>,
     cgroup: Option<Spanned<String>>,
     log_level: Option<Spanned<String>>,
+    close_sockets: Option<Spanned<String>>,
 }
 
 /// Where the data path lives.
@@ -27,6 +28,8 @@ pub struct Datapath {
     pub cgroup: Cgroup,
     /// What the kernel programs log.
     pub log_level: LogLevel,
+    /// How connections to a dead backend are ended.
+    pub close_sockets: CloseSockets,
 }
 
 /// The cgroup that the programs are attached to.
@@ -55,13 +58,36 @@ pub enum LogLevel {
     Trace,
 }
 
+/// How connections to a dead backend are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseSockets {
+    /// At once, or by timeouts where the kernel cannot close another's socket.
+    Auto,
+    /// By timeouts that each translated connection gets.
+    Timeouts,
+    /// Not at all: by whatever their owners do.
+    Off,
+}
+
+impl CloseSockets {
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Timeouts => "timeouts",
+            Self::Off => "off",
+        }
+    }
+}
+
 impl Datapath {
     pub(super) fn check(document: &Place, raw: Option<At<RawDatapath>>) -> Result<Self, Fault> {
         let (place, raw) = match raw {
             Some(At { place, value }) => (place, value),
             None => (document.named("datapath"), RawDatapath::default()),
         };
-        let RawDatapath { bpffs, cgroup, log_level } = raw;
+        let RawDatapath { bpffs, cgroup, log_level, close_sockets } = raw;
         let bpffs = match place.optional("bpffs", bpffs) {
             Some(raw) => raw.check(absolute(DEFAULT_BPFFS))?.value,
             None => PathBuf::from(DEFAULT_BPFFS),
@@ -87,6 +113,14 @@ impl Datapath {
             )?,
             None => LogLevel::Off,
         };
-        Ok(Self { bpffs, cgroup, log_level })
+        let close_sockets = match place.optional("closeSockets", close_sockets) {
+            Some(raw) => one_of(
+                raw,
+                &["auto", "timeouts", "off"],
+                &[CloseSockets::Auto, CloseSockets::Timeouts, CloseSockets::Off],
+            )?,
+            None => CloseSockets::Auto,
+        };
+        Ok(Self { bpffs, cgroup, log_level, close_sockets })
     }
 }

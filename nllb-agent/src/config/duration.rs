@@ -16,19 +16,20 @@ pub(super) struct Limits {
 impl Limits {
     /// The duration that is written, within the bounds, or the default.
     pub(super) fn apply(self, raw: Option<At<String>>) -> Result<Duration, Fault> {
-        let Some(raw) = raw else {
-            return Ok(self.default);
-        };
-        let checked = raw.check(|text| {
-            let duration = parse(&text).ok_or_else(|| Problem::Duration { found: text.clone() })?;
-            if (self.min..=self.max).contains(&duration) {
-                Ok(duration)
-            } else {
-                Err(Problem::Range { found: text, min: show(self.min), max: show(self.max) })
-            }
-        })?;
-        Ok(checked.value)
+        match raw {
+            Some(raw) => Ok(raw.check(|text| within(&text, self.min, self.max))?.value),
+            None => Ok(self.default),
+        }
     }
+}
+
+/// The duration that is written, when it is not out of bounds.
+pub(super) fn within(text: &str, min: Duration, max: Duration) -> Result<Duration, Problem> {
+    let duration = parse(text).ok_or_else(|| Problem::Duration { found: text.to_owned() })?;
+    if (min..=max).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(Problem::Range { found: text.to_owned(), min: show(min), max: show(max) })
 }
 
 /// Reads numbers with the units h, m, s and ms, in any number and order.
@@ -55,7 +56,8 @@ fn parse(text: &str) -> Option<Duration> {
 }
 
 /// The shortest way to write `duration`.
-pub(super) fn show(duration: Duration) -> String {
+#[must_use]
+pub fn show(duration: Duration) -> String {
     let millis = duration.as_millis();
     if millis.is_multiple_of(3_600_000) && millis > 0 {
         format!("{}h", millis / 3_600_000)

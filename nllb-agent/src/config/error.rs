@@ -205,6 +205,18 @@ pub enum Problem {
         /// The address.
         address: SocketAddr,
     },
+    /// Not the name of a node.
+    #[error("\"{found}\" is not the name of a node: write it as kubectl get nodes shows it")]
+    NodeName {
+        /// As written.
+        found: String,
+    },
+    /// Not a version of Kubernetes.
+    #[error("\"{found}\" is not a version of Kubernetes: write it like \"1.30\" or v1.30.4")]
+    Version {
+        /// As written.
+        found: String,
+    },
     /// Not a duration.
     #[error("\"{found}\" is not a duration: write it like 100ms, 2s or 1m30s")]
     Duration {
@@ -277,6 +289,12 @@ pub enum Problem {
     Excludes {
         /// The other key.
         other: &'static str,
+    },
+    /// Connections are to be closed, and nothing is to close any.
+    #[error("closes connections, which datapath.closeSockets: {mode} does not: remove one of them")]
+    NothingCloses {
+        /// As written or by default.
+        mode: &'static str,
     },
     /// A key that is nothing without another.
     #[error("is of no use without {other}: add it")]

@@ -1,9 +1,10 @@
 //! The `frontends` section, as far as it can be checked without knowing the pools.
 
-use super::address::{name, one_of, server_name, socket_address};
+use super::address::{name, one_of, server_name, socket_address, version};
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
-use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting};
+use nllb_core::KubeVersion;
+use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting, VersionSkew};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::net::SocketAddr;
@@ -19,6 +20,8 @@ pub(super) struct RawFrontend {
     on_empty: Option<Spanned<String>>,
     server_name: Option<Spanned<String>>,
     trust_any_certificate: Option<Spanned<bool>>,
+    version_skew: Option<Spanned<String>>,
+    min_version: Option<Spanned<String>>,
 }
 
 /// A frontend whose pool is still to be found.
@@ -32,6 +35,8 @@ pub(super) struct Draft {
     pub(super) scope: ScopeSetting,
     pub(super) on_empty: OnEmpty,
     pub(super) coverage: Coverage,
+    pub(super) version_skew: VersionSkew,
+    pub(super) min_version: Option<KubeVersion>,
 }
 
 impl TryFrom<At<RawFrontend>> for Draft {
@@ -48,6 +53,8 @@ impl TryFrom<At<RawFrontend>> for Draft {
             on_empty,
             server_name,
             trust_any_certificate,
+            version_skew,
+            min_version,
         } = raw;
         let name = place.required("name", "a name like kubernetes", raw_name)?.check(name)?;
         let kind = frontend_kind(place.required("kind", "vip, loopback or node-address", kind)?)?;
@@ -67,8 +74,31 @@ impl TryFrom<At<RawFrontend>> for Draft {
             place.optional("serverName", server_name),
             place.optional("trustAnyCertificate", trust_any_certificate),
         )?;
+        let version_skew = match place.optional("versionSkew", version_skew) {
+            Some(raw) => one_of(
+                raw,
+                &["off", "prefer-newest", "kubelet"],
+                &[VersionSkew::Off, VersionSkew::PreferNewest, VersionSkew::Kubelet],
+            )?,
+            None => VersionSkew::Off,
+        };
+        let min_version = match place.optional("minVersion", min_version) {
+            Some(raw) => Some(raw.check(version)?.value),
+            None => None,
+        };
         let pool = place.optional("pool", pool);
-        Ok(Self { place, name, kind, addresses, pool, scope, on_empty, coverage })
+        Ok(Self {
+            place,
+            name,
+            kind,
+            addresses,
+            pool,
+            scope,
+            on_empty,
+            coverage,
+            version_skew,
+            min_version,
+        })
     }
 }
 

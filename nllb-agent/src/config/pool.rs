@@ -1,13 +1,17 @@
 //! The `pools` section: who the backends are and how they are probed.
 
 use super::address::{absolute, name, socket_address};
+use super::datapath::CloseSockets;
+use super::drain::{self, RawDrain};
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
 use super::probe::{Probe, RawProbe};
-use super::{Discover, Discovered};
+use super::rebalance::{self, RawRebalance};
+use super::state::State;
+use super::{Discover, Discovered, Wanted};
 use crate::health_check::{Credentials, HealthCheck};
 use nllb_common::maps::MAX_POOL_BACKENDS;
-use nllb_core::settings::HealthSettings;
+use nllb_core::settings::{HealthSettings, RebalanceSettings};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::net::SocketAddr;
@@ -20,6 +24,9 @@ pub(super) struct RawPool {
     endpoints: Option<Spanned<Vec<Spanned<String>>>>,
     kubeconfig: Option<Spanned<String>>,
     probe: Option<Spanned<RawProbe>>,
+    drain: Option<Spanned<RawDrain>>,
+    rebalance: Option<Spanned<RawRebalance>>,
+    latency_bands: Option<Spanned<bool>>,
 }
 
 /// The API servers of a cluster and how to probe them.
@@ -35,12 +42,28 @@ pub struct Pool {
     pub health: HealthSettings,
     /// What the probe needs.
     pub check: HealthCheck,
+    /// Whether nearer backends are preferred.
+    pub latency_bands: bool,
+    /// How established connections find back to a backend that returned.
+    pub rebalance: Option<RebalanceSettings>,
 }
 
-/// Checks a pool; what its kubeconfig holds is found by `discover`.
-pub(super) fn check(raw: At<RawPool>, discover: Discover<'_>) -> Result<(At<String>, Pool), Fault> {
+/// What a pool is checked with besides its own section.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    /// Finds what a kubeconfig holds.
+    pub(super) discover: Discover<'a>,
+    /// Where the last known backends are.
+    pub(super) state: &'a State,
+    pub(super) close_sockets: CloseSockets,
+}
+
+/// Checks a pool.
+pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>, Pool), Fault> {
+    let Around { discover, state, close_sockets } = around;
     let At { place, value: raw } = raw;
-    let RawPool { name: raw_name, endpoints, kubeconfig, probe } = raw;
+    let RawPool { name: raw_name, endpoints, kubeconfig, probe, drain, rebalance, latency_bands } =
+        raw;
     let name = place.required("name", "a name like apiserver", raw_name)?.check(name)?;
     let probe = match place.optional("probe", probe) {
         Some(raw) => Probe::try_from(raw)?,
@@ -52,8 +75,11 @@ pub(super) fn check(raw: At<RawPool>, discover: Discover<'_>) -> Result<(At<Stri
         .map(|raw| raw.check(absolute("/etc/kubernetes/admin.conf")))
         .transpose()?;
     let discovered = match &kubeconfig {
-        Some(file) => discover(&file.value)
-            .map_err(|reason| file.clone().fault(Problem::Kubeconfig { reason }))?,
+        Some(file) => {
+            let wanted =
+                Wanted { kubeconfig: &file.value, pool: &name.value, known: state.file.as_deref() };
+            discover(wanted).map_err(|reason| file.clone().fault(Problem::Kubeconfig { reason }))?
+        }
         None => Discovered::default(),
     };
     for address in &discovered.endpoints {
@@ -63,6 +89,10 @@ pub(super) fn check(raw: At<RawPool>, discover: Discover<'_>) -> Result<(At<Stri
     }
     check_number(&place, found.len())?;
     let Probe { place: probe_place, health, check } = probe;
+    let close_after = drain::check(place.optional("drain", drain))?;
+    let close_after = closing(close_after, close_sockets)?;
+    let rebalance = rebalance::check(place.optional("rebalance", rebalance))?;
+    let rebalance = closing(rebalance, close_sockets)?;
     let check = with_discovered(check, discovered.credentials);
     let Credentials { authority, insecure_skip_verify, .. } = &check.credentials;
     if authority.is_none() && !insecure_skip_verify {
@@ -72,10 +102,22 @@ pub(super) fn check(raw: At<RawPool>, discover: Discover<'_>) -> Result<(At<Stri
         name: name.value.clone(),
         endpoints: found,
         kubeconfig: kubeconfig.map(|file| file.value),
-        health,
+        health: HealthSettings { drain_close_after: close_after, ..health },
         check,
+        latency_bands: latency_bands.is_none_or(|bands| bands.value),
+        rebalance,
     };
     Ok((name, pool))
+}
+
+/// A setting that closes connections, unless nothing is allowed to.
+fn closing<T>(setting: Option<At<T>>, close_sockets: CloseSockets) -> Result<Option<T>, Fault> {
+    match (setting, close_sockets) {
+        (Some(setting), CloseSockets::Timeouts | CloseSockets::Off) => {
+            Err(setting.fault(Problem::NothingCloses { mode: close_sockets.label() }))
+        }
+        (setting, _) => Ok(setting.map(|setting| setting.value)),
+    }
 }
 
 fn endpoints_given(raw: Option<At<Vec<Spanned<String>>>>) -> Result<Vec<SocketAddr>, Fault> {

@@ -1,9 +1,10 @@
 //! The `probe` section of a pool: the health check's rules and the health machine's settings.
 
 use super::address::{absolute, server_name};
-use super::duration::{Limits, show};
+use super::duration::Limits;
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
+use super::rhythm::Rhythm;
 use crate::health_check::{self, ClientIdentity, Credentials, HealthCheck, Material};
 use nllb_core::settings::HealthSettings;
 use rustls_pki_types::PrivateKeyDer;
@@ -19,26 +20,6 @@ const TIMEOUT: Limits = Limits {
     min: Duration::from_millis(10),
     max: Duration::from_secs(60),
 };
-const INTERVAL: Limits = Limits {
-    default: Duration::from_secs(1),
-    min: Duration::from_millis(10),
-    max: Duration::from_secs(3600),
-};
-const CONFIRM_INTERVAL: Limits = Limits {
-    default: Duration::from_millis(100),
-    min: Duration::from_millis(1),
-    max: Duration::from_secs(60),
-};
-const MAX_BACKOFF: Limits = Limits {
-    default: Duration::from_secs(30),
-    min: Duration::from_millis(10),
-    max: Duration::from_secs(3600),
-};
-const DEFAULT_JITTER: f64 = 0.2;
-const DEFAULT_RUN: u32 = 2;
-/// A longer run only hides a sick server; more patience belongs into the interval.
-const MAX_RUN: u32 = 100;
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RawProbe {
@@ -50,6 +31,9 @@ pub(super) struct RawProbe {
     max_backoff: Option<Spanned<String>>,
     rise: Option<Spanned<u32>>,
     fall: Option<Spanned<u32>>,
+    sentinel: Option<Spanned<bool>>,
+    ping_interval: Option<Spanned<String>>,
+    fresh_every: Option<Spanned<u32>>,
     ca_file: Option<Spanned<String>>,
     server_name: Option<Spanned<String>>,
     client_certificate_file: Option<Spanned<String>>,
@@ -80,6 +64,9 @@ impl TryFrom<At<RawProbe>> for Probe {
             max_backoff,
             rise,
             fall,
+            sentinel,
+            ping_interval,
+            fresh_every,
             ca_file,
             server_name: raw_server_name,
             client_certificate_file,
@@ -87,14 +74,16 @@ impl TryFrom<At<RawProbe>> for Probe {
             bearer_token_file,
             insecure_skip_verify,
         } = raw;
-        let health = health(Rhythm {
-            interval: INTERVAL.apply(place.optional("interval", interval))?,
+        let health = HealthSettings::try_from(Rhythm {
+            interval: place.optional("interval", interval),
             jitter: place.optional("jitter", jitter),
-            confirm_interval: CONFIRM_INTERVAL
-                .apply(place.optional("confirmInterval", confirm_interval))?,
+            confirm_interval: place.optional("confirmInterval", confirm_interval),
             max_backoff: place.optional("maxBackoff", max_backoff),
             rise: place.optional("rise", rise),
             fall: place.optional("fall", fall),
+            sentinel: place.optional("sentinel", sentinel),
+            ping_interval: place.optional("pingInterval", ping_interval),
+            fresh_every: place.optional("freshEvery", fresh_every),
         })?;
         let skip = place.optional("insecureSkipVerify", insecure_skip_verify);
         let authority = place.optional("caFile", ca_file);
@@ -129,60 +118,6 @@ impl TryFrom<At<RawProbe>> for Probe {
         };
         Ok(Self { place, health, check })
     }
-}
-
-/// What decides when probes are made and how many count.
-struct Rhythm {
-    interval: Duration,
-    jitter: Option<At<f64>>,
-    confirm_interval: Duration,
-    max_backoff: Option<At<String>>,
-    rise: Option<At<u32>>,
-    fall: Option<At<u32>>,
-}
-
-fn health(rhythm: Rhythm) -> Result<HealthSettings, Fault> {
-    let Rhythm { interval, jitter, confirm_interval, max_backoff, rise, fall } = rhythm;
-    let backoff_place = max_backoff.as_ref().map(|raw| raw.place.clone());
-    let max_backoff = MAX_BACKOFF.apply(max_backoff)?;
-    if let (Some(place), true) = (backoff_place, max_backoff < interval) {
-        let other = format!("interval, {}", show(interval));
-        return Err(place.fault(Problem::LessThan { found: show(max_backoff), other }));
-    }
-    Ok(HealthSettings {
-        interval,
-        jitter: match jitter {
-            Some(raw) => raw.check(share)?.value,
-            None => DEFAULT_JITTER,
-        },
-        confirm_interval,
-        // Left at its default, the limit follows a long interval.
-        max_backoff: max_backoff.max(interval),
-        rise: run(rise)?,
-        fall: run(fall)?,
-        ..HealthSettings::default()
-    })
-}
-
-fn share(found: f64) -> Result<f64, Problem> {
-    if (0.0..=1.0).contains(&found) {
-        return Ok(found);
-    }
-    Err(Problem::Range { found: found.to_string(), min: "0".to_owned(), max: "1".to_owned() })
-}
-
-fn run(raw: Option<At<u32>>) -> Result<u32, Fault> {
-    let Some(raw) = raw else {
-        return Ok(DEFAULT_RUN);
-    };
-    let checked = raw.check(|found| {
-        if (1..=MAX_RUN).contains(&found) {
-            return Ok(found);
-        }
-        let (min, max) = ("1".to_owned(), MAX_RUN.to_string());
-        Err(Problem::Range { found: found.to_string(), min, max })
-    })?;
-    Ok(checked.value)
 }
 
 fn url_path(found: String) -> Result<String, Problem> {

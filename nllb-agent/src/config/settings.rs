@@ -15,18 +15,21 @@ impl Config {
             http: _,
             lease: _,
             self_test_interval: _,
+            state: _,
+            node,
         } = self;
         Settings {
             pools: pools.iter().map(Pool::settings).collect(),
             frontends: frontends.clone(),
-            ..Settings::default()
+            kubelet_version: node.kubelet_version.clone(),
         }
     }
 }
 
 impl Pool {
     fn settings(&self) -> PoolSettings {
-        let Self { name, endpoints, kubeconfig: _, health, check: _ } = self.clone();
-        PoolSettings { name, endpoints, health, ..PoolSettings::default() }
+        let Self { name, endpoints, kubeconfig: _, health, check: _, latency_bands, rebalance } =
+            self.clone();
+        PoolSettings { name, endpoints, health, latency_bands, rebalance }
     }
 }

@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::health_check::Material;
-use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting};
+use nllb_core::settings::{
+    Coverage, FrontendKind, OnEmpty, RebalanceSettings, ScopeSetting, VersionSkew,
+};
 
 fn parse(text: &str, discovered: &Discovered) -> Config {
-    let discover = |_: &Path| Ok(discovered.clone());
+    let discover = |_: Wanted<'_>| Ok(discovered.clone());
     Config::parse(Path::new("agent.yaml"), text, &discover).expect("a good configuration")
 }
 
@@ -26,13 +28,19 @@ pools:
 ",
         &Discovered::default(),
     );
-    let Config { frontends, pools, datapath, admin, http, lease, self_test_interval } = &config;
+    let Config { frontends, pools, datapath, admin, http, lease, self_test_interval, state, node } =
+        &config;
     assert_eq!(frontends[0].scope, ScopeSetting::Host);
     assert_eq!(frontends[1].scope, ScopeSetting::All);
     assert_eq!(frontends[1].addresses, addresses(&["10.0.0.11:6443"]));
     assert_eq!(frontends[0].on_empty, OnEmpty::PassThrough);
     assert_eq!(frontends[0].coverage, Coverage::Address);
     assert_eq!(pools[0].health, nllb_core::HealthSettings::default());
+    assert_eq!((pools[0].latency_bands, pools[0].rebalance), (true, None));
+    assert_eq!((frontends[0].version_skew, &frontends[0].min_version), (VersionSkew::Off, &None));
+    assert_eq!(state.file.as_deref(), Some(Path::new("/var/lib/nllb/table.json")));
+    assert_eq!(node, &Node::default());
+    assert_eq!(datapath.close_sockets, CloseSockets::Auto);
     assert_eq!(pools[0].check.path, "/readyz");
     assert_eq!(pools[0].check.timeout, Duration::from_secs(2));
     assert_eq!(datapath.bpffs, Path::new("/sys/fs/bpf/nllb"));
@@ -55,6 +63,8 @@ frontends:
     scope: host
     onEmpty: fail
     serverName: kubernetes
+    versionSkew: prefer-newest
+    minVersion: 1.30
 pools:
   - name: apiserver
     endpoints: ['10.0.0.11:6443', '[::ffff:10.0.0.12]:6443']
@@ -67,8 +77,16 @@ pools:
       maxBackoff: 1m
       rise: 3
       fall: 1
+      pingInterval: 250ms
+      freshEvery: 20
+      sentinel: true
       insecureSkipVerify: true
-datapath: {bpffs: /bpf, cgroup: /sys/fs/cgroup/unified/x, logLevel: debug}
+    drain: {closeAfter: 5m}
+    rebalance: {sharePerMinute: 0.05, floor: 4}
+    latencyBands: false
+datapath: {bpffs: /bpf, cgroup: /sys/fs/cgroup/unified/x, logLevel: debug, closeSockets: auto}
+state: {file: off}
+node: {name: worker-1.example.com, kubeletVersion: v1.29.3}
 admin: {socket: /tmp/nllb.sock}
 http: {listen: '[::1]:7000'}
 lease: 1s
@@ -87,6 +105,17 @@ selfTestInterval: 500ms
     let health = &pool.health;
     assert_eq!((health.rise, health.fall), (3, 1));
     assert_eq!(health.max_backoff, Duration::from_secs(60));
+    assert_eq!((health.sentinel, health.fresh_every), (true, 20));
+    assert_eq!(health.ping_interval, Duration::from_millis(250));
+    assert_eq!(health.drain_close_after, Some(Duration::from_secs(300)));
+    let rebalance = RebalanceSettings { share_per_minute: 0.05, floor: 4 };
+    assert_eq!((pool.latency_bands, pool.rebalance), (false, Some(rebalance)));
+    let version = |text: &str| Some(text.parse().expect("a version"));
+    assert_eq!(frontend.version_skew, VersionSkew::PreferNewest);
+    assert_eq!(frontend.min_version, version("1.30"));
+    assert_eq!(settings.kubelet_version, version("v1.29.3"));
+    assert_eq!(config.node.name.as_deref(), Some("worker-1.example.com"));
+    assert_eq!(config.state.file, None);
     assert_eq!(config.pools[0].check.path, "/livez?verbose");
     assert_eq!(config.datapath.cgroup, Cgroup::Path("/sys/fs/cgroup/unified/x".into()));
     assert_eq!(config.datapath.log_level, LogLevel::Debug);
@@ -128,4 +157,38 @@ pools:
     assert_eq!((client, found), (&None, &Some(token)));
     assert!(!insecure_skip_verify);
     assert_eq!(config.sources().collect::<Vec<_>>(), ["/etc/kubernetes/kubelet.conf"]);
+}
+
+#[test]
+fn rebalancing_is_on_as_soon_as_its_section_is_there() {
+    let config = parse(
+        "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+frontends:
+  - {name: kubernetes, kind: vip, addresses: ['10.96.0.1:443']}
+pools:
+  - {name: apiserver, endpoints: ['10.0.0.11:6443'], rebalance: {}, drain: {closeAfter: off},
+     probe: {insecureSkipVerify: true, sentinel: false}}
+",
+        &Discovered::default(),
+    );
+    let pool = &config.pools[0];
+    assert_eq!(pool.rebalance, Some(RebalanceSettings::default()));
+    assert_eq!((pool.health.drain_close_after, pool.health.sentinel), (None, false));
+}
+
+#[test]
+fn a_kubeconfig_is_read_for_its_pool_and_with_the_table_that_is_kept() {
+    let discover = |wanted: Wanted<'_>| {
+        let Wanted { kubeconfig, pool, known } = wanted;
+        Err(format!("{} {pool} {known:?}", kubeconfig.display()))
+    };
+    let text = "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+frontends: [{name: kubernetes, kind: vip, addresses: ['10.96.0.1:443']}]
+pools: [{name: apiserver, kubeconfig: /k}]
+state: {file: /t}
+";
+    let error = Config::parse(Path::new("agent.yaml"), text, &discover).expect_err("as told");
+    assert!(error.to_string().ends_with("/k apiserver Some(\"/t\")"), "{error}");
 }

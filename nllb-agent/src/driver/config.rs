@@ -82,6 +82,8 @@ fn fixed_key(old: &Config, new: &Config) -> Option<&'static str> {
         Some("admin")
     } else if old.http != new.http {
         Some("http")
+    } else if old.state != new.state {
+        Some("state")
     } else {
         None
     }
@@ -94,7 +96,7 @@ pub(super) fn probers(config: &Config) -> Vec<Rc<Prober>> {
 
 /// What the data path needs of the configuration.
 pub(super) fn datapath_settings(config: &Config) -> datapath::Settings {
-    let config::Datapath { bpffs, cgroup, log_level } = config.datapath.clone();
+    let config::Datapath { bpffs, cgroup, log_level, close_sockets: _ } = config.datapath.clone();
     datapath::Settings {
         bpffs,
         cgroup: match cgroup {

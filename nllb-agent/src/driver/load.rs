@@ -3,7 +3,7 @@
 //! Apart from config and discovery because neither adapter knows the other: config is told what a
 //! kubeconfig holds, discovery is told which file to read.
 
-use crate::config::{Config, ConfigError, Discovered, Place, Problem};
+use crate::config::{Config, ConfigError, Discovered, Place, Problem, Wanted};
 use crate::discovery::kubeconfig::{self, Kubeconfig};
 use std::path::Path;
 
@@ -18,9 +18,9 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
         place: Place::default(),
         problem: Box::new(Problem::Read { source }),
     })?;
-    Config::parse(file, &text, &|path| {
+    Config::parse(file, &text, &|Wanted { kubeconfig, pool: _, known: _ }| {
         let Kubeconfig { endpoints, credentials } =
-            kubeconfig::load(path).map_err(|error| error.to_string())?;
+            kubeconfig::load(kubeconfig).map_err(|error| error.to_string())?;
         Ok(Discovered { endpoints, credentials })
     })
 }
