@@ -1,15 +1,17 @@
-//! The admin socket: a unix socket for root, where `nllb status` asks.
+//! The admin socket: a unix socket for root, where `nllb status` asks and `nllb drain` orders.
 //!
 //! Tasks: one accepts, one per connection answers; all end with the future of [`Listener::serve`].
-//! Status shows addresses and names of the control plane, hence root only: the directory is made
-//! 0700 and the socket 0600, and since modes can be changed behind our back the peer's credentials
-//! are checked as well.
+//! Status shows addresses and names of the control plane and an order changes where a node's
+//! connections go, hence root only: the directory is made 0700 and the socket 0600, and since modes
+//! can be changed behind our back the peer's credentials are checked as well.
 
+mod route;
+
+pub use crate::drain::{DrainRequest, DrainSource};
 pub use crate::status::{self, StatusRequest, StatusSource};
+pub use route::{DRAIN_PATH, STATUS_PATH, UNDRAIN_PATH};
 
-use crate::serve::{self, Answer};
-use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use crate::serve;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{
@@ -23,8 +25,6 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Path of the status document.
-pub const STATUS_PATH: &str = "/v1/status";
 /// People and scripts, not crowds: a few connections at once are plenty.
 const MOST_CONNECTIONS: usize = 8;
 /// Pause after a failed accept, so that a lasting cause does not eat the processor.
@@ -63,6 +63,15 @@ pub enum AdminError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Those for the status document.
+    pub status: StatusSource,
+    /// Orders to drain, and to undo that.
+    pub drain: DrainSource,
 }
 
 /// The open socket. Its file goes when this is dropped.
@@ -128,7 +137,7 @@ impl Listener {
     }
 
     /// Answers until it is dropped.
-    pub async fn serve(self, source: StatusSource) {
+    pub async fn serve(self, sources: Sources) {
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
@@ -149,30 +158,12 @@ impl Listener {
             if !is_allowed(&stream) {
                 continue;
             }
-            let source = source.clone();
+            let sources = sources.clone();
             connections.spawn(async move {
-                serve::connection(stream, |request| route(request, source.clone())).await;
+                serve::connection(stream, |request| route::route(request, sources.clone())).await;
                 drop(place);
             });
         }
-    }
-}
-
-async fn route(request: Request<Incoming>, source: StatusSource) -> Answer {
-    match (request.method(), request.uri().path()) {
-        (&Method::GET, STATUS_PATH) => status_document(&source).await,
-        (_, STATUS_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
-        _ => serve::text(StatusCode::NOT_FOUND, "only /v1/status is here"),
-    }
-}
-
-async fn status_document(source: &StatusSource) -> Answer {
-    let Some(status) = serve::status(source).await else {
-        return serve::text(StatusCode::SERVICE_UNAVAILABLE, "the agent is busy or stopping");
-    };
-    match serde_json::to_string(&status) {
-        Ok(json) => serve::answer(StatusCode::OK, "application/json", json),
-        Err(error) => serve::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The command line. Every command ends in an exit code that scripts can rely on.
 
+mod ask;
 mod check_config;
+mod drain;
 mod run;
 mod status;
 mod uninstall;
@@ -13,12 +15,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Node-local load balancer for the Kubernetes control plane.
 #[derive(Debug, Parser)]
 #[command(name = "nllb", version, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 ok, 1 unexpected, 2 configuration, 3 data path \
-    (kernel, privileges, attachment), 4 agent not reachable.")]
+    (kernel, privileges, attachment), 4 agent not reachable, 5 refused by the agent.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,6 +38,10 @@ enum Command {
     },
     /// Show what the running agent knows.
     Status(StatusArgs),
+    /// Send no new connections to a backend until `nllb undrain`; those that are open stay.
+    Drain(DrainArgs),
+    /// Use a drained backend again.
+    Undrain(UndrainArgs),
     /// Remove every pin and link, so that nothing is translated any more.
     Uninstall(UninstallArgs),
 }
@@ -57,6 +64,30 @@ struct StatusArgs {
     /// How it is shown.
     #[arg(short, long, default_value = "table", value_enum)]
     output: Output,
+    /// The agent's admin socket.
+    #[arg(long, default_value = crate::config::DEFAULT_SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct DrainArgs {
+    /// Its address and port, or its address where that is enough.
+    backend: String,
+    /// Close the connections that are still open after this time, like 5m.
+    #[arg(long, value_name = "DURATION", value_parser = drain::close_after)]
+    close_after: Option<Duration>,
+    /// Also when no other backend of its pool may get connections.
+    #[arg(long)]
+    force: bool,
+    /// The agent's admin socket.
+    #[arg(long, default_value = crate::config::DEFAULT_SOCKET, value_name = "PATH")]
+    socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct UndrainArgs {
+    /// As for `nllb drain`.
+    backend: String,
     /// The agent's admin socket.
     #[arg(long, default_value = crate::config::DEFAULT_SOCKET, value_name = "PATH")]
     socket: PathBuf,
@@ -124,6 +155,8 @@ fn dispatch(command: Command, out: &mut dyn io::Write) -> Result<(), Failure> {
         }
         Command::CheckConfig { file } => check_config::run(&file, out),
         Command::Status(StatusArgs { output, socket }) => status::run(&socket, output, out),
+        Command::Drain(args) => drain::drain(args, out),
+        Command::Undrain(args) => drain::undrain(args, out),
         Command::Uninstall(UninstallArgs { config, bpffs }) => uninstall::run(config, bpffs, out),
     }
 }

@@ -15,6 +15,7 @@
 
 mod attachment;
 mod config;
+mod drain;
 mod load;
 mod probes;
 mod shutdown;
@@ -42,6 +43,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::datapath::maps::{KernelMaps, Maps as _, Sockets};
 use crate::datapath::{Datapath, DatapathError, Opened, events};
+use crate::drain::DrainRequest;
 use crate::metrics::http;
 use crate::relay::Relays;
 use crate::reload::Reload;
@@ -127,6 +129,7 @@ struct Driver {
 struct Inputs {
     events: events::Events,
     status: mpsc::Receiver<StatusRequest>,
+    drains: mpsc::Receiver<DrainRequest>,
     reload: Reload,
     stop: Stop,
     /// Held so that the servers end with the driver.
@@ -164,8 +167,10 @@ impl Driver {
         attached.conclude(findings, &mut maps);
 
         let (status_requests, status) = mpsc::channel(STATUS_QUEUE);
+        let (drain, drains) = mpsc::channel(STATUS_QUEUE);
         let mut servers = JoinSet::new();
-        servers.spawn_local(admin.serve(status_requests.clone()));
+        let sources = admin::Sources { status: status_requests.clone(), drain };
+        servers.spawn_local(admin.serve(sources));
         servers.spawn_local(http.serve(status_requests));
         if let Some(log) = log {
             servers.spawn_local(async move {
@@ -195,12 +200,12 @@ impl Driver {
             frontends = driver.config.frontends.len(),
             "data path in place"
         );
-        Ok((driver, Inputs { events, status, reload, stop, _servers: servers }))
+        Ok((driver, Inputs { events, status, drains, reload, stop, _servers: servers }))
     }
 
     /// Takes events one at a time until a signal ends it.
     async fn serve(mut self, inputs: Inputs) {
-        let Inputs { mut events, mut status, mut reload, mut stop, _servers } = inputs;
+        let Inputs { mut events, mut status, mut drains, mut reload, mut stop, _servers } = inputs;
         let mut lease = ticker(self.config.lease / RENEWALS);
         let mut self_test = ticker(self.config.self_test_interval);
         let mut tests = JoinSet::new();
@@ -234,6 +239,10 @@ impl Driver {
                     }
                 }
                 Some(request) = status.recv() => request.answer(self.status()),
+                Some(request) = drains.recv() => {
+                    let answer = self.drain(request.backend(), request.order());
+                    request.answer(answer);
+                }
                 // One after another, else an older file could win.
                 () = reload.next(), if loads.is_empty() => {
                     let file = self.file.clone();

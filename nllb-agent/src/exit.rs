@@ -15,6 +15,8 @@ pub enum Exit {
     Datapath,
     /// The agent cannot be reached.
     Unreachable,
+    /// The agent will not do what was asked; nothing was changed.
+    Refused,
 }
 
 impl Exit {
@@ -27,6 +29,7 @@ impl Exit {
             Self::Configuration => 2,
             Self::Datapath => 3,
             Self::Unreachable => 4,
+            Self::Refused => 5,
         }
     }
 }

@@ -1,24 +1,57 @@
 //! Who may open the socket, who may ask on it, and what is left behind.
 
 use super::*;
+use crate::drain::{Done, Order, Refused};
 use crate::status::{Status, example};
 use tokio::sync::mpsc;
 
-/// Answers every request with the example.
-fn driver() -> StatusSource {
-    let (source, mut requests) = mpsc::channel::<StatusRequest>(1);
+/// Answers every request: with the example, and with the order that arrived.
+fn driver() -> Sources {
+    let (status, mut requests) = mpsc::channel::<StatusRequest>(1);
+    let (drain, mut drains) = mpsc::channel::<DrainRequest>(1);
     tokio::spawn(async move {
-        while let Some(request) = requests.recv().await {
-            request.answer(example::status());
+        loop {
+            tokio::select! {
+                Some(request) = requests.recv() => request.answer(example::status()),
+                Some(request) = drains.recv() => {
+                    let answer = obey(request.backend(), request.order());
+                    request.answer(answer);
+                }
+                else => return,
+            }
         }
     });
-    source
+    Sources { status, drain }
+}
+
+/// Knows one backend, and keeps it unless it is forced.
+fn obey(backend: &str, order: Order) -> Result<Done, Refused> {
+    let backend = backend.parse().map_err(|_| Refused::NotFound("use 10.0.0.11:6443".into()))?;
+    let close_after_ms = match order {
+        Order::Drain { force: false, .. } => return Err(Refused::Unsafe("the last one".into())),
+        Order::Drain { close_after, force: true } => {
+            close_after.map(|time| u64::try_from(time.as_millis()).expect("short"))
+        }
+        Order::Undrain => None,
+    };
+    Ok(Done { backend, changed: true, connections: 41, close_after_ms, note: None })
 }
 
 async fn get(path: &Path, method: &str, uri: &str) -> String {
+    send(path, &format!("{method} {uri} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
+}
+
+async fn post(path: &Path, uri: &str, body: &str) -> String {
+    let length = body.len();
+    let head = format!(
+        "POST {uri} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    send(path, &(head + body)).await
+}
+
+async fn send(path: &Path, request: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = UnixStream::connect(path).await.expect("an agent");
-    let request = format!("{method} {uri} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer");
@@ -49,10 +82,56 @@ async fn the_status_document_is_served_on_a_socket_for_root_only() {
 async fn a_stopped_driver_is_an_answer_and_not_a_hang() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("admin.sock");
-    let (source, requests) = mpsc::channel(1);
-    drop(requests);
-    tokio::spawn(Listener::open(&path).expect("open").serve(source));
+    let (status, (drain, _)) = (mpsc::channel(1).0, mpsc::channel(1));
+    tokio::spawn(Listener::open(&path).expect("open").serve(Sources { status, drain }));
     assert!(get(&path, "GET", STATUS_PATH).await.starts_with("HTTP/1.1 503"));
+    let order = r#"{"backend":"10.0.0.11:6443"}"#;
+    assert!(post(&path, DRAIN_PATH, order).await.starts_with("HTTP/1.1 503"));
+}
+
+#[tokio::test]
+async fn orders_reach_the_driver_and_its_answer_the_operator() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("admin.sock");
+    tokio::spawn(Listener::open(&path).expect("open").serve(driver()));
+    let drain = r#"{"backend":"10.0.0.11:6443","closeAfterMs":300000,"force":true}"#;
+    let answer = post(&path, DRAIN_PATH, drain).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert_eq!(
+        serde_json::from_str::<Done>(body).expect("JSON"),
+        Done {
+            backend: "10.0.0.11:6443".parse().expect("an address"),
+            changed: true,
+            connections: 41,
+            close_after_ms: Some(300_000),
+            note: None,
+        }
+    );
+    let undrain = r#"{"backend":"10.0.0.11:6443"}"#;
+    assert!(post(&path, UNDRAIN_PATH, undrain).await.starts_with("HTTP/1.1 200"));
+    let refused = post(&path, DRAIN_PATH, undrain).await;
+    assert!(refused.starts_with("HTTP/1.1 409"), "{refused}");
+    assert!(refused.ends_with("\r\n\r\nthe last one\n"), "{refused}");
+    let unknown = post(&path, DRAIN_PATH, r#"{"backend":"a"}"#).await;
+    assert!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_order_never_reaches_the_driver() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("admin.sock");
+    tokio::spawn(Listener::open(&path).expect("open").serve(driver()));
+    for body in ["", "{", "[]", "{}", r#"{"backend":7}"#, r#"{"backend":"a","closeafter":1}"#] {
+        let answer = post(&path, DRAIN_PATH, body).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{body}: {answer}");
+    }
+    let long = format!("{{\"backend\":\"{}\"}}", "a".repeat(5000));
+    assert!(post(&path, DRAIN_PATH, &long).await.starts_with("HTTP/1.1 413"));
+    assert!(get(&path, "GET", DRAIN_PATH).await.starts_with("HTTP/1.1 405"));
+    // A body that never arrives is given up; no other request waits for it.
+    let slow = "POST /v1/drain HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{";
+    assert!(send(&path, slow).await.starts_with("HTTP/1.1 408"));
 }
 
 #[tokio::test]

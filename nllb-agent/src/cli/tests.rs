@@ -1,6 +1,8 @@
 //! Exit codes and streams of every command.
 
 use super::*;
+use crate::drain::{Done, DrainRequest, Order, Refused};
+use crate::status::{Status, StatusRequest, example};
 use std::path::Path;
 
 fn nllb(args: &[&str]) -> (Exit, String, String) {
@@ -68,39 +70,131 @@ fn status_without_an_agent_says_so_with_exit_code_4() {
     assert_eq!(err, format!("nllb: no agent is running: nobody answers on {path}\n"));
 }
 
-#[test]
-fn status_of_a_running_agent_is_a_table_or_the_document() {
-    use crate::status::{Status, StatusRequest, example};
-    let dir = tempfile::tempdir().expect("a directory");
-    let socket = dir.path().join("admin.sock");
+/// An agent that answers every request for status with the example, and every order with `answer`.
+/// The test process ends its thread.
+fn agent(
+    socket: &Path,
+    answer: impl Fn(&str, Order) -> Result<Done, Refused> + Send + 'static,
+) -> String {
     let (open, opened) = std::sync::mpsc::channel();
-    let agent = std::thread::spawn({
-        let socket = socket.clone();
+    std::thread::spawn({
+        let socket = socket.to_owned();
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let (source, mut requests) = tokio::sync::mpsc::channel(1);
+                let (status, mut requests) = tokio::sync::mpsc::channel(1);
+                let (drain, mut drains) = tokio::sync::mpsc::channel::<DrainRequest>(1);
                 let admin = crate::admin::Listener::bind(&socket).expect("open");
                 open.send(()).expect("the test waits");
-                tokio::spawn(admin.serve(source));
-                for _ in 0..2 {
-                    let request: StatusRequest = requests.recv().await.expect("a request");
-                    request.answer(example::status());
+                tokio::spawn(admin.serve(crate::admin::Sources { status, drain }));
+                loop {
+                    tokio::select! {
+                        Some(request) = requests.recv() => {
+                            let request: StatusRequest = request;
+                            request.answer(example::status());
+                        }
+                        Some(request) = drains.recv() => {
+                            let answer = answer(request.backend(), request.order());
+                            request.answer(answer);
+                        }
+                    }
                 }
-                // The last answer is on its way; the test process ends this thread.
-                std::future::pending::<()>().await;
             });
         }
     });
     opened.recv().expect("the agent is up");
-    let path = socket.to_str().expect("text");
-    let (exit, out, err) = nllb(&["status", "--socket", path]);
+    socket.to_str().expect("text").to_owned()
+}
+
+#[test]
+fn status_of_a_running_agent_is_a_table_or_the_document() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = agent(&dir.path().join("admin.sock"), |_, _| Err(Refused::Unsafe(String::new())));
+    let (exit, out, err) = nllb(&["status", "--socket", &path]);
     assert_eq!((exit, err.as_str()), (Exit::Success, ""));
     assert!(out.starts_with("nllb 0.1.0, pid 4711, up 3m"), "{out}");
-    let (exit, out, _) = nllb(&["status", "-o", "json", "--socket", path]);
+    let (exit, out, _) = nllb(&["status", "-o", "json", "--socket", &path]);
     assert_eq!(exit, Exit::Success);
     assert_eq!(serde_json::from_str::<Status>(&out).expect("JSON"), example::status());
-    assert!(!agent.is_finished());
+}
+
+/// The agent of these tests: one backend with as many connections as its port says.
+fn obey(backend: &str, order: Order) -> Result<Done, Refused> {
+    let backend: std::net::SocketAddr =
+        backend.parse().map_err(|_| Refused::NotFound("use one of 10.0.0.11:6443".into()))?;
+    let close_after_ms = match order {
+        Order::Drain { force: false, close_after: None } if backend.port() == 6443 => {
+            return Err(Refused::Unsafe("10.0.0.11:6443 is the last one".into()));
+        }
+        Order::Drain { close_after, force: _ } => close_after,
+        Order::Undrain => None,
+    };
+    Ok(Done {
+        backend,
+        changed: backend.port() != 2,
+        connections: u64::from(backend.port()),
+        close_after_ms: close_after_ms.map(|time| u64::try_from(time.as_millis()).expect("short")),
+        note: (backend.port() == 3).then(|| "a remark".to_owned()),
+    })
+}
+
+#[test]
+fn a_drain_says_what_becomes_of_the_open_connections() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = agent(&dir.path().join("admin.sock"), obey);
+    let told = |args: &[&str]| {
+        let (exit, out, err) = nllb(&[args, &["--socket", &path]].concat());
+        assert_eq!((exit, err.as_str()), (Exit::Success, ""));
+        out
+    };
+    assert_eq!(
+        told(&["drain", "10.0.0.11:41", "--close-after", "5m"]),
+        "draining 10.0.0.11:41; 41 connections stay, closed after 5m\n"
+    );
+    assert_eq!(
+        told(&["drain", "10.0.0.11:6443", "--force"]),
+        "draining 10.0.0.11:6443; 6443 connections stay until they end\n"
+    );
+    assert_eq!(
+        told(&["drain", "10.0.0.11:1"]),
+        "draining 10.0.0.11:1; 1 connection stays until it ends\n"
+    );
+    assert_eq!(
+        told(&["drain", "10.0.0.11:2"]),
+        "draining 10.0.0.11:2 already; 2 connections stay until they end\n"
+    );
+    assert!(told(&["drain", "10.0.0.11:3"]).ends_with("\na remark\n"));
+    assert_eq!(
+        told(&["undrain", "10.0.0.11:1"]),
+        "10.0.0.11:1 is used again as soon as it is ready\n"
+    );
+    assert_eq!(told(&["undrain", "10.0.0.11:2"]), "10.0.0.11:2 was not drained\n");
+}
+
+#[test]
+fn a_drain_that_is_refused_is_one_line_and_exit_code_5() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = agent(&dir.path().join("admin.sock"), obey);
+    let (exit, out, err) = nllb(&["drain", "10.0.0.11:6443", "--socket", &path]);
+    assert_eq!((exit.code(), out.as_str()), (5, ""));
+    assert_eq!(err, "nllb: 10.0.0.11:6443 is the last one\n");
+    for command in ["drain", "undrain"] {
+        let (exit, _, err) = nllb(&[command, "master-1", "--socket", &path]);
+        assert_eq!(exit.code(), 2);
+        assert_eq!(err, "nllb: use one of 10.0.0.11:6443\n");
+    }
+}
+
+#[test]
+fn a_drain_needs_an_agent_and_a_time_that_makes_sense() {
+    let (exit, _, err) = nllb(&["drain", "10.0.0.11", "--socket", "/nowhere/admin.sock"]);
+    assert_eq!(exit.code(), 4);
+    assert_eq!(err, "nllb: no agent is running: there is no admin socket /nowhere/admin.sock\n");
+    for (time, why) in [("5", "is not a duration"), ("0s", "is out of range: use 1s to 24h")] {
+        let (exit, _, err) = nllb(&["drain", "10.0.0.11", "--close-after", time]);
+        assert_eq!(exit.code(), 2);
+        assert!(err.contains(why), "{err}");
+    }
 }
 
 #[test]

@@ -270,7 +270,7 @@ fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

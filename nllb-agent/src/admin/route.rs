@@ -1,0 +1,130 @@
+//! What can be asked on the admin socket, and how an order's outcome becomes an answer:
+//!
+//! | status | means |
+//! |---|---|
+//! | 200 | done; the body says what |
+//! | 400, 413 | the body is not what it should be |
+//! | 404 | no backend is meant, or more than one |
+//! | 409 | the agent will not do it |
+//! | 503 | the driver does not answer |
+
+use super::Sources;
+use crate::drain::{DrainBody, DrainRequest, DrainSource, Order, Refused, UndrainBody};
+use crate::serve::{self, Answer};
+use crate::status::StatusSource;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::error::Error;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Path of the status document.
+pub const STATUS_PATH: &str = "/v1/status";
+/// Path that takes orders to drain.
+pub const DRAIN_PATH: &str = "/v1/drain";
+/// Path that takes orders to undo that.
+pub const UNDRAIN_PATH: &str = "/v1/undrain";
+
+/// An order is some 100 bytes.
+const LARGEST_BODY: usize = 4 << 10;
+/// Whoever sends an order is on this host and has it at hand.
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) async fn route(request: Request<Incoming>, sources: Sources) -> Answer {
+    let Sources { status, drain } = sources;
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, STATUS_PATH) => status_document(&status).await,
+        (_, STATUS_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+        (&Method::POST, DRAIN_PATH) => {
+            let order = |body: DrainBody| {
+                let DrainBody { backend, close_after_ms, force } = body;
+                let close_after = close_after_ms.map(Duration::from_millis);
+                (backend, Order::Drain { close_after, force })
+            };
+            give(request, order, &drain).await
+        }
+        (&Method::POST, UNDRAIN_PATH) => {
+            let order = |body: UndrainBody| {
+                let UndrainBody { backend } = body;
+                (backend, Order::Undrain)
+            };
+            give(request, order, &drain).await
+        }
+        (_, DRAIN_PATH | UNDRAIN_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only POST"),
+        _ => {
+            let paths = [STATUS_PATH, DRAIN_PATH, UNDRAIN_PATH].join(", ");
+            serve::text(StatusCode::NOT_FOUND, &format!("here are {paths}"))
+        }
+    }
+}
+
+async fn status_document(source: &StatusSource) -> Answer {
+    match serve::status(source).await {
+        Some(status) => document(&status),
+        None => busy(),
+    }
+}
+
+/// Reads an order, hands it to the driver, and answers what came of it.
+async fn give<B: DeserializeOwned>(
+    request: Request<Incoming>,
+    order: impl FnOnce(B) -> (String, Order),
+    source: &DrainSource,
+) -> Answer {
+    let (backend, order) = match body(request.into_body()).await {
+        Ok(body) => order(body),
+        Err(refusal) => return refusal,
+    };
+    let ask = async {
+        let (request, reply) = DrainRequest::new(backend, order);
+        source.send(request).await.ok()?;
+        reply.await.ok()
+    };
+    match timeout(serve::STATUS_TIMEOUT, ask).await.ok().flatten() {
+        Some(Ok(done)) => document(&done),
+        Some(Err(refused @ Refused::NotFound(_))) => {
+            serve::text(StatusCode::NOT_FOUND, &refused.to_string())
+        }
+        Some(Err(refused @ Refused::Unsafe(_))) => {
+            serve::text(StatusCode::CONFLICT, &refused.to_string())
+        }
+        None => busy(),
+    }
+}
+
+/// The whole body as what it should be, or the answer that says why not.
+async fn body<T, B>(body: B) -> Result<T, Answer>
+where
+    T: DeserializeOwned,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let whole = match timeout(BODY_TIMEOUT, Limited::new(body, LARGEST_BODY).collect()).await {
+        Ok(Ok(whole)) => whole.to_bytes(),
+        Ok(Err(error)) => {
+            return Err(serve::text(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body: {error}")));
+        }
+        Err(_) => {
+            return Err(serve::text(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body did not arrive in time",
+            ));
+        }
+    };
+    serde_json::from_slice(&whole)
+        .map_err(|error| serve::text(StatusCode::BAD_REQUEST, &format!("the body: {error}")))
+}
+
+fn document(document: &impl Serialize) -> Answer {
+    match serde_json::to_string(document) {
+        Ok(json) => serve::answer(StatusCode::OK, "application/json", json),
+        Err(error) => serve::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn busy() -> Answer {
+    serve::text(StatusCode::SERVICE_UNAVAILABLE, "the agent is busy or stopping")
+}

@@ -1,0 +1,128 @@
+//! One question to the running agent on its admin socket, and the answer.
+
+use super::Failure;
+use crate::exit::Exit;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::Duration;
+use tokio::net::UnixStream;
+
+/// Above the agent's own limit for finding an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is asked.
+pub(super) struct Question {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    /// JSON, or nothing.
+    pub(super) body: String,
+}
+
+/// Why there is no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskError {
+    #[error("no agent is running: there is no admin socket {0}")]
+    NoSocket(String),
+    #[error("no agent is running: nobody answers on {0}")]
+    NobodyListens(String),
+    #[error("no permission for the admin socket {0}: run this as root")]
+    Permission(String),
+    #[error("the agent did not answer within {} s", TIMEOUT.as_secs())]
+    Timeout,
+    #[error("the agent answered {status}: {body}")]
+    Refused { status: StatusCode, body: String },
+    #[error("cannot read the agent's answer: {0}")]
+    Answer(#[from] Box<dyn Error + Send + Sync>),
+    #[error("the agent's answer is of another version: {0}")]
+    Document(#[from] serde_json::Error),
+}
+
+impl AskError {
+    /// What a script is told. A backend that is not there is a word wrong on the command line.
+    const fn exit(&self) -> Exit {
+        match self {
+            Self::Refused { status: StatusCode::CONFLICT, .. } => Exit::Refused,
+            Self::Refused { status: StatusCode::NOT_FOUND, .. } => Exit::Configuration,
+            Self::NoSocket(_)
+            | Self::NobodyListens(_)
+            | Self::Permission(_)
+            | Self::Timeout
+            | Self::Refused { .. }
+            | Self::Answer(_)
+            | Self::Document(_) => Exit::Unreachable,
+        }
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        let exit = error.exit();
+        if let (AskError::Refused { body, .. }, Exit::Refused | Exit::Configuration) =
+            (&error, exit)
+        {
+            // The agent's own sentence says it all.
+            return Self::new(exit, body);
+        }
+        Self::new(exit, &error)
+    }
+}
+
+/// Asks the agent that listens at `socket`.
+pub(super) fn ask(socket: &Path, question: Question) -> Result<Bytes, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Unexpected, &error))?;
+    // The timer needs the runtime around it, so it is made inside.
+    let fetched =
+        runtime.block_on(async { tokio::time::timeout(TIMEOUT, fetch(socket, question)).await });
+    Ok(fetched.unwrap_or(Err(AskError::Timeout))?)
+}
+
+async fn fetch(socket: &Path, question: Question) -> Result<Bytes, AskError> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| of_connect(socket, error))?;
+    let (status, body) = exchange(stream, question).await?;
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    let body = String::from_utf8_lossy(&body).trim().to_owned();
+    Err(AskError::Refused { status, body })
+}
+
+fn of_connect(socket: &Path, error: io::Error) -> AskError {
+    let path = socket.display().to_string();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library's list is open")]
+    match error.kind() {
+        ErrorKind::NotFound => AskError::NoSocket(path),
+        ErrorKind::ConnectionRefused => AskError::NobodyListens(path),
+        ErrorKind::PermissionDenied => AskError::Permission(path),
+        _ => AskError::Answer(error.into()),
+    }
+}
+
+async fn exchange(
+    stream: UnixStream,
+    question: Question,
+) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
+    let Question { method, path, body } = question;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "nllb")
+        .body(Full::new(Bytes::from(body)))?;
+    let ask = async move {
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        Ok::<_, hyper::Error>((status, answer.into_body().collect().await?.to_bytes()))
+    };
+    let (answer, _end) = tokio::join!(ask, connection);
+    Ok(answer?)
+}

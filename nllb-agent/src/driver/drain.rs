@@ -1,0 +1,56 @@
+//! Orders of an operator: finds the backend that is meant, tells the machine, and says what comes of
+//! it.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use nllb_core::{BackendView, Drain, DrainError, View};
+
+use super::Driver;
+use crate::datapath::maps::Maps as _;
+use crate::drain::{self, Done, Order, Refused};
+
+impl Driver {
+    /// Carries out an order about the backend of that name.
+    pub(super) fn drain(&mut self, name: &str, order: Order) -> Result<Done, Refused> {
+        let now = Instant::now();
+        let before = self.machine.view();
+        let known: BTreeSet<_> = backends(&before).map(|backend| backend.addr).collect();
+        let addr = drain::find(name, &known)?;
+        let drain = match order {
+            Order::Drain { close_after, force } => Drain::On { close_after, force },
+            Order::Undrain => Drain::Off,
+        };
+        self.machine.handle_drain(addr, drain, now).map_err(|error| match error {
+            DrainError::Unknown { .. } => Refused::NotFound(error.to_string()),
+            DrainError::Last { .. } => Refused::Unsafe(error.to_string()),
+        })?;
+        let view = self.machine.view();
+        // One address may be a backend of several pools, and each of them is meant.
+        let meant = |view: &View| {
+            let meant = backends(view).filter(|backend| backend.addr == addr);
+            meant.cloned().collect::<Vec<BackendView>>()
+        };
+        let (before, after) = (meant(&before), meant(&view));
+        let is_on = matches!(drain, Drain::On { .. });
+        let evidence = |backend: &BackendView| {
+            let evidence = self.maps.evidence(backend.id.0).ok();
+            evidence.filter(|evidence| evidence.epoch == backend.epoch)
+        };
+        let close_at = after.iter().filter_map(|backend| backend.close_at).min().filter(|_| is_on);
+        let done = Done {
+            backend: addr,
+            changed: before.iter().any(|backend| backend.drained != is_on),
+            connections: after.iter().filter_map(evidence).map(|evidence| evidence.active).sum(),
+            close_after_ms: close_at
+                .map(|at| super::status::millis(at.saturating_duration_since(now))),
+            note: None,
+        };
+        tracing::info!(backend = %addr, ?order, changed = done.changed, "told by an operator");
+        Ok(done)
+    }
+}
+
+fn backends(view: &View) -> impl Iterator<Item = &BackendView> {
+    view.pools.iter().flat_map(|pool| &pool.backends)
+}
