@@ -1,4 +1,4 @@
-//! Which backend may serve which frontend, by certificate.
+//! Which backend may serve which frontend, by certificate and version.
 //!
 //! A client that dialled an address checks that the certificate shown is for it. Sending it to a
 //! backend whose certificate is not would turn a working connect into a TLS error. The rules are not
@@ -8,6 +8,8 @@
 //!   backend not seen yet is used (a node must boot), and as long as no backend is known to fit, all
 //!   are used (a mistaken check must not cut the node off).
 //! - A node address works without us, so nobody but its own backend is used on a guess.
+//!
+//! Versions come second, see [`skew`].
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,17 +17,21 @@ use std::sync::Arc;
 
 use crate::report::{CertificateFacts, SubjectName};
 use crate::settings::{Coverage, FrontendKind};
+use crate::version::KubeVersion;
 
 mod names;
+pub mod skew;
 
 use names::{covers_ip, covers_name};
+pub use skew::Skew;
 
 /// Whether a backend may serve a frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Eligibility {
     /// It may.
     Eligible,
-    /// Its certificate says no, but no other is known to fit, and a frontend is never emptied by that.
+    /// Its certificate or version says no, but no other is known to fit, and a frontend is never emptied
+    /// by that.
     Overruled(Reason),
     /// It may not.
     NotEligible(Reason),
@@ -47,7 +53,8 @@ impl fmt::Display for Eligibility {
         match self {
             Self::Eligible => f.write_str("eligible"),
             Self::Overruled(reason) => {
-                write!(f, "used although {reason}, because no backend is known to fit")
+                let whom = if reason.is_version() { "no backend in service" } else { "no backend" };
+                write!(f, "used although {reason}, because {whom} is known to fit")
             }
             Self::NotEligible(reason) => write!(f, "not eligible: {reason}"),
         }
@@ -79,6 +86,35 @@ pub enum Reason {
         /// First second of its validity, unix time.
         not_before: i64,
     },
+    /// Its version was not heard yet.
+    VersionUnknown,
+    /// It is older than the frontend may be served by.
+    TooOld {
+        /// Its version.
+        version: KubeVersion,
+        /// The oldest that would do.
+        oldest: KubeVersion,
+    },
+    /// A newer one is in service.
+    NotNewest {
+        /// Its version.
+        version: KubeVersion,
+        /// The newest one in service.
+        newest: KubeVersion,
+    },
+}
+
+impl Reason {
+    const fn is_version(&self) -> bool {
+        match self {
+            Self::VersionUnknown | Self::TooOld { .. } | Self::NotNewest { .. } => true,
+            Self::OwnAddress
+            | Self::NoCertificateSeen
+            | Self::NotCovered { .. }
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -102,6 +138,13 @@ impl fmt::Display for Reason {
             }
             Self::NotYetValid { not_before } => {
                 write!(f, "its certificate is not valid before unix time {not_before}")
+            }
+            Self::VersionUnknown => f.write_str("its version is not known yet"),
+            Self::TooOld { version, oldest } => {
+                write!(f, "its version {version} is older than {oldest}")
+            }
+            Self::NotNewest { version, newest } => {
+                write!(f, "its version {version} is older than {newest}, which is in service")
             }
         }
     }
@@ -137,7 +180,7 @@ impl Seen {
     }
 }
 
-/// What a frontend asks of a backend's certificate.
+/// What a frontend asks of a backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand<'a> {
     /// What sort of frontend asks.
@@ -150,6 +193,19 @@ pub struct Demand<'a> {
     pub home: Option<usize>,
     /// Whether it is an address of this very host.
     pub own: bool,
+    /// Which versions it wants.
+    pub skew: Skew<'a>,
+}
+
+/// A backend of the frontend's pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// What is known of its certificate.
+    pub certificate: Knowledge<'a>,
+    /// Its version, once it was heard.
+    pub version: Option<&'a KubeVersion>,
+    /// Whether its state lets it have connections.
+    pub serving: bool,
 }
 
 /// What is known of a backend's certificate.
@@ -166,10 +222,15 @@ pub enum Knowledge<'a> {
     Seen(&'a Seen),
 }
 
-/// Says for each backend of a pool, given what is known of its certificate, whether it may serve.
+/// Says for each backend of a pool whether it may serve.
 #[must_use]
-pub fn decide(demand: Demand<'_>, backends: &[Knowledge<'_>]) -> Vec<Eligibility> {
-    let objections: Vec<_> = backends.iter().map(|known| objection(demand, *known)).collect();
+pub fn decide(demand: Demand<'_>, backends: &[Candidate<'_>]) -> Vec<Eligibility> {
+    skew::narrow(demand, backends, by_certificate(demand, backends))
+}
+
+fn by_certificate(demand: Demand<'_>, backends: &[Candidate<'_>]) -> Vec<Eligibility> {
+    let objections: Vec<_> =
+        backends.iter().map(|backend| objection(demand, backend.certificate)).collect();
     let some_fit = objections.iter().any(Option::is_none);
     let judge = |(index, objection)| match (demand.kind, objection) {
         (FrontendKind::NodeAddress, _) if demand.home == Some(index) => Eligibility::Eligible,
@@ -179,7 +240,7 @@ pub fn decide(demand: Demand<'_>, backends: &[Knowledge<'_>]) -> Vec<Eligibility
         (_, None) => Eligibility::Eligible,
         (FrontendKind::NodeAddress, Some(reason)) => Eligibility::NotEligible(reason),
         (FrontendKind::Vip | FrontendKind::Loopback, Some(reason)) => {
-            match (reason, backends[index]) {
+            match (reason, backends[index].certificate) {
                 (Reason::NoCertificateSeen, Knowledge::Nothing) => Eligibility::Eligible,
                 (reason, _) if some_fit => Eligibility::NotEligible(reason),
                 (reason, _) => Eligibility::Overruled(reason),

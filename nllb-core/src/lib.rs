@@ -18,6 +18,7 @@ pub mod eligible;
 pub mod expiry;
 pub mod health;
 mod ids;
+pub mod maglev;
 pub mod pool;
 pub mod remembered;
 pub mod report;

@@ -93,7 +93,7 @@ impl Machine {
             let reason = backend.cause.to_string();
             self.transitions.push_back(Command::Transition { id, addr, from, to, reason });
         }
-        if certificate_changed {
+        if certificate_changed || (left.is_some() && self.roster.asks_for_versions()) {
             self.rebuild_table();
         }
     }
@@ -118,8 +118,15 @@ impl Machine {
             return;
         };
         match answer {
-            Answer::Version(version) => backend.version = Some(version),
-            Answer::Nodes(_) | Answer::KubeletVersion(_) => {}
+            Answer::Version(version) => {
+                backend.version = Some(version);
+                self.rebuild_table();
+            }
+            Answer::KubeletVersion(version) => {
+                self.roster.kubelet = Some(version);
+                self.rebuild_table();
+            }
+            Answer::Nodes(_) => {}
         }
     }
 

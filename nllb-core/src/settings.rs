@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nllb_common::addr;
+use nllb_common::maps::Policy;
 
 use crate::version::KubeVersion;
 
@@ -126,6 +127,8 @@ pub struct FrontendSettings {
     pub on_empty: OnEmpty,
     /// Which certificate a backend must show to serve this frontend.
     pub coverage: Coverage,
+    /// How one of the eligible backends is chosen.
+    pub policy: Policy,
     /// Which backends are too old to serve it.
     pub version_skew: VersionSkew,
     /// The oldest minor version that may serve it.
@@ -142,6 +145,7 @@ impl Default for FrontendSettings {
             scope: ScopeSetting::Host,
             on_empty: OnEmpty::PassThrough,
             coverage: Coverage::Address,
+            policy: Policy::Random,
             version_skew: VersionSkew::Off,
             min_version: None,
         }

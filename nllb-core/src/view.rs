@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nllb_common::EventKind;
-use nllb_common::maps::State;
+use nllb_common::maps::{Policy, State};
 
 use crate::backend::{self, Backend, BackendId};
 use crate::eligible::Eligibility;
@@ -50,6 +50,8 @@ pub struct FrontendView {
     pub on_empty: OnEmpty,
     /// Which certificate a backend must show to serve it.
     pub coverage: Coverage,
+    /// How one of the eligible backends is chosen.
+    pub policy: Policy,
     /// Which backends are too old to serve it.
     pub version_skew: VersionSkew,
     /// The oldest minor version that may serve it.
@@ -212,7 +214,7 @@ impl View {
                 .map(|front| FrontendView::of(roster, front))
                 .collect(),
             pools: pools.map(|(index, settings)| PoolView::of(roster, index, settings)).collect(),
-            kubelet_version: roster.settings.kubelet_version.clone(),
+            kubelet_version: roster.kubelet_version().cloned(),
         }
     }
 }
@@ -227,6 +229,7 @@ impl FrontendView {
             scope,
             on_empty,
             coverage,
+            policy,
             version_skew,
             min_version,
         } = &roster.settings.frontends[front.index];
@@ -240,6 +243,7 @@ impl FrontendView {
             scope: *scope,
             on_empty: *on_empty,
             coverage: coverage.clone(),
+            policy: *policy,
             version_skew: *version_skew,
             min_version: min_version.clone(),
             home: roster.home(front),

@@ -70,6 +70,7 @@ pub(super) fn frontends(
             coverage,
             version_skew,
             min_version,
+            ..FrontendSettings::default()
         });
     }
     Ok(frontends)

@@ -212,6 +212,7 @@ fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
         scope,
         on_empty,
         coverage: _,
+        policy: _,
         version_skew: _,
         min_version: _,
         home,

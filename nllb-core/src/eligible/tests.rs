@@ -36,13 +36,19 @@ fn used(
     backends: &[Option<&Seen>],
 ) -> Vec<bool> {
     let addresses = addresses(dialled);
-    let demand = Demand { kind, coverage, addresses: &addresses, home, own: false };
+    let demand =
+        Demand { kind, coverage, addresses: &addresses, home, own: false, skew: Skew::default() };
     decide(demand, &knowledge(backends)).iter().map(Eligibility::is_used).collect()
 }
 
-fn knowledge<'a>(seen: &[Option<&'a Seen>]) -> Vec<Knowledge<'a>> {
+fn knowledge<'a>(seen: &[Option<&'a Seen>]) -> Vec<Candidate<'a>> {
     let known = |seen: &Option<&'a Seen>| seen.map_or(Knowledge::Nothing, Knowledge::Seen);
-    seen.iter().map(known).collect()
+    let known: Vec<_> = seen.iter().map(known).collect();
+    candidates(&known)
+}
+
+fn candidates<'a>(known: &[Knowledge<'a>]) -> Vec<Candidate<'a>> {
+    known.iter().map(|k| Candidate { certificate: *k, version: None, serving: true }).collect()
 }
 
 const VIP: FrontendKind = FrontendKind::Vip;
@@ -113,6 +119,7 @@ fn a_vip_is_never_emptied_and_the_reason_says_why_a_backend_is_used() {
             addresses: &addresses,
             home: None,
             own: false,
+            skew: Skew::default(),
         };
         // The one that was not seen may be dead for good: it is not enough to leave the others out.
         let decisions = decide(demand, &knowledge(&[Some(&wrong), None]));
@@ -193,8 +200,16 @@ fn the_decisions_of_the_agent_before_stand_until_a_certificate_is_seen() {
         (NODE, vec![yes, yes, Knowledge::Seen(&wrong)], vec![true, true, false]),
     ] {
         let coverage = &Coverage::Address;
-        let demand = Demand { kind, coverage, addresses: &addresses, home: Some(0), own: false };
-        let used: Vec<_> = decide(demand, &backends).iter().map(Eligibility::is_used).collect();
+        let demand = Demand {
+            kind,
+            coverage,
+            addresses: &addresses,
+            home: Some(0),
+            own: false,
+            skew: Skew::default(),
+        };
+        let used: Vec<_> =
+            decide(demand, &candidates(&backends)).iter().map(Eligibility::is_used).collect();
         assert_eq!(used, expected, "{kind:?} {backends:?}");
     }
 }
@@ -210,6 +225,7 @@ fn the_own_address_of_this_host_is_served_by_nobody_else() {
             addresses: &addresses,
             home: Some(0),
             own,
+            skew: Skew::default(),
         };
         let decisions = decide(demand, &knowledge(&[Some(&fits), Some(&fits)]));
         assert!(decisions[0].is_used(), "its own server stays");

@@ -13,8 +13,9 @@ use crate::backend::{Backend, BackendId};
 use crate::ids;
 use crate::pool::check;
 use crate::pool::fronts::{Identity, KernelFrontend};
-use crate::settings::{HealthSettings, Settings, canonical};
+use crate::settings::{FrontendSettings, HealthSettings, Settings, VersionSkew, canonical};
 use crate::table::TableError;
+use crate::version::KubeVersion;
 
 /// The backends and kernel frontends.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,8 @@ pub(crate) struct Roster {
     pub(crate) epochs: BTreeMap<BackendId, u32>,
     /// Addresses of this host.
     pub(crate) own: BTreeSet<IpAddr>,
+    /// The version of this node's kubelet, when it was told over a sentinel.
+    pub(crate) kubelet: Option<KubeVersion>,
 }
 
 /// A backend that the maps hold when the agent starts.
@@ -52,8 +55,8 @@ impl Roster {
     ) -> Result<Self, TableError> {
         let settings = settings.canonical();
         check::settings(&settings)?;
-        let (epochs, own) = (self.epochs.clone(), self.own.clone());
-        let mut next = Self { settings, epochs, own, ..Self::default() };
+        let (epochs, own, kubelet) = (self.epochs.clone(), self.own.clone(), self.kubelet.clone());
+        let mut next = Self { settings, epochs, own, kubelet, ..Self::default() };
         let kept = next.places().filter_map(|place| Some((place, self.find(next.key(place))?)));
         let kept = kept.map(|(place, backend)| (place, backend.clone())).collect();
         let lately = self.backends.keys().map(|id| id.0).collect();
@@ -138,6 +141,19 @@ impl Roster {
     pub(crate) fn raise_epoch(&mut self, id: BackendId, epoch: u32) {
         let last = self.epochs.entry(id).or_insert(epoch);
         *last = epoch.max(*last);
+    }
+
+    /// The version of this node's kubelet: as the operator says, else as the API server does.
+    pub(crate) fn kubelet_version(&self) -> Option<&KubeVersion> {
+        self.settings.kubelet_version.as_ref().or(self.kubelet.as_ref())
+    }
+
+    /// Whether some frontend asks for versions, so that who is in service decides who may serve.
+    pub(crate) fn asks_for_versions(&self) -> bool {
+        let asks = |front: &FrontendSettings| {
+            front.version_skew != VersionSkew::Off || front.min_version.is_some()
+        };
+        self.settings.frontends.iter().any(asks)
     }
 
     /// The backends of a pool, in the order of its endpoints.

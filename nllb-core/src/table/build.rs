@@ -1,13 +1,16 @@
 //! Makes the table of a roster.
 
 use nllb_common::addr::split;
-use nllb_common::maps::{Frontend, FrontendKey, NO_HOME, PoolSet, Scope, Slot, frontend_flags};
+use nllb_common::maps::{
+    Frontend, FrontendKey, NO_HOME, PoolSet, Scope, Slot, State, frontend_flags,
+};
 
 use crate::backend::Backend;
-use crate::eligible::{Demand, Eligibility, Knowledge, decide};
+use crate::eligible::{Candidate, Demand, Eligibility, Knowledge, Skew, decide};
+use crate::maglev;
 use crate::pool::fronts::KernelFrontend;
 use crate::pool::roster::Roster;
-use crate::settings::{FrontendKind, FrontendSettings, OnEmpty, ScopeSetting};
+use crate::settings::{FrontendKind, FrontendSettings, OnEmpty, ScopeSetting, VersionSkew};
 use crate::table::{Table, TableError};
 
 /// The table of `roster`.
@@ -42,9 +45,26 @@ pub(crate) fn eligibility<'a>(
         addresses: &front.addresses,
         home: front.home,
         own: front.addresses.iter().any(|addr| roster.own.contains(&addr.ip())),
+        skew: skew(roster, settings),
     };
-    let known: Vec<_> = roster.pool(front.pool).map(|backend| knowledge(front, backend)).collect();
-    roster.pool(front.pool).zip(decide(demand, &known))
+    let candidates = roster.pool(front.pool).map(|backend| Candidate {
+        certificate: knowledge(front, backend),
+        version: backend.version.as_ref(),
+        serving: matches!(backend.state(), State::Healthy | State::Degraded),
+    });
+    let candidates: Vec<_> = candidates.collect();
+    roster.pool(front.pool).zip(decide(demand, &candidates))
+}
+
+/// Which versions the frontend wants. Of two that are the oldest allowed, the newer one counts.
+fn skew<'a>(roster: &'a Roster, settings: &'a FrontendSettings) -> Skew<'a> {
+    let FrontendSettings { version_skew, min_version, .. } = settings;
+    let kubelet = match version_skew {
+        VersionSkew::Kubelet => roster.kubelet_version(),
+        VersionSkew::Off | VersionSkew::PreferNewest => None,
+    };
+    let oldest = min_version.iter().chain(kubelet).max_by_key(|version| version.release());
+    Skew { oldest, newest_only: *version_skew == VersionSkew::PreferNewest }
 }
 
 /// What is known of a backend's certificate. Who was not in the maps at the start waits until it was
@@ -66,7 +86,8 @@ fn pool_set(roster: &Roster, front: &KernelFrontend) -> Result<PoolSet, TableErr
             Slot::new(addr, port, backend.id.0, backend.epoch)
         })
         .collect();
-    PoolSet::new(&slots).ok_or_else(|| TableError::PoolTooLarge {
+    let set = PoolSet::new(&slots).map(|set| set.with_maglev(&maglev::table(&slots)));
+    set.ok_or_else(|| TableError::PoolTooLarge {
         pool: roster.settings.pools[front.pool].name.clone(),
         wanted: slots.len(),
     })
@@ -81,12 +102,13 @@ fn frontend(roster: &Roster, front: &KernelFrontend, settings: &FrontendSettings
         OnEmpty::PassThrough => 0,
         OnEmpty::Fail => frontend_flags::FAIL_WHEN_EMPTY,
     };
-    Frontend {
+    let frontend = Frontend {
         id: front.id,
         pool: front.id,
         home: roster.home(front).and_then(|id| u16::try_from(id.0).ok()).unwrap_or(NO_HOME),
         flags: node_address | on_empty,
-    }
+    };
+    frontend.with_policy(settings.policy)
 }
 
 const fn scopes(setting: ScopeSetting) -> &'static [Scope] {

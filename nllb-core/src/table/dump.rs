@@ -3,7 +3,7 @@
 use std::fmt;
 
 use nllb_common::addr::join;
-use nllb_common::maps::{Frontend, NO_HOME, PoolSet, Scope, frontend_flags};
+use nllb_common::maps::{Frontend, NO_HOME, Policy, PoolSet, Scope, frontend_flags};
 
 use crate::table::Table;
 
@@ -49,6 +49,7 @@ pub(crate) struct FrontendText<'a>(pub(crate) &'a Frontend);
 impl fmt::Display for FrontendText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Frontend { id, pool, home, flags } = *self.0;
+        let policy = self.0.policy();
         write!(f, "frontend {id} pool {pool}")?;
         if home != NO_HOME {
             write!(f, " home {home}")?;
@@ -61,6 +62,9 @@ impl fmt::Display for FrontendText<'_> {
             if flags & flag != 0 {
                 write!(f, " {word}")?;
             }
+        }
+        if policy != Policy::Random {
+            write!(f, " {}", policy.label())?;
         }
         Ok(())
     }
