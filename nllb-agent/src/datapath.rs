@@ -6,6 +6,7 @@
 
 pub mod attach;
 mod clock;
+pub mod closing;
 pub mod events;
 pub mod fake;
 pub mod load;

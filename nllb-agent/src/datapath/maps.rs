@@ -161,8 +161,13 @@ fn call(verb: &'static str) -> impl Fn(io::Error) -> MapsError {
     move |source| MapsError::Call { map: names::POOLS, verb, source }
 }
 
+/// Opens a pinned map, whatever its type.
+pub(super) fn open(directory: &Path, map: &'static str) -> Result<MapData, MapsError> {
+    MapData::from_pin(directory.join(map)).map_err(kernel(map, "open the pin"))
+}
+
 /// Names map and verb in an error of aya's.
-fn kernel(map: &'static str, verb: &'static str) -> impl Fn(MapError) -> MapsError {
+pub(super) fn kernel(map: &'static str, verb: &'static str) -> impl Fn(MapError) -> MapsError {
     move |source| MapsError::Kernel { map, verb, source: Box::new(source) }
 }
 

@@ -365,3 +365,21 @@ pub(super) fn query(
     ids.truncate(attr.prog_cnt as usize);
     Ok(Attached { programs: ids, flags: attr.attach_flags })
 }
+
+/// Cookie of the network namespace that a socket belongs to (`SO_NETNS_COOKIE`, Linux 5.14).
+pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
+    let mut cookie = 0u64;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, which has as many, and any are a
+    // number.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if answer == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,205 @@
+//! Ends established connections to a backend, in every network namespace of the node.
+//!
+//! A client whose server has lost its power waits for minutes, because TCP is patient. So when the agent
+//! knows that a backend is dead, it ends exactly those sockets that were translated to it: the kernel
+//! lists sockets together with our record of each (`SOCK_DIAG` with socket storages), and ends one by
+//! address and cookie (`SOCK_DESTROY`), as the application sees `ECONNABORTED` at once. Sockets that
+//! dialled the same address themselves have no record and are never touched.
+//!
+//! A netlink socket sees its own network namespace only, and a thread is in one at a time. So one thread
+//! of its own does all of it, and the driver awaits what it reports. Time passes on the driver's side:
+//! an order that is spread is a list of sockets found once and ended in waves.
+
+mod diag;
+mod message;
+mod namespaces;
+mod waves;
+mod worker;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::maps::MapsError;
+
+use self::waves::Wave;
+use self::worker::{Job, Tally};
+
+/// Whether to end sockets, as it was configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CloseSockets {
+    /// The best way that this kernel has.
+    #[default]
+    Auto,
+    /// By short timeouts on each translated connection.
+    Timeouts,
+    /// Not at all.
+    Off,
+}
+
+/// How connections to a dead backend end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// The agent ends them.
+    SockDiag,
+    /// Each ends by timeouts of its own, which `control_flags::SHORT_TIMEOUTS` asks the programs for.
+    Timeouts {
+        /// Why the agent does not.
+        reason: String,
+    },
+    /// When TCP gives up.
+    Off,
+}
+
+/// Which connections to end, and how fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Id of the backend.
+    pub backend: u32,
+    /// Its epoch: connections to an earlier holder of the id are not meant.
+    pub epoch: u32,
+    /// Its address, which leaves the kernel little to list.
+    pub address: SocketAddr,
+    /// How many, chosen at random; `None` for all.
+    pub count: Option<u32>,
+    /// The time over which they are spread; zero ends all at once.
+    pub spread: Duration,
+}
+
+/// What has become of an order.
+#[derive(Debug, Default)]
+pub struct Closed {
+    /// Sockets that were ended.
+    pub sockets: u64,
+    /// Network namespaces in which there were any.
+    pub namespaces: u64,
+    /// What could not be done; everything else was.
+    pub errors: Vec<CloseError>,
+}
+
+/// Why some sockets could not be ended.
+#[derive(Debug, Error)]
+pub enum CloseError {
+    /// The network namespaces with connections are not known.
+    #[error("cannot list the network namespaces with connections: {0}")]
+    Namespaces(#[source] MapsError),
+    /// A network namespace could not be entered.
+    #[error("network namespace {netns} with {connections} connections: {source}")]
+    Unreached {
+        /// Its cookie.
+        netns: u64,
+        /// Translated connections in it, to any backend.
+        connections: u64,
+        /// Why.
+        #[source]
+        source: NamespaceError,
+    },
+    /// The kernel refused to list or end sockets.
+    #[error("cannot {verb}: {source}")]
+    Kernel {
+        /// What was tried.
+        verb: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The thread that ends sockets is not there.
+    #[error("the thread that ends sockets has gone")]
+    Gone,
+}
+
+/// Why a network namespace could not be entered.
+#[derive(Debug, Error)]
+pub enum NamespaceError {
+    /// No process and no mounted name leads there.
+    #[error("no process is in it and no name in /run/netns leads there")]
+    NotFound,
+    /// The agent cannot see the processes of the node.
+    #[error(
+        "no process of this pid namespace is in it; run with the host's pid namespace (hostPID)"
+    )]
+    OtherPids,
+    /// Not allowed.
+    #[error("cannot {verb}: {source}; CAP_SYS_ADMIN and CAP_SYS_PTRACE are needed")]
+    Denied {
+        /// What was tried.
+        verb: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Ends sockets. Dropping it ends its thread once the orders under way are done.
+#[derive(Debug)]
+pub struct Closer {
+    closing: Closing,
+    /// None where the agent ends no sockets.
+    jobs: Option<mpsc::Sender<Job>>,
+}
+
+impl Closer {
+    /// Finds out what the kernel can do and starts the thread, which inherits the caller's network
+    /// namespace: that is the one served without looking for it. `directory` is that of the pins.
+    #[must_use]
+    pub fn start(directory: &Path, choice: CloseSockets) -> Self {
+        let timeouts = |reason: String| Self { closing: Closing::Timeouts { reason }, jobs: None };
+        match choice {
+            CloseSockets::Off => Self { closing: Closing::Off, jobs: None },
+            CloseSockets::Timeouts => timeouts("configured so".to_owned()),
+            CloseSockets::Auto => match worker::start(directory) {
+                Ok(jobs) => Self { closing: Closing::SockDiag, jobs: Some(jobs) },
+                Err(reason) => timeouts(reason),
+            },
+        }
+    }
+
+    /// How connections to a dead backend end.
+    #[must_use]
+    pub const fn closing(&self) -> &Closing {
+        &self.closing
+    }
+
+    /// Ends the sockets that were translated to a backend. The search begins with the call; cancelling
+    /// leaves the waves not yet begun undone.
+    pub fn close(&self, order: Order) -> impl Future<Output = Closed> + use<> {
+        let begun = self.jobs.clone().map(|jobs| {
+            let (reply, answer) = oneshot::channel();
+            // That the thread has gone shows in the answer that does not come.
+            let _gone = jobs.send(Job::Begin { order, reply });
+            (jobs, answer)
+        });
+        async move {
+            let Some((jobs, answer)) = begun else {
+                return Closed::default();
+            };
+            let Ok((mut tally, targets)) = answer.await else {
+                return Tally::gone().into();
+            };
+            let chosen = waves::choose(targets, order.count);
+            for Wave { wait, targets } in waves::spread(chosen, order.spread) {
+                sleep(wait).await;
+                let (reply, answer) = oneshot::channel();
+                let _gone = jobs.send(Job::End { targets, reply });
+                tally.add(answer.await.unwrap_or_else(|_| Tally::gone()));
+            }
+            tally.into()
+        }
+    }
+
+    /// Finds network namespaces that have become known, so that an order need not search for them. To be
+    /// called every few seconds.
+    pub fn refresh(&self) {
+        if let Some(jobs) = &self.jobs {
+            // Without the thread every order says so.
+            let _gone = jobs.send(Job::Refresh);
+        }
+    }
+}

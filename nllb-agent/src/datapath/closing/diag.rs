@@ -1,0 +1,302 @@
+//! Lists and ends the TCP sockets of one network namespace, over a netlink socket opened in it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+
+use aya::maps::MapData;
+use netlink_packet_core::{
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_sock_diag::inet::{SocketId, StateFlags};
+use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use nllb_common::maps::{SocketRecord, socket_flags};
+
+use super::message::{self, Family, List};
+use crate::datapath::sys;
+
+/// The most that the kernel puts into one answer, whatever room there is.
+const ANSWER_BYTES: usize = 32 * 1024;
+/// How often a list that the kernel calls inconsistent is asked for anew.
+const TRIES: usize = 5;
+/// Sockets ended by one system call: their acknowledgements must fit into the receive buffer.
+const BATCH: usize = 64;
+
+/// Every state in which an application, or the kernel for it, can still wait for the peer. Not
+/// TIME_WAIT, which waits for nothing, and not what no connecting socket is ever in.
+const CONNECTED: StateFlags = StateFlags::SYN_SENT
+    .union(StateFlags::ESTABLISHED)
+    .union(StateFlags::FIN_WAIT1)
+    .union(StateFlags::FIN_WAIT2)
+    .union(StateFlags::CLOSE_WAIT)
+    .union(StateFlags::CLOSING)
+    .union(StateFlags::LAST_ACK);
+
+/// One socket, to be ended.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// Cookie of its network namespace; 0 for the agent's own.
+    pub(super) netns: u64,
+    family: Family,
+    id: SocketId,
+}
+
+impl Target {
+    /// The kernel's number for the socket, never used twice.
+    pub(super) const fn cookie(&self) -> u64 {
+        u64::from_ne_bytes(self.id.cookie)
+    }
+
+    /// The same in a network namespace.
+    pub(super) fn of(self, netns: u64) -> Self {
+        Self { netns, ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn example(cookie: u64) -> Self {
+        let id = SocketId { cookie: cookie.to_ne_bytes(), ..SocketId::new_v4() };
+        Self { netns: 0, family: Family::V4, id }
+    }
+}
+
+/// Which sockets to list: those translated to this backend of this epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) backend: u32,
+    pub(super) epoch: u32,
+    pub(super) address: SocketAddr,
+}
+
+impl Wanted {
+    fn is(self, record: &SocketRecord) -> bool {
+        let Self { backend, epoch, address: _ } = self;
+        let probe = record.flags & socket_flags::BYPASS != 0;
+        record.backend == backend && record.epoch == epoch && !probe
+    }
+}
+
+/// A netlink socket. It belongs to the network namespace in which it was opened, and keeps it alive.
+pub(super) struct Diag {
+    socket: Socket,
+    sequence: u32,
+    answer: Vec<u8>,
+}
+
+impl Diag {
+    /// Opens one in the network namespace of the calling thread.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        Ok(Self { socket, sequence: 0, answer: Vec::with_capacity(ANSWER_BYTES) })
+    }
+
+    /// Cookie of its network namespace; none before Linux 5.14.
+    pub(super) fn netns_cookie(&self) -> Option<u64> {
+        sys::netns_cookie(self.socket.as_fd()).ok()
+    }
+
+    /// Every socket that was translated to a backend. Not those that their application has closed
+    /// already: nobody waits for them, and kernels before 6.11 never let go of one that is ended then.
+    pub(super) fn translated(
+        &mut self,
+        storage: &MapData,
+        wanted: Wanted,
+    ) -> io::Result<Vec<Target>> {
+        let mut targets = Vec::new();
+        for &family in Family::reaching(wanted.address) {
+            self.list(family, storage, Some(wanted.address), |id, inode, record| {
+                if inode != 0 && wanted.is(record) {
+                    targets.push(Target { netns: 0, family, id });
+                }
+            })?;
+        }
+        Ok(targets)
+    }
+
+    /// The cookie of the network namespace as the record of any socket in it tells; none without one.
+    pub(super) fn recorded_netns(&mut self, storage: &MapData) -> io::Result<Option<u64>> {
+        let mut cookie = None;
+        for family in Family::ALL {
+            self.list(family, storage, None, |_, _, record| {
+                // The record of a probe does not say.
+                cookie = cookie.or((record.netns != 0).then_some(record.netns));
+            })?;
+        }
+        Ok(cookie)
+    }
+
+    /// Whether the kernel lists storages and ends sockets at all; what it says if not.
+    pub(super) fn check(&mut self, storage: &MapData) -> Result<(), String> {
+        self.list(Family::V4, storage, Some(([0, 0, 0, 0], 0).into()), |_, _, _| {})
+            .map_err(|error| format!("the kernel does not list sockets for us: {error}"))?;
+        // Nobody has this socket.
+        let nobody = Target { netns: 0, family: Family::V4, id: SocketId::new_v4() };
+        match self.end_one(&nobody) {
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                Err("this kernel is built without CONFIG_INET_DIAG_DESTROY".to_owned())
+            }
+            Err(error) => Err(format!("the kernel does not end sockets for us: {error}")),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Ends sockets; says how many there still were.
+    pub(super) fn end(&mut self, targets: &[Target]) -> (u64, Option<io::Error>) {
+        let mut ended = 0;
+        let mut refused = None;
+        for batch in targets.chunks(BATCH) {
+            match self.end_batch(batch) {
+                Ok((count, error)) => {
+                    ended += count;
+                    refused = refused.or(error);
+                }
+                Err(error) => return (ended, Some(error)),
+            }
+        }
+        (ended, refused)
+    }
+
+    fn end_one(&mut self, target: &Target) -> io::Result<u64> {
+        let (ended, refused) = self.end_batch(std::slice::from_ref(target))?;
+        refused.map_or(Ok(ended), Err)
+    }
+
+    /// Sends a request for each and reads the answer to each.
+    fn end_batch(&mut self, targets: &[Target]) -> io::Result<(u64, Option<io::Error>)> {
+        let mut requests = Vec::new();
+        let first = self.sequence.wrapping_add(1);
+        for target in targets {
+            self.sequence = self.sequence.wrapping_add(1);
+            let request = message::request(target.family, StateFlags::all(), target.id.clone());
+            let destroy = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
+            message::append(&mut requests, destroy, NLM_F_REQUEST | NLM_F_ACK, self.sequence);
+        }
+        self.socket.send(&requests, 0)?;
+        let (mut ended, mut refused, mut answers) = (0, None, 0);
+        while answers < targets.len() {
+            self.receive(|message| {
+                let number = message.header.sequence_number.wrapping_sub(first);
+                let NetlinkPayload::Error(answer) = message.payload else { return Ok(()) };
+                if usize::try_from(number).is_ok_and(|number| number < targets.len()) {
+                    answers += 1;
+                    match outcome(&answer) {
+                        Ok(true) => ended += 1,
+                        Ok(false) => {}
+                        Err(error) => refused = Some(error),
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok((ended, refused))
+    }
+
+    /// Lists sockets with a record, anew as long as the kernel says that the list is not consistent.
+    fn list(
+        &mut self,
+        family: Family,
+        storage: &MapData,
+        peer: Option<SocketAddr>,
+        mut visit: impl FnMut(SocketId, u32, &SocketRecord),
+    ) -> io::Result<()> {
+        let mut error = io::Error::from(io::ErrorKind::Interrupted);
+        for _ in 0..TRIES {
+            let mut found = Vec::new();
+            match self.list_once(List::new(family, CONNECTED, storage, peer), &mut found) {
+                Ok(()) => {
+                    for (id, inode, record) in found {
+                        visit(id, inode, &record);
+                    }
+                    return Ok(());
+                }
+                Err(again)
+                    if again.kind() == io::ErrorKind::Interrupted
+                        || again.raw_os_error() == Some(libc::ENOBUFS) =>
+                {
+                    error = again;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error)
+    }
+
+    /// Asks once and reads to the end of the list.
+    fn list_once(
+        &mut self,
+        list: List,
+        found: &mut Vec<(SocketId, u32, SocketRecord)>,
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        let mut request = Vec::new();
+        message::append(&mut request, list, NLM_F_REQUEST | NLM_F_DUMP, sequence);
+        self.socket.send(&request, 0)?;
+        let (mut done, mut consistent) = (false, true);
+        while !done {
+            self.receive(|message| {
+                // What is left of a list that was given up.
+                if message.header.sequence_number != sequence {
+                    return Ok(());
+                }
+                consistent &= message.header.flags & NLM_F_DUMP_INTR == 0;
+                #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else is in a list")]
+                match message.payload {
+                    NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                        let header = response.header;
+                        if let Some(record) = message::record(&response.nlas) {
+                            found.push((header.socket_id, header.inode, record));
+                        }
+                    }
+                    NetlinkPayload::Done(message) if message.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-message.code));
+                    }
+                    NetlinkPayload::Done(_) => done = true,
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::Overrun(_) => consistent = false,
+                    _ => {}
+                }
+                Ok(())
+            })?;
+        }
+        if consistent { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+    }
+
+    /// Reads one answer, which is several messages.
+    fn receive(
+        &mut self,
+        mut take: impl FnMut(NetlinkMessage<SockDiagMessage>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.answer.clear();
+        let length = loop {
+            // With MSG_TRUNC the length is the whole one, also of what did not fit.
+            match self.socket.recv(&mut self.answer, libc::MSG_TRUNC) {
+                // A signal; the thread has none of its own.
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                length => break length?,
+            }
+        };
+        if length > self.answer.len() {
+            return Err(io::Error::other("an answer of the kernel is longer than any should be"));
+        }
+        let mut rest = self.answer.as_slice();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::deserialize(rest).map_err(io::Error::other)?;
+            let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            take(message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the socket was ended; false for one that was not there any more.
+fn outcome(answer: &ErrorMessage) -> io::Result<bool> {
+    match answer.code {
+        None => Ok(true),
+        Some(code) if code.get() == -libc::ENOENT => Ok(false),
+        Some(_) => Err(answer.to_io()),
+    }
+}

@@ -1,0 +1,260 @@
+//! Finds network namespaces by their cookie, and enters them.
+//!
+//! The kernel programs know a namespace by its cookie, and the last process that connected from it.
+//! No system call leads from a cookie to a namespace, so that process is the first place to look, and
+//! where it has gone (a command in a container, say) one walk over all processes and mounted names. What
+//! led there is remembered as a path and never as a descriptor: a descriptor would keep the namespace of
+//! a deleted pod alive. Each visit checks that the path still leads to the same cookie.
+//!
+//! Before Linux 5.14 a socket does not tell the cookie; then the records of the translated sockets in the
+//! namespace do.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use aya::maps::MapData;
+use nix::sched::{CloneFlags, setns};
+use nllb_common::maps::Netns;
+
+use super::NamespaceError;
+use super::diag::Diag;
+
+/// Where container runtimes and iproute2 mount network namespaces by name; as pid 1 sees it as well,
+/// since an agent in a container has mounts of its own.
+const NAMED: [&str; 4] =
+    ["/run/netns", "/run/docker/netns", "/proc/1/root/run/netns", "/proc/1/root/run/docker/netns"];
+/// Inode of the first pid namespace (`PROC_PID_INIT_INO`), whose numbers the kernel programs speak.
+const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// What needs CAP_SYS_PTRACE.
+const LOOK: &str = "look at the network namespaces of processes";
+
+/// What leads to a network namespace.
+#[derive(Clone, Debug)]
+struct Way {
+    path: PathBuf,
+    /// What it led to; another inode means another namespace.
+    inode: u64,
+}
+
+/// The network namespaces that have translated connections, and how to get there.
+#[derive(Debug)]
+pub(super) struct Namespaces {
+    /// The agent's own, to come back to.
+    own: File,
+    own_inode: u64,
+    /// Not known before the first translated connection from there, on Linux before 5.14.
+    own_cookie: Option<u64>,
+    ways: HashMap<u64, Way>,
+    /// Those that no walk has found, with the process that was the hint then: they are looked for again
+    /// when something has connected since, or when an order needs them.
+    lost: HashMap<u64, u32>,
+}
+
+/// The one walk of an order.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// What to look for on the way.
+    wanted: HashSet<u64>,
+    done: bool,
+    /// What was refused, and with which error.
+    denied: Option<(&'static str, i32)>,
+}
+
+impl Walk {
+    /// A walk that has yet to be made, for these.
+    pub(super) fn new(wanted: impl IntoIterator<Item = u64>) -> Self {
+        Self { wanted: wanted.into_iter().collect(), done: false, denied: None }
+    }
+
+    /// Remembers an error that another right would mend; every other says that there is nothing.
+    fn allowed<T>(&mut self, verb: &'static str, result: io::Result<T>) -> Option<T> {
+        if let Err(error) = &result {
+            if let Some(errno @ (libc::EPERM | libc::EACCES)) = error.raw_os_error() {
+                self.denied = Some((verb, errno));
+            }
+        }
+        result.ok()
+    }
+}
+
+impl Namespaces {
+    /// The calling thread's network namespace is taken for the agent's own.
+    pub(super) fn new() -> io::Result<Self> {
+        let own = File::open("/proc/thread-self/ns/net")?;
+        let own_inode = own.metadata()?.ino();
+        let (ways, lost) = (HashMap::new(), HashMap::new());
+        Ok(Self { own, own_inode, own_cookie: None, ways, lost })
+    }
+
+    /// Goes to the agent's own network namespace and opens a netlink socket there.
+    pub(super) fn home(&mut self, storage: &MapData) -> io::Result<Diag> {
+        setns(&self.own, CloneFlags::CLONE_NEWNET)?;
+        let mut diag = Diag::open()?;
+        if self.own_cookie.is_none() {
+            self.own_cookie = cookie(&mut diag, storage)?;
+        }
+        Ok(diag)
+    }
+
+    /// Whether this is the agent's own.
+    pub(super) fn is_own(&self, cookie: u64) -> bool {
+        self.own_cookie == Some(cookie)
+    }
+
+    /// Enters a network namespace and opens a netlink socket there.
+    pub(super) fn enter(
+        &mut self,
+        cookie: u64,
+        tgid: u32,
+        storage: &MapData,
+        walk: &mut Walk,
+    ) -> Result<Diag, NamespaceError> {
+        if let Some(diag) = self.follow(cookie, tgid, storage, walk) {
+            return Ok(diag);
+        }
+        if !walk.done {
+            self.walk(storage, walk);
+        }
+        let found = self.ways.get(&cookie).map(|way| way.path.clone());
+        found.and_then(|path| self.try_way(cookie, path, storage, walk)).ok_or_else(|| {
+            match walk.denied {
+                Some((verb, errno)) => {
+                    let source = io::Error::from_raw_os_error(errno);
+                    NamespaceError::Denied { verb, source }
+                }
+                None if !sees_all_processes() => NamespaceError::OtherPids,
+                None => NamespaceError::NotFound,
+            }
+        })
+    }
+
+    /// Finds those of the namespaces with connections that are not known, and forgets those without.
+    pub(super) fn refresh(&mut self, active: &[(u64, Netns)], storage: &MapData) {
+        let cookies: HashSet<u64> = active.iter().map(|(cookie, _)| *cookie).collect();
+        self.ways.retain(|cookie, _| cookies.contains(cookie));
+        self.lost.retain(|cookie, _| cookies.contains(cookie));
+        let mut walk = Walk::new([]);
+        let mut unknown = Vec::new();
+        for &(cookie, netns) in active {
+            if self.is_own(cookie) {
+                continue;
+            }
+            // A look at the inode is enough here; who enters checks the cookie.
+            let holds =
+                self.ways.get(&cookie).is_some_and(|way| inode(&way.path).ok() == Some(way.inode));
+            if !holds && self.follow(cookie, netns.tgid, storage, &mut walk).is_none() {
+                unknown.push((cookie, netns.tgid));
+            }
+        }
+        if unknown.iter().any(|(cookie, tgid)| self.lost.get(cookie) != Some(tgid)) {
+            walk.wanted = unknown.iter().map(|(cookie, _)| *cookie).collect();
+            self.walk(storage, &mut walk);
+            unknown.retain(|(cookie, _)| !self.ways.contains_key(cookie));
+            self.lost = unknown.into_iter().collect();
+        }
+    }
+
+    /// Tries the way that is known, then the last process that connected.
+    fn follow(
+        &mut self,
+        cookie: u64,
+        tgid: u32,
+        storage: &MapData,
+        walk: &mut Walk,
+    ) -> Option<Diag> {
+        let known = self.ways.remove(&cookie).map(|way| way.path);
+        let hint = PathBuf::from(format!("/proc/{tgid}/ns/net"));
+        known.into_iter().chain([hint]).find_map(|path| self.try_way(cookie, path, storage, walk))
+    }
+
+    /// Goes where a path leads; remembers it if that is the right one.
+    fn try_way(
+        &mut self,
+        wanted: u64,
+        path: PathBuf,
+        storage: &MapData,
+        walk: &mut Walk,
+    ) -> Option<Diag> {
+        let (inode, cookie, diag) = self.go(&path, storage, walk)?;
+        if cookie != wanted {
+            return None;
+        }
+        self.ways.insert(wanted, Way { path, inode });
+        Some(diag)
+    }
+
+    /// Looks at every process and every mounted name until all that is wanted is found.
+    fn walk(&mut self, storage: &MapData, walk: &mut Walk) {
+        walk.done = true;
+        walk.wanted.retain(|cookie| !self.ways.contains_key(cookie));
+        let mut seen = HashSet::from([self.own_inode]);
+        for path in processes().chain(NAMED.iter().flat_map(|named| entries(Path::new(named)))) {
+            if walk.wanted.is_empty() {
+                break;
+            }
+            let Some(inode) = walk.allowed(LOOK, inode(&path)) else {
+                continue;
+            };
+            if !seen.insert(inode) {
+                continue;
+            }
+            if let Some((inode, cookie, _)) = self.go(&path, storage, walk) {
+                if walk.wanted.remove(&cookie) {
+                    self.ways.insert(cookie, Way { path, inode });
+                }
+            }
+        }
+    }
+
+    /// Enters what a path leads to; gives its inode, its cookie and a netlink socket there. None when it
+    /// leads to no network namespace, to the agent's own, or to one that is not allowed.
+    fn go(&self, path: &Path, storage: &MapData, walk: &mut Walk) -> Option<(u64, u64, Diag)> {
+        let file = walk.allowed(LOOK, File::open(path))?;
+        let inode = file.metadata().ok()?.ino();
+        if inode == self.own_inode {
+            return None;
+        }
+        let entered = setns(&file, CloneFlags::CLONE_NEWNET).map_err(io::Error::from);
+        walk.allowed("enter network namespaces", entered)?;
+        let mut diag = Diag::open().ok()?;
+        let cookie = cookie(&mut diag, storage).ok()??;
+        Some((inode, cookie, diag))
+    }
+}
+
+/// Cookie of the network namespace of a netlink socket, as far as it can be told.
+fn cookie(diag: &mut Diag, storage: &MapData) -> io::Result<Option<u64>> {
+    match diag.netns_cookie() {
+        Some(cookie) => Ok(Some(cookie)),
+        None => diag.recorded_netns(storage),
+    }
+}
+
+fn inode(path: &Path) -> io::Result<u64> {
+    fs::metadata(path).map(|metadata| metadata.ino())
+}
+
+/// Where each process is, in the order of their numbers, so that what holds a namespace open for a
+/// container comes before what runs in it for a moment.
+fn processes() -> impl Iterator<Item = PathBuf> {
+    let is_process = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.as_encoded_bytes().to_owned());
+        name.is_some_and(|name| name.iter().all(u8::is_ascii_digit))
+    };
+    entries(Path::new("/proc")).filter(is_process).map(|path| path.join("ns/net"))
+}
+
+/// The entries of a directory; none when it is not there.
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+/// Whether the processes that the kernel programs name can be found in /proc.
+fn sees_all_processes() -> bool {
+    inode(Path::new("/proc/self/ns/pid")).is_ok_and(|inode| inode == FIRST_PID_NAMESPACE)
+}
