@@ -20,6 +20,7 @@ pub mod health;
 mod ids;
 pub mod maglev;
 pub mod pool;
+pub mod rebalance;
 pub mod remembered;
 pub mod report;
 pub mod rtt;

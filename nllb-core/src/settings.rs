@@ -52,14 +52,14 @@ impl Default for PoolSettings {
 /// How established connections find back to a backend that returned.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RebalanceSettings {
-    /// The largest share of a backend's connections closed in a minute.
+    /// The largest share of the node's connections to the pool that is closed in a minute.
     pub share_per_minute: f64,
     /// Connections that every backend keeps.
     pub floor: u32,
 }
 
 impl Default for RebalanceSettings {
-    /// Slow enough that nobody notices the reconnects, and done within an hour.
+    /// Slow enough that nobody notices the reconnects, and done within minutes.
     fn default() -> Self {
         Self { share_per_minute: 0.1, floor: 2 }
     }
