@@ -12,6 +12,7 @@ mod fixture;
 mod http;
 mod serve;
 mod storm;
+mod traffic;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use crate::place::Place;
 use crate::process::Process;
 use protocol::{
     Answer, Ask, Attribution, AttributionReport, Connect, Inspection, Op, Outcome, Storm,
-    StormReport, Udp, UdpOutcome,
+    StormReport, Traffic, TrafficReport, Udp, UdpOutcome,
 };
 
 pub use serve::run;
@@ -115,6 +116,27 @@ impl Client {
     /// Ends a storm: every thread finishes the connect it is in.
     pub fn storm_stop(&self, storm: u64) -> Result<StormReport> {
         self.call(&Op::StormStop { storm })
+    }
+
+    /// Starts loops of connects in the background; gives a handle.
+    pub fn traffic(&self, traffic: &Traffic) -> Result<u64> {
+        self.call(&Op::TrafficStart(traffic.clone()))
+    }
+
+    /// Closes what it held and opens anew one connection of each purpose to each of these
+    /// servers, dialling until it has met them all.
+    pub fn traffic_hold(&self, traffic: u64, servers: &[String]) -> Result<()> {
+        self.call(&Op::TrafficHold { traffic, servers: servers.to_vec() })
+    }
+
+    /// What happened since the last mark; a new stretch of time begins.
+    pub fn traffic_mark(&self, traffic: u64) -> Result<TrafficReport> {
+        self.call(&Op::TrafficMark { traffic })
+    }
+
+    /// Ends loops and connections.
+    pub fn traffic_stop(&self, traffic: u64) -> Result<()> {
+        self.call(&Op::TrafficStop { traffic })
     }
 
     /// Connects, reconnects and checks what the kernel keeps about each socket.

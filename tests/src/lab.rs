@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::client::Client;
-use crate::client::protocol::Http;
+use crate::client::protocol::{Http, Traffic};
 use crate::netns;
 use crate::pki::Authority;
 use crate::place::Place;
@@ -110,6 +110,12 @@ impl Lab {
     /// A client in a pod.
     pub fn pod_client(&self, node: usize, pod: usize) -> Result<Client> {
         Client::start(&self.node(node).pods()[pod].place())
+    }
+
+    /// Clients of the VIP, without loops.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic::to((VIP_V4, 443).into(), &VIP_V4.to_string(), self.authority.pem())
     }
 
     /// An anonymous request that trusts the lab's authority.

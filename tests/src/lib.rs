@@ -15,6 +15,7 @@ pub mod bpffs;
 pub mod cgroup;
 pub mod cli;
 pub mod client;
+pub mod clock;
 mod demo;
 pub mod fault;
 pub mod lab;
@@ -28,6 +29,9 @@ pub mod wait;
 
 pub use agent::{Agent, Configuration};
 pub use client::Client;
-pub use client::protocol::{Ask, Connect, Http, Outcome, Stage, Storm, StormReport, Udp};
+pub use client::protocol::{
+    Ask, Connect, ConnectLoop, Http, Outcome, Purpose, Stage, Storm, StormReport, Traffic,
+    TrafficReport, Udp,
+};
 pub use lab::Lab;
 pub use place::Place;

@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use tokio::io::unix::AsyncFd;
+
 // Commands and constants of bpf(2), from `include/uapi/linux/bpf.h`.
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
@@ -31,6 +33,13 @@ pub(crate) fn connect_unspec(socket: BorrowedFd<'_>) -> io::Result<()> {
     // describe `address`, which lives until after the call; the kernel only reads it.
     let answer = unsafe { libc::connect(socket.as_raw_fd(), &raw const address, length) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets an event loop watch a descriptor.
+pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is open, since it is owned, and stays the same as long as it lives;
+    // the `AsyncFd` owns it.
+    unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)
 }
 
 /// Opens the TAP device `name` in the calling thread's network namespace, creating it.

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WantsClientCert};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, StreamOwned};
 
 use super::connect::{Conn, Wire};
 use super::protocol::{Http, Outcome};
@@ -79,22 +79,36 @@ fn config(request: &Http) -> io::Result<Arc<ClientConfig>> {
     Ok(config)
 }
 
+/// A configuration that trusts this authority and shows no certificate.
+pub(super) fn config_trusting(authority: &str) -> anyhow::Result<ClientConfig> {
+    Ok(without_resumption(builder(authority)?.with_no_client_auth()))
+}
+
 fn new_config(request: &Http) -> anyhow::Result<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(request.authority.as_bytes())?)?;
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    let mut config = match &request.identity {
+    let builder = builder(&request.authority)?;
+    let config = match &request.identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => builder.with_client_auth_cert(
             vec![CertificateDer::from_pem_slice(certificate.as_bytes())?],
             PrivateKeyDer::from_pem_slice(key.as_bytes())?,
         )?,
     };
-    // A resumed session shows no certificate, and which server is met is the point.
-    config.resumption = Resumption::disabled();
+    let mut config = without_resumption(config);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// A resumed session shows no certificate, and which server is met is the point.
+fn without_resumption(mut config: ClientConfig) -> ClientConfig {
+    config.resumption = Resumption::disabled();
+    config
+}
+
+fn builder(authority: &str) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots))
 }

@@ -2,6 +2,7 @@
 
 mod attribution;
 mod outcome;
+mod traffic;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub use attribution::{Attribution, AttributionReport, Target};
 pub use outcome::{Inspection, Outcome, Stage, StormReport, UdpOutcome};
+pub use traffic::{
+    Attempt, ConnectLoop, End, Held, LoopReport, Purpose, Seen, Traffic, TrafficReport,
+};
 
 /// How long a client waits for the answer to what it asks.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +33,10 @@ pub enum Op {
     StormReport { storm: u64 },
     StormStop { storm: u64 },
     StormWait { storm: u64 },
+    TrafficStart(Traffic),
+    TrafficHold { traffic: u64, servers: Vec<String> },
+    TrafficMark { traffic: u64 },
+    TrafficStop { traffic: u64 },
     Attribution(Attribution),
     Udp(Udp),
     ListenTcp { address: SocketAddr, name: String },

@@ -14,6 +14,7 @@ use super::connect::{Conn, Wire, address, connect, establish, name, question};
 use super::fixture::{Fixture, send};
 use super::protocol::{Answer, Connect, Inspection, Op, Outcome};
 use super::storm::Running;
+use super::traffic;
 use crate::sys;
 
 /// Serves requests from standard input until it ends.
@@ -40,6 +41,7 @@ struct State {
     conns: HashMap<u64, Conn>,
     fixtures: HashMap<u64, Fixture>,
     storms: HashMap<u64, Running>,
+    traffic: HashMap<u64, traffic::Running>,
 }
 
 impl State {
@@ -73,6 +75,17 @@ impl State {
             }
             Op::StormStop { storm } => json(&self.take_storm(storm)?.stop()),
             Op::StormWait { storm } => json(&self.take_storm(storm)?.wait()),
+            Op::TrafficStart(plan) => {
+                let id = self.id();
+                self.traffic.insert(id, traffic::Running::start(plan)?);
+                json(&id)
+            }
+            Op::TrafficHold { traffic, servers } => json(&self.traffic(traffic)?.hold(servers)?),
+            Op::TrafficMark { traffic } => json(&self.traffic(traffic)?.mark()),
+            Op::TrafficStop { traffic } => {
+                self.traffic.remove(&traffic).context("no such traffic")?;
+                json(&())
+            }
             Op::Attribution(plan) => json(&attribution::run(&plan)?),
             Op::Udp(udp) => json(&send(&udp)),
             Op::ListenTcp { address, name } => {
@@ -111,6 +124,10 @@ impl State {
 
     fn take_storm(&mut self, storm: u64) -> Result<Running> {
         self.storms.remove(&storm).with_context(|| format!("no storm {storm}"))
+    }
+
+    fn traffic(&self, traffic: u64) -> Result<&traffic::Running> {
+        self.traffic.get(&traffic).context("no such traffic")
     }
 
     fn install(&mut self, fixture: Fixture) -> u64 {

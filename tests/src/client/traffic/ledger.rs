@@ -1,0 +1,183 @@
+//! What the clients of a process did since the last mark, in bounded memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::protocol::{Attempt, End, Held, LoopReport, Purpose, Seen, TrafficReport};
+
+/// A connect that takes longer is told of even if it succeeds. The slowest of a healthy lab take a
+/// few milliseconds.
+const CONSPICUOUS: Duration = Duration::from_millis(50);
+/// How many bad connects a loop tells of between two marks.
+const MOST_BAD: usize = 2_000;
+/// How many held connections that have ended are told of between two marks.
+const MOST_ENDED: usize = 1_000;
+
+pub(super) struct Ledger {
+    from_ns: u64,
+    loops: Vec<Loop>,
+    held: BTreeMap<u64, Held>,
+    next: u64,
+}
+
+struct Loop {
+    report: LoopReport,
+    last_success_ns: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(loops: usize, now_ns: u64) -> Self {
+        let fresh = || Loop { report: LoopReport::default(), last_success_ns: now_ns };
+        Self {
+            from_ns: now_ns,
+            loops: (0..loops).map(|_| fresh()).collect(),
+            held: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    /// A connect of a loop has ended.
+    pub(super) fn attempt(&mut self, number: usize, attempt: Attempt) {
+        let Loop { report, last_success_ns } = &mut self.loops[number];
+        report.attempts += 1;
+        let Attempt { started_ns, ended_ns, server, error } = &attempt;
+        if let (Some(server), None) = (server, error) {
+            let gap = ended_ns.saturating_sub(*last_success_ns);
+            report.longest_gap_ns = report.longest_gap_ns.max(gap);
+            *last_success_ns = *ended_ns.max(last_success_ns);
+            let fresh = Seen { count: 0, first_ns: *started_ns, last_ns: *started_ns };
+            let seen = report.servers.entry(server.clone()).or_insert(fresh);
+            seen.count += 1;
+            seen.first_ns = seen.first_ns.min(*started_ns);
+            seen.last_ns = seen.last_ns.max(*started_ns);
+        } else {
+            report.failed += 1;
+        }
+        let took = Duration::from_nanos(ended_ns.saturating_sub(*started_ns));
+        if (error.is_some() || took > CONSPICUOUS) && report.bad.len() < MOST_BAD {
+            report.bad.push(attempt);
+        }
+    }
+
+    /// Connects of a loop were left out.
+    pub(super) fn skipped(&mut self, number: usize, count: u64) {
+        self.loops[number].report.skipped += count;
+    }
+
+    /// A held connection had its first answer; gives its number.
+    pub(super) fn opened(&mut self, purpose: Purpose, server: String) -> u64 {
+        self.next += 1;
+        let held = Held { purpose, server, end: None, resumed_ns: None, answers: 0, unanswered: 0 };
+        self.held.insert(self.next, held);
+        self.next
+    }
+
+    /// A request was answered, or not.
+    pub(super) fn request(&mut self, number: u64, answered: bool) {
+        let Some(held) = self.held.get_mut(&number) else { return };
+        *(if answered { &mut held.answers } else { &mut held.unanswered }) += 1;
+    }
+
+    /// A held connection has ended.
+    pub(super) fn ended(&mut self, number: u64, end: End) {
+        if let Some(held) = self.held.get_mut(&number) {
+            held.end = Some(end);
+        }
+        let ended = self.held.iter().filter(|(_, held)| held.end.is_some());
+        if ended.clone().count() > MOST_ENDED {
+            let oldest = ended.map(|(number, _)| *number).next();
+            oldest.map(|number| self.held.remove(&number));
+        }
+    }
+
+    /// A new connection serves in the stead of one that has ended.
+    pub(super) fn resumed(&mut self, number: u64, now_ns: u64) {
+        if let Some(held) = self.held.get_mut(&number) {
+            held.resumed_ns = Some(now_ns);
+        }
+    }
+
+    /// Forgets every held connection: they are closed on purpose.
+    pub(super) fn forget_held(&mut self) {
+        self.held.clear();
+    }
+
+    /// What happened since the last mark; a new stretch begins.
+    pub(super) fn mark(&mut self, now_ns: u64) -> TrafficReport {
+        let loops = self.loops.iter_mut().map(|running| {
+            let mut report = std::mem::take(&mut running.report);
+            let gap = now_ns.saturating_sub(running.last_success_ns);
+            report.longest_gap_ns = report.longest_gap_ns.max(gap);
+            report
+        });
+        let report = TrafficReport {
+            from_ns: std::mem::replace(&mut self.from_ns, now_ns),
+            until_ns: now_ns,
+            loops: loops.collect(),
+            held: self.held.values().cloned().collect(),
+        };
+        self.held.retain(|_, held| held.end.is_none() || held.resumed_ns.is_none());
+        for held in self.held.values_mut() {
+            (held.answers, held.unanswered) = (0, 0);
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn success(started_ms: u64, ended_ms: u64, server: &str) -> Attempt {
+        let server = Some(server.to_owned());
+        Attempt { started_ns: started_ms * MS, ended_ns: ended_ms * MS, server, error: None }
+    }
+
+    #[test]
+    fn the_longest_gap_spans_the_mark_and_includes_the_one_that_goes_on() {
+        let mut ledger = Ledger::new(1, 0);
+        ledger.attempt(0, success(1, 2, "a"));
+        ledger.mark(5 * MS);
+        ledger.attempt(0, success(3, 12, "a"));
+        ledger.attempt(0, success(12, 13, "b"));
+        let report = ledger.mark(15 * MS);
+        assert_eq!((report.from_ns, report.until_ns), (5 * MS, 15 * MS));
+        assert_eq!(report.loops[0].longest_gap_ns, 10 * MS);
+        assert_eq!(report.loops[0].servers["b"].first_ns, 12 * MS);
+        assert_eq!(ledger.mark(40 * MS).loops[0].longest_gap_ns, 27 * MS);
+    }
+
+    #[test]
+    fn failures_and_slow_successes_are_told_of() {
+        let mut ledger = Ledger::new(2, 0);
+        let failed =
+            Attempt { server: None, error: Some("ETIMEDOUT".to_owned()), ..success(1, 3, "none") };
+        ledger.attempt(1, failed.clone());
+        ledger.attempt(1, success(3, 4, "a"));
+        let slow = success(5, 56, "a");
+        ledger.attempt(1, slow.clone());
+        let report = ledger.mark(60 * MS);
+        let LoopReport { attempts, failed: failures, bad, .. } = &report.loops[1];
+        assert_eq!((*attempts, *failures), (3, 1));
+        assert_eq!(bad, &[failed, slow]);
+        assert_eq!(report.loops[0].attempts, 0);
+    }
+
+    #[test]
+    fn a_connection_that_ended_is_told_of_until_another_serves_in_its_stead() {
+        let mut ledger = Ledger::new(0, 0);
+        let first = ledger.opened(Purpose::Watch, "a".to_owned());
+        let second = ledger.opened(Purpose::Requests, "b".to_owned());
+        ledger.request(second, true);
+        ledger.ended(first, End { at_ns: 7, how: "ECONNABORTED".to_owned() });
+        assert_eq!(ledger.mark(8).held.len(), 2);
+        ledger.resumed(first, 9);
+        let report = ledger.mark(10);
+        assert!(report.held[0].closed_by_this_host() && !report.held[1].closed_by_this_host());
+        assert_eq!((report.held[0].resumed_ns, report.held[1].answers), (Some(9), 0));
+        let report = ledger.mark(20);
+        assert_eq!((report.held.len(), report.held[0].answers), (1, 0));
+    }
+}
