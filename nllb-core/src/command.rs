@@ -15,6 +15,9 @@ use crate::backend::BackendId;
 pub enum Command {
     /// Probe a backend and report exactly once, with [`Outcome::Local`] when it cannot be done.
     ///
+    /// A probe over the sentinel may still be under way when one over a connection of its own is wanted
+    /// because of a doubt. The new one takes its place: the old one is dropped and not reported.
+    ///
     /// [`Outcome::Local`]: crate::report::Outcome::Local
     Probe {
         /// The backend.
@@ -30,7 +33,8 @@ pub enum Command {
         /// Over which connection.
         via: Via,
     },
-    /// Open a sentinel: the long-lived connection that tells of a backend's death. Answered by
+    /// Open a sentinel: the long-lived connection that tells of a backend's death. One that is there
+    /// already is given up without a word: it no longer answers. Answered by
     /// [`SentinelFact::Up`], [`SentinelFact::Failed`] or [`SentinelFact::NoHttp2`].
     ///
     /// [`SentinelFact::Up`]: crate::report::SentinelFact::Up

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use nllb_core::{BackendId, Outcome, ProbeReport};
-use tokio::task::{self, JoinError, JoinSet};
+use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 use tracing::error;
 
 use crate::datapath::maps::Sockets;
@@ -26,6 +26,8 @@ pub(super) struct Probes {
     sockets: Rc<Sockets>,
     tasks: JoinSet<ProbeReport>,
     who: HashMap<task::Id, Who>,
+    /// The probe under way of each backend.
+    under_way: HashMap<Who, AbortHandle>,
     /// Probes that ended, by backend and outcome.
     outcomes: HashMap<Who, BTreeMap<&'static str, u64>>,
 }
@@ -37,6 +39,7 @@ impl Probes {
             sockets,
             tasks: JoinSet::new(),
             who: HashMap::new(),
+            under_way: HashMap::new(),
             outcomes: HashMap::new(),
         }
     }
@@ -46,7 +49,7 @@ impl Probes {
         self.probers = probers;
     }
 
-    /// Starts a probe of a backend of the pool with this index.
+    /// Starts a probe of a backend of the pool with this index, in place of one that is under way.
     pub(super) fn start(
         &mut self,
         who: Who,
@@ -67,6 +70,10 @@ impl Probes {
             }
         });
         self.who.insert(task.id(), who);
+        if let Some(before) = self.under_way.insert(who, task) {
+            self.who.remove(&before.id());
+            before.abort();
+        }
     }
 
     /// The next probe that ended; waits for ever while none is under way. Safe to cancel.
@@ -74,10 +81,12 @@ impl Probes {
         loop {
             let (task, report) = match self.tasks.join_next_with_id().await {
                 Some(Ok(ended)) => ended,
+                Some(Err(error)) if error.is_cancelled() => continue,
                 Some(Err(error)) => (error.id(), lost(&error)),
                 None => future::pending().await,
             };
             if let Some(who) = self.who.remove(&task) {
+                self.under_way.remove(&who);
                 let counts = self.outcomes.entry(who).or_default();
                 *counts.entry(report.outcome.label()).or_default() += 1;
                 return (who, report);
