@@ -1,7 +1,8 @@
-//! One probe: a fresh TCP connection, a TLS handshake, one GET, one outcome.
+//! Active checks of the backends: probes, each on a fresh connection, and sentinels.
 //!
-//! A connection of its own each time, because an old one says nothing about the accept queue and a
-//! resumed TLS session shows no certificate. The steps and what their failure means:
+//! A probe is one TCP connection, one TLS handshake, one GET and one outcome. It has a connection of
+//! its own, because an old one says nothing about the accept queue and a resumed TLS session shows no
+//! certificate. The steps and what their failure means:
 //!
 //! ```text
 //! socket, exempt ── connect ──────── TLS handshake ───────── GET, answer ──────────────► outcome
@@ -15,39 +16,38 @@
 
 mod certificate;
 mod credentials;
+mod dial;
 mod http;
 mod outcome;
+mod sentinel;
 mod verify;
 
 pub use credentials::CredentialsError;
+pub use sentinel::{OpenError, Opened, Sentinel};
 
 use crate::health_check::HealthCheck;
 use credentials::{Keyring, Keys};
+use dial::Seen;
 use nllb_core::{Outcome, ProbeReport};
-use rustls_pki_types::ServerName;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpStream as StdStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout_at;
-use tokio_rustls::TlsConnector;
-use verify::Recorder;
 
-/// Probes the backends of one pool. Cheap to share; holds the credentials in memory.
-#[derive(Debug)]
+/// Probes the backends of one pool and opens sentinels to them. Cheap to clone; holds the credentials
+/// in memory.
+#[derive(Clone, Debug)]
 pub struct Prober {
-    check: HealthCheck,
-    keyring: Keyring,
+    rules: Arc<Rules>,
 }
 
-/// What a probe learned on its way, however it ended.
-#[derive(Default)]
-struct Seen {
-    rtt: Option<Duration>,
-    recorder: Option<Arc<Recorder>>,
+/// What probes and sentinels of one pool follow.
+#[derive(Debug)]
+struct Rules {
+    check: HealthCheck,
+    keyring: Keyring,
 }
 
 impl Prober {
@@ -55,13 +55,13 @@ impl Prober {
     #[must_use]
     pub fn new(check: HealthCheck) -> Self {
         let keyring = Keyring::new(check.credentials.clone());
-        Self { check, keyring }
+        Self { rules: Arc::new(Rules { check, keyring }) }
     }
 
     /// The rules it follows.
     #[must_use]
-    pub const fn check(&self) -> &HealthCheck {
-        &self.check
+    pub fn check(&self) -> &HealthCheck {
+        &self.rules.check
     }
 
     /// Probes the backend at `address`. `exempt` gets the socket before it connects and makes the
@@ -78,22 +78,18 @@ impl Prober {
     {
         let started = Instant::now();
         let mut seen = Seen::default();
-        let outcome = match self.steps(started, address, connect_timeout, exempt, &mut seen).await {
-            Ok(status) => outcome::of_status(status),
-            Err(outcome) => outcome,
-        };
-        let Seen { rtt, recorder } = seen;
-        let shown = recorder.and_then(|recorder| recorder.certificate());
+        let steps = self.steps(started, address, connect_timeout, exempt, &mut seen);
+        let outcome = steps.await.unwrap_or_else(|failure| failure);
         ProbeReport {
             outcome,
-            rtt,
+            rtt: seen.rtt,
             latency: started.elapsed(),
-            certificate: shown.and_then(|der| certificate::facts(&der)).map(Arc::new),
+            certificate: seen.certificate(),
             unix_time: unix_time(),
         }
     }
 
-    /// The steps up to the status of the answer; an error is the outcome.
+    /// The steps up to the answer; an error is the outcome of the step that failed.
     async fn steps<F>(
         &self,
         started: Instant,
@@ -101,74 +97,41 @@ impl Prober {
         connect_timeout: Option<Duration>,
         exempt: F,
         seen: &mut Seen,
-    ) -> Result<u16, Outcome>
+    ) -> Result<Outcome, Outcome>
     where
         F: FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     {
-        let HealthCheck { path, timeout, credentials } = &self.check;
-        let keys = self.keyring.current().map_err(|error| outcome::local(&error))?;
-        let Keys { tls, verifier, token } = keys.as_ref();
-        let name = server_name(credentials.server_name.as_deref(), address)?;
+        let HealthCheck { path, timeout, credentials } = &self.rules.check;
+        let keys = self.rules.keyring.current().map_err(|error| outcome::local(&error))?;
+        let Keys { tls, token, .. } = keys.as_ref();
+        let name = dial::server_name(credentials.server_name.as_deref(), address)?;
 
-        let socket = open(address, exempt).map_err(|error| outcome::local(&error))?;
-        let half = *timeout / 2;
-        let connect_limit = connect_timeout.map_or(half, |limit| limit.min(half));
-        let dialled = Instant::now();
-        let connect = timeout_at((started + connect_limit).into(), socket.connect(address)).await;
-        let stream = match connect {
-            Err(_elapsed) => return Err(Outcome::Silent),
-            Ok(connected) => connected.map_err(|error| outcome::of_connect(&error))?,
-        };
-        seen.rtt = Some(dialled.elapsed());
+        let connect_by = self.rules.connect_by(started, connect_timeout);
+        let stream = dial::tcp(address, connect_by, exempt, seen).await?;
+        let deadline = started + *timeout;
+        let stream = dial::tls(stream, tls, &[b"http/1.1"], name, deadline, seen).await?;
 
-        let deadline = (started + *timeout).into();
-        let recorder = Arc::new(Recorder::new(Arc::clone(verifier)));
-        seen.recorder = Some(Arc::clone(&recorder));
-        let mut tls = tls.clone();
-        tls.dangerous().set_certificate_verifier(recorder);
-        let handshake = TlsConnector::from(Arc::new(tls)).connect(name.clone(), stream);
-        let stream = match timeout_at(deadline, handshake).await {
-            Err(_elapsed) => return Err(Outcome::Hung),
-            Ok(done) => done.map_err(|error| outcome::of_stream(&error))?,
-        };
-
-        let host = credentials
-            .server_name
-            .as_deref()
-            .map_or_else(|| address.to_string(), |name| format!("{name}:{}", address.port()));
-        match timeout_at(deadline, http::get(stream, &host, path, token.as_ref())).await {
+        let host = self.rules.host(address);
+        match timeout_at(deadline.into(), http::get(stream, &host, path, token.as_ref())).await {
             Err(_elapsed) => Err(Outcome::Slow),
-            Ok(answer) => answer.map_err(|error| outcome::of_http(error.as_ref())),
+            Ok(answer) => answer
+                .map(|status| keys.judge(status, address))
+                .map_err(|error| outcome::of_http(error.as_ref())),
         }
     }
 }
 
-/// The name that the certificate must carry.
-fn server_name(given: Option<&str>, address: SocketAddr) -> Result<ServerName<'static>, Outcome> {
-    match given {
-        Some(name) => ServerName::try_from(name.to_owned()).map_err(|error| outcome::local(&error)),
-        None => Ok(ServerName::from(address.ip())),
+impl Rules {
+    /// When a connect is silent: after half of the whole time, or earlier when that is known better.
+    fn connect_by(&self, started: Instant, connect_timeout: Option<Duration>) -> Instant {
+        let half = self.check.timeout / 2;
+        started + connect_timeout.map_or(half, |limit| limit.min(half))
     }
-}
 
-/// A socket that the kernel programs leave alone.
-fn open<F>(address: SocketAddr, exempt: F) -> io::Result<Dialer>
-where
-    F: FnOnce(BorrowedFd<'_>) -> io::Result<()>,
-{
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    exempt(socket.as_fd())?;
-    Ok(Dialer(StdStream::from(socket)))
-}
-
-/// A socket that has not dialled yet.
-struct Dialer(StdStream);
-
-impl Dialer {
-    async fn connect(self, address: SocketAddr) -> io::Result<TcpStream> {
-        TcpSocket::from_std_stream(self.0).connect(address).await
+    /// Whom requests are for.
+    fn host(&self, address: SocketAddr) -> String {
+        let name = self.check.credentials.server_name.as_deref();
+        name.map_or_else(|| address.to_string(), |name| format!("{name}:{}", address.port()))
     }
 }
 

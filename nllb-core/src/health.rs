@@ -129,7 +129,7 @@ impl Finding {
     const fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Ready => Self::Ready,
-            Outcome::Unauthorized => Self::Limited,
+            Outcome::Unauthorized | Outcome::CredentialsRefused => Self::Limited,
             Outcome::NotReady { .. } | Outcome::Slow => Self::NotReady,
             Outcome::Refused
             | Outcome::Reset

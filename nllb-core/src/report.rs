@@ -29,13 +29,15 @@ pub struct ProbeReport {
 pub enum Outcome {
     /// Answered that it is ready.
     Ready,
-    /// Answered with a status that is neither success nor 401.
+    /// Answered with a status that is neither 200 nor 401.
     NotReady {
         /// The HTTP status.
         status: u16,
     },
     /// Answered 401: alive, but it does not tell us more.
     Unauthorized,
+    /// Answered 401 although credentials were sent: alive, but whether it is ready stays unknown.
+    CredentialsRefused,
     /// The connect was refused.
     Refused,
     /// The connection was reset.
@@ -72,6 +74,7 @@ impl Outcome {
             Self::Ready => "ready",
             Self::NotReady { .. } => "not_ready",
             Self::Unauthorized => "unauthorized",
+            Self::CredentialsRefused => "credentials_refused",
             Self::Refused => "refused",
             Self::Reset => "reset",
             Self::Unreachable => "unreachable",
@@ -92,6 +95,9 @@ impl fmt::Display for Outcome {
             Self::Ready => f.write_str("ready"),
             Self::NotReady { status } => write!(f, "not ready, HTTP status {status}"),
             Self::Unauthorized => f.write_str("alive, HTTP status 401"),
+            Self::CredentialsRefused => {
+                f.write_str("alive, but it refuses our credentials, HTTP status 401")
+            }
             Self::Refused => f.write_str("connect refused"),
             Self::Reset => f.write_str("connection reset"),
             Self::Unreachable => f.write_str("unreachable"),

@@ -4,17 +4,22 @@
 //! under a running agent. They are looked at before each probe (one stat each) and read only when
 //! something differs. New content that cannot be used is reported once and the old stays.
 
-use super::verify::Verifier;
+mod tls;
+
+use super::outcome;
 use crate::health_check::{ClientIdentity, Credentials, Material};
 use hyper::header::{HeaderValue, InvalidHeaderValue};
-use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::{self, PemObject as _};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use nllb_core::Outcome;
+use rustls::client::VerifierBuilderError;
+use rustls_pki_types::pem;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub(super) use tls::Tls;
 
 /// Why credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +56,37 @@ pub enum CredentialsError {
     Token(#[from] InvalidHeaderValue),
 }
 
+impl CredentialsError {
+    const fn pem(what: &'static str) -> impl Fn(pem::Error) -> Self {
+        move |source| Self::Pem { what, source }
+    }
+}
+
 /// Everything a probe needs to speak TLS and to be known.
 pub(super) struct Keys {
-    pub(super) tls: ClientConfig,
-    pub(super) verifier: Arc<Verifier>,
+    pub(super) tls: Arc<Tls>,
     pub(super) token: Option<HeaderValue>,
+    /// Whether a backend has refused them, which is said once.
+    refused: AtomicBool,
+}
+
+impl Keys {
+    /// Whether servers learn from them who we are.
+    pub(super) fn known(&self) -> bool {
+        self.tls.known() || self.token.is_some()
+    }
+
+    /// What the status of a whole answer says, by what was sent along.
+    pub(super) fn judge(&self, status: u16, address: SocketAddr) -> Outcome {
+        let outcome = outcome::of_status(status, self.known());
+        if outcome == Outcome::CredentialsRefused && !self.refused.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                backend = %address,
+                "our credentials are refused, so readiness stays unknown; have they expired?"
+            );
+        }
+        outcome
+    }
 }
 
 /// What tells one content of a file from another without reading it.
@@ -94,7 +125,7 @@ impl Keyring {
             Some(keys) if stamps == cache.stamps => return Ok(Arc::clone(keys)),
             Some(_) | None => {}
         }
-        match (load(&self.source), &cache.keys) {
+        match (load(&self.source, cache.keys.as_deref()), &cache.keys) {
             (Ok(keys), _) => {
                 let keys = Arc::new(keys);
                 *cache = Cache { stamps, keys: Some(Arc::clone(&keys)) };
@@ -132,51 +163,15 @@ fn read(material: &Material) -> Result<Vec<u8>, CredentialsError> {
     }
 }
 
-fn load(source: &Credentials) -> Result<Keys, CredentialsError> {
-    let Credentials { authority, server_name: _, client, token, insecure_skip_verify } = source;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(if *insecure_skip_verify {
-        Verifier::Anything(Arc::clone(&provider))
-    } else {
-        let mut roots = RootCertStore::empty();
-        if let Some(authority) = authority {
-            for certificate in certificates("the certificate authority", authority)? {
-                roots.add(certificate).map_err(CredentialsError::Authority)?;
-            }
-        }
-        let roots = Arc::new(roots);
-        let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
-        Verifier::Authority(builder.build()?)
-    });
-    let recorder = Arc::new(super::verify::Recorder::new(Arc::clone(&verifier)));
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(recorder);
-    let mut tls = match client {
-        None => builder.with_no_client_auth(),
-        Some(ClientIdentity { certificate, key }) => {
-            let chain = certificates("the client certificate", certificate)?;
-            let key = PrivateKeyDer::from_pem_slice(&read(key)?)
-                .map_err(|source| CredentialsError::Pem { what: "the client key", source })?;
-            builder.with_client_auth_cert(chain, key)?
-        }
+/// Tokens change every hour and connections need not; so what they are made with stays when it can.
+fn load(source: &Credentials, old: Option<&Keys>) -> Result<Keys, CredentialsError> {
+    let token = source.token.as_ref().map(bearer).transpose()?;
+    let read = tls::Content::read(source)?;
+    let tls = match old {
+        Some(old) if old.tls.is_of(&read) => Arc::clone(&old.tls),
+        Some(_) | None => Arc::new(Tls::new(source, &read)?),
     };
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A resumed session shows no certificate.
-    tls.resumption = Resumption::disabled();
-    let token = token.as_ref().map(bearer).transpose()?;
-    Ok(Keys { tls, verifier, token })
-}
-
-fn certificates(
-    what: &'static str,
-    material: &Material,
-) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
-    let content = read(material)?;
-    CertificateDer::pem_slice_iter(&content)
-        .collect::<Result<_, _>>()
-        .map_err(|source| CredentialsError::Pem { what, source })
+    Ok(Keys { tls, token, refused: AtomicBool::new(false) })
 }
 
 fn bearer(material: &Material) -> Result<HeaderValue, CredentialsError> {

@@ -10,7 +10,10 @@ use std::error::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A failing /readyz lists its checks in 2 KiB; more than this is no answer of an API server.
-const LARGEST_BODY: usize = 64 << 10;
+pub(super) const LARGEST_BODY: usize = 64 << 10;
+/// How we call ourselves.
+pub(super) const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("nllb/", env!("CARGO_PKG_VERSION")));
 /// The least buffer that hyper takes; the answer is small.
 const READ_BUFFER: usize = 8 << 10;
 
@@ -28,7 +31,7 @@ where
         .method(Method::GET)
         .uri(path)
         .header(HOST, host)
-        .header(USER_AGENT, concat!("nllb/", env!("CARGO_PKG_VERSION")));
+        .header(USER_AGENT, AGENT);
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, token);
     }

@@ -10,10 +10,14 @@ pub(super) fn local(error: &dyn Display) -> Outcome {
     Outcome::Local { reason: error.to_string() }
 }
 
-/// The status of a whole answer.
-pub(super) const fn of_status(status: u16) -> Outcome {
+/// The status of a whole answer; `known` when credentials were sent along.
+///
+/// 401 takes no backend out, also not when it is about our credentials: an expired token makes all
+/// backends answer so, and none of them would be a worse one for it.
+pub(super) const fn of_status(status: u16, known: bool) -> Outcome {
     match status {
-        200..=299 => Outcome::Ready,
+        200 => Outcome::Ready,
+        401 if known => Outcome::CredentialsRefused,
         401 => Outcome::Unauthorized,
         status => Outcome::NotReady { status },
     }
@@ -104,11 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn only_success_is_ready_and_only_401_is_unauthorized() {
-        assert_eq!(of_status(200), Outcome::Ready);
-        assert_eq!(of_status(401), Outcome::Unauthorized);
-        for status in [100, 302, 403, 404, 429, 500, 503] {
-            assert_eq!(of_status(status), Outcome::NotReady { status });
+    fn only_200_is_ready_and_401_tells_whether_we_are_known() {
+        assert_eq!(of_status(401, false), Outcome::Unauthorized);
+        assert_eq!(of_status(401, true), Outcome::CredentialsRefused);
+        for known in [false, true] {
+            assert_eq!(of_status(200, known), Outcome::Ready);
+            for status in [100, 204, 302, 403, 404, 429, 500, 503] {
+                assert_eq!(of_status(status, known), Outcome::NotReady { status });
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Every outcome of a probe, against servers that behave that way.
 
-mod server;
+pub(super) mod server;
 
 use super::*;
 use crate::health_check::{ClientIdentity, Credentials, Material};
 use nllb_core::SubjectName;
 use server::{Authority, Reply, Server};
+use socket2::{Domain, Socket, Type};
 use std::net::Ipv4Addr;
 use tokio::net::TcpListener;
 
@@ -206,7 +207,7 @@ async fn a_changed_token_file_is_read_again_and_a_lost_one_changes_nothing() {
     let credentials =
         Credentials { token: Some(Material::File(file.clone())), ..trusting(&authority) };
     let prober = prober(AMPLE, credentials);
-    assert_eq!(run(&prober, server.address).await.outcome, Outcome::Unauthorized);
+    assert_eq!(run(&prober, server.address).await.outcome, Outcome::CredentialsRefused);
     std::fs::write(dir.path().join("next"), "new\n").expect("written");
     std::fs::rename(dir.path().join("next"), &file).expect("renamed");
     assert_eq!(run(&prober, server.address).await.outcome, Outcome::Ready);

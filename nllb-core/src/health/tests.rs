@@ -14,6 +14,7 @@ fn outcomes() -> Vec<(Outcome, Option<State>)> {
     vec![
         (Outcome::Ready, Some(Healthy)),
         (Outcome::Unauthorized, Some(Degraded)),
+        (Outcome::CredentialsRefused, Some(Degraded)),
         (Outcome::NotReady { status: 500 }, Some(Draining)),
         (Outcome::NotReady { status: 403 }, Some(Draining)),
         (Outcome::Slow, Some(Draining)),

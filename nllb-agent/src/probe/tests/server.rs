@@ -17,12 +17,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// 2020-01-01 and 2100-01-01.
-pub(super) const NOT_BEFORE: i64 = 1_577_836_800;
-pub(super) const NOT_AFTER: i64 = 4_102_444_800;
+pub(in crate::probe) const NOT_BEFORE: i64 = 1_577_836_800;
+pub(in crate::probe) const NOT_AFTER: i64 = 4_102_444_800;
 
 /// What the server does once TLS is up and a request was read.
 #[derive(Clone, Copy)]
-pub(super) enum Reply {
+pub(in crate::probe) enum Reply {
     Status(u16),
     /// 200 for this bearer token, 401 otherwise.
     Token(&'static str),
@@ -32,12 +32,12 @@ pub(super) enum Reply {
     Half,
 }
 
-pub(super) struct Authority {
+pub(in crate::probe) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(in crate::probe) struct Server {
+    pub(in crate::probe) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
@@ -48,7 +48,7 @@ impl Drop for Server {
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(in crate::probe) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test authority");
@@ -56,11 +56,11 @@ impl Authority {
         Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(in crate::probe) fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    pub(super) fn client(&self) -> (String, String) {
+    pub(in crate::probe) fn client(&self) -> (String, String) {
         self.sign("system:node:a", Vec::new())
     }
 
@@ -76,7 +76,7 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn server_config(&self, client_auth: bool) -> ServerConfig {
+    pub(in crate::probe) fn server_config(&self, client_auth: bool) -> ServerConfig {
         let sans = vec![
             SanType::DnsName("kubernetes".try_into().expect("a name")),
             SanType::IpAddress(Ipv4Addr::LOCALHOST.into()),
@@ -104,11 +104,11 @@ impl Authority {
 }
 
 impl Server {
-    pub(super) async fn start(authority: &Authority, reply: Reply) -> Self {
+    pub(in crate::probe) async fn start(authority: &Authority, reply: Reply) -> Self {
         Self::serve(authority.server_config(false), reply).await
     }
 
-    pub(super) async fn start_with_client_auth(authority: &Authority) -> Self {
+    pub(in crate::probe) async fn start_with_client_auth(authority: &Authority) -> Self {
         Self::serve(authority.server_config(true), Reply::Status(200)).await
     }
 
@@ -160,7 +160,7 @@ async fn answer(mut stream: TlsStream<TcpStream>, reply: Reply) {
 }
 
 /// Reads whatever the client says first.
-pub(super) async fn read_hello(stream: &mut TcpStream) {
+pub(in crate::probe) async fn read_hello(stream: &mut TcpStream) {
     let length = stream.read(&mut [0; 4096]).await.expect("readable");
     assert!(length > 0, "a hello");
 }

@@ -1,0 +1,134 @@
+//! What connections are made with: whom to trust and which certificate to show.
+//!
+//! A file of authorities often holds several, an old one beside its successor. One that cannot be used
+//! is named in the log and left out; the others go on.
+
+use super::{CredentialsError, read};
+use crate::health_check::{ClientIdentity, Credentials, Material};
+use crate::probe::unix_time;
+use crate::probe::verify::{Recorder, Verifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What every connection to a backend begins with.
+#[derive(Debug)]
+pub(in crate::probe) struct Tls {
+    pub(in crate::probe) config: ClientConfig,
+    pub(in crate::probe) verifier: Arc<Verifier>,
+    /// Whether a client certificate is shown.
+    known: bool,
+    digest: u64,
+}
+
+/// The files, read.
+#[derive(Hash)]
+pub(super) struct Content {
+    authority: Option<Vec<u8>>,
+    client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Content {
+    pub(super) fn read(source: &Credentials) -> Result<Self, CredentialsError> {
+        let Credentials { authority, server_name: _, client, token: _, insecure_skip_verify: _ } =
+            source;
+        let client = match client {
+            Some(ClientIdentity { certificate, key }) => Some((read(certificate)?, read(key)?)),
+            None => None,
+        };
+        Ok(Self { authority: authority.as_ref().map(read).transpose()?, client })
+    }
+
+    /// Tells one content from another without keeping a second copy of a key.
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Tls {
+    pub(super) fn new(source: &Credentials, content: &Content) -> Result<Self, CredentialsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Arc::new(if source.insecure_skip_verify {
+            Verifier::Anything(Arc::clone(&provider))
+        } else {
+            let path = source.authority.as_ref().and_then(Material::path);
+            let roots = Arc::new(roots(content.authority.as_deref().unwrap_or_default(), path)?);
+            let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            Verifier::Authority(builder.build()?)
+        });
+        let recorder = Arc::new(Recorder::new(Arc::clone(&verifier)));
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(recorder);
+        let mut config = match &content.client {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = CertificateDer::pem_slice_iter(certificate)
+                    .collect::<Result<_, _>>()
+                    .map_err(CredentialsError::pem("the client certificate"))?;
+                let key = PrivateKeyDer::from_pem_slice(key)
+                    .map_err(CredentialsError::pem("the client key"))?;
+                builder.with_client_auth_cert(chain, key)?
+            }
+        };
+        // A resumed session shows no certificate.
+        config.resumption = Resumption::disabled();
+        let known = content.client.is_some();
+        Ok(Self { config, verifier, known, digest: content.digest() })
+    }
+
+    /// Whether servers learn from it who we are.
+    pub(super) const fn known(&self) -> bool {
+        self.known
+    }
+
+    /// Whether it was made of this content.
+    pub(super) fn is_of(&self, content: &Content) -> bool {
+        self.digest == content.digest()
+    }
+
+    /// Whether connections made with both are alike.
+    pub(in crate::probe) const fn is_like(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+/// The authorities that can be used; an error when there are some, but none of use. An expired one
+/// stays, since only the chains of real clients depend on its date, but is named too.
+fn roots(pem: &[u8], path: Option<&Path>) -> Result<RootCertStore, CredentialsError> {
+    let mut roots = RootCertStore::empty();
+    let (mut unusable, mut expired) = (Vec::new(), Vec::new());
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let added = certificate
+            .map_err(CredentialsError::pem("the certificate authority"))
+            .and_then(|der| {
+                expired.extend(subject_if_expired(&der));
+                roots.add(der).map_err(CredentialsError::Authority)
+            });
+        unusable.extend(added.err());
+    }
+    if roots.is_empty() && !unusable.is_empty() {
+        return Err(unusable.swap_remove(0));
+    }
+    let file = path.map(|path| tracing::field::display(path.display()));
+    for error in unusable {
+        tracing::warn!(file, %error, "an authority cannot be used; the others are");
+    }
+    for subject in expired {
+        tracing::warn!(file, %subject, "an authority has expired");
+    }
+    Ok(roots)
+}
+
+fn subject_if_expired(der: &[u8]) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let expired = certificate.validity().not_after.timestamp() < unix_time();
+    expired.then(|| certificate.subject().to_string())
+}
