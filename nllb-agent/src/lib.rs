@@ -1,7 +1,7 @@
 //! The nllb agent: probes the API servers and keeps the BPF maps true.
 //!
-//! Adapters (config, discovery, probe, datapath, admin, metrics) do the I/O and never import each
-//! other; the driver joins them to the core, which decides.
+//! Adapters (config, discovery, probe, datapath, admin, metrics, state) do the I/O and never import
+//! each other; the driver joins them to the core, which decides.
 
 pub mod admin;
 pub mod cli;
@@ -19,6 +19,7 @@ pub mod relay;
 pub mod reload;
 pub mod reserved;
 mod serve;
+pub mod state;
 pub mod status;
 pub mod telemetry;
 mod yaml;

@@ -1,0 +1,128 @@
+//! When the table is written: after a change that matters, and rarely, since nodes live on flash.
+
+use nllb_core::Remembered;
+use std::time::{Duration, Instant};
+
+/// A flapping backend must not wear out a disk.
+const PAUSE: Duration = Duration::from_secs(5);
+/// A disk that failed will likely fail again.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
+/// Observations of a calm cluster must not look outdated after a reboot.
+const REFRESH: Duration = Duration::from_secs(3600);
+/// A round-trip time that is within this factor of the one on disk is the same.
+const RTT_FACTOR: u32 = 2;
+
+/// The last write that ended.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// When it was begun.
+    pub at: Instant,
+    /// What is on disk since; `None` when the write failed.
+    pub backends: Option<Vec<Remembered>>,
+}
+
+/// Whether `backends` should be written now. An operator's drain does not wait for the pause.
+#[must_use]
+pub fn should_write(last: Option<&Last>, backends: &[Remembered], now: Instant) -> bool {
+    let Some(Last { at, backends: written }) = last else {
+        return !backends.is_empty();
+    };
+    let since = now.saturating_duration_since(*at);
+    let Some(written) = written else {
+        return since >= PAUSE_AFTER_FAILURE;
+    };
+    since >= REFRESH
+        || drained(written) != drained(backends)
+        || (since >= PAUSE && differ(written, backends))
+}
+
+fn drained(backends: &[Remembered]) -> Vec<(&str, std::net::SocketAddr)> {
+    let drained = backends.iter().filter(|backend| backend.drained);
+    drained.map(|backend| (backend.pool.as_str(), backend.addr)).collect()
+}
+
+fn differ(one: &[Remembered], other: &[Remembered]) -> bool {
+    one.len() != other.len() || one.iter().zip(other).any(|(one, other)| differs(one, other))
+}
+
+fn differs(one: &Remembered, other: &Remembered) -> bool {
+    let Remembered { pool, addr, state, drained, rtt, names, version } = one;
+    let same = *pool == other.pool
+        && *addr == other.addr
+        && *state == other.state
+        && *drained == other.drained
+        && *names == other.names
+        && *version == other.version;
+    let near = match (rtt, other.rtt) {
+        (Some(one), Some(other)) => *one <= other * RTT_FACTOR && other <= *one * RTT_FACTOR,
+        (one, other) => one.is_none() == other.is_none(),
+    };
+    !(same && near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nllb_common::maps::State;
+
+    fn backend() -> Remembered {
+        Remembered {
+            pool: "apiserver".to_owned(),
+            addr: "10.0.0.11:6443".parse().expect("an address"),
+            state: State::Healthy,
+            drained: false,
+            rtt: Some(Duration::from_micros(400)),
+            names: Vec::new(),
+            version: None,
+        }
+    }
+
+    #[test]
+    fn the_first_table_is_written_unless_it_is_empty() {
+        let now = Instant::now();
+        assert!(should_write(None, &[backend()], now));
+        assert!(!should_write(None, &[], now));
+    }
+
+    #[test]
+    fn a_change_is_written_after_a_pause_and_nothing_else_but_a_refresh() {
+        let at = Instant::now();
+        let last = Last { at, backends: Some(vec![backend()]) };
+        let due = |changed: Remembered, after| should_write(Some(&last), &[changed], at + after);
+        let sick = || Remembered { state: State::Unhealthy, ..backend() };
+        assert!(!due(sick(), PAUSE - Duration::from_millis(1)));
+        assert!(due(sick(), PAUSE));
+        assert!(due(Remembered { rtt: None, ..backend() }, PAUSE));
+        let version = Some("v1.30.4".parse().expect("a version"));
+        assert!(due(Remembered { version, ..backend() }, PAUSE));
+        assert!(!due(backend(), REFRESH - Duration::from_millis(1)));
+        assert!(due(backend(), REFRESH));
+        assert!(should_write(Some(&last), &[backend(), backend()], at + PAUSE));
+    }
+
+    #[test]
+    fn a_round_trip_time_counts_as_changed_when_it_doubled_or_halved() {
+        let at = Instant::now();
+        let last = Last { at, backends: Some(vec![backend()]) };
+        for (micros, expected) in [(150, true), (200, false), (800, false), (801, true)] {
+            let changed = Remembered { rtt: Some(Duration::from_micros(micros)), ..backend() };
+            assert_eq!(should_write(Some(&last), &[changed], at + PAUSE), expected, "{micros}");
+        }
+    }
+
+    #[test]
+    fn an_operators_drain_is_written_at_once() {
+        let at = Instant::now();
+        let last = Last { at, backends: Some(vec![backend()]) };
+        assert!(should_write(Some(&last), &[Remembered { drained: true, ..backend() }], at));
+    }
+
+    #[test]
+    fn a_failed_write_is_tried_again_after_a_minute_whatever_has_changed() {
+        let at = Instant::now();
+        let last = Last { at, backends: None };
+        let drained = [Remembered { drained: true, ..backend() }];
+        assert!(!should_write(Some(&last), &drained, at + PAUSE));
+        assert!(should_write(Some(&last), &drained, at + PAUSE_AFTER_FAILURE));
+    }
+}

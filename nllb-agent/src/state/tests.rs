@@ -1,0 +1,360 @@
+//! What is read back, what is refused, and what a power loss leaves.
+
+use super::*;
+use nllb_common::maps::State;
+use nllb_core::SubjectName;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+fn at(unix: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(unix)
+}
+
+const NOW: u64 = 1_800_000_000;
+
+fn backends(state: State) -> Vec<Remembered> {
+    let backend = |addr: &str, drained| Remembered {
+        pool: "apiserver".to_owned(),
+        addr: addr.parse().expect("an address"),
+        state,
+        drained,
+        rtt: Some(Duration::from_micros(420)),
+        names: vec![
+            SubjectName::Dns("kubernetes".to_owned()),
+            SubjectName::Dns("10.0.0.1".to_owned()),
+            SubjectName::Ip("10.96.0.1".parse().expect("an address")),
+        ],
+        version: Some("v1.30.4+k3s1".parse().expect("a version")),
+    };
+    vec![backend("10.0.0.11:6443", false), backend("[fd86::12]:6443", true)]
+}
+
+fn read_text(text: &[u8]) -> Result<Option<Kept>, Ignored> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("table.json");
+    fs::write(&file, text).expect("written");
+    read(&file, at(NOW))
+        .map_err(|Ignored { file: _, reason }| Ignored { file: "table.json".into(), reason })
+}
+
+#[test]
+fn what_was_written_is_read_back_from_a_file_for_root_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("lib/nllb/table.json");
+    assert_eq!(read(&file, at(NOW)).expect("nothing is wrong"), None);
+    write(&file, 6, &backends(State::Draining), at(NOW - 90)).expect("written");
+    write(&file, 7, &backends(State::Healthy), at(NOW - 60)).expect("written over");
+    let kept = read(&file, at(NOW)).expect("good").expect("there");
+    let age = Duration::from_secs(60);
+    let expected = Kept { backends: backends(State::Healthy), generation: 7, age, outdated: None };
+    assert_eq!(kept, expected);
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(file.parent().expect("a directory")), 0o700);
+    let names = fs::read_dir(file.parent().expect("a directory")).expect("readable");
+    assert_eq!(names.count(), 1, "nothing else is left there");
+}
+
+#[test]
+fn a_table_of_a_week_ago_or_of_the_future_keeps_addresses_and_drains_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("table.json");
+    let read_after = |seconds: i64| {
+        let now = NOW.checked_add_signed(seconds).expect("a time");
+        read(&file, at(now)).expect("good").expect("there")
+    };
+    write(&file, 7, &backends(State::Healthy), at(NOW)).expect("written");
+    for (seconds, words) in [
+        (
+            8 * 24 * 3600,
+            "the table on disk is 8 days old: of it only addresses and drains are used",
+        ),
+        (-3600, "the table on disk is from 3600 s in the future: of it only addresses and drains"),
+    ] {
+        let Kept { backends: found, outdated, .. } = read_after(seconds);
+        assert!(outdated.as_ref().is_some_and(|line| line.contains(words)), "{outdated:?}");
+        let expected: Vec<_> = backends(State::Healthy).into_iter().map(forgotten).collect();
+        assert_eq!(found, expected);
+        assert!(found[1].drained && found[1].state == State::Unknown && found[1].rtt.is_none());
+    }
+    for seconds in [-200, 0, 6 * 24 * 3600] {
+        assert_eq!(read_after(seconds).outdated, None);
+    }
+}
+
+#[test]
+fn what_is_no_table_of_this_agent_is_ignored_with_one_line_that_names_it() {
+    let huge = vec![b' '; usize::try_from(LARGEST).expect("small") + 1];
+    let backend = r#"{"version":1,"generation":1,"writtenAt":1,"backends":[{"pool":"a",
+        "address":"ADDRESS","state":"STATE","drained":false,"names":[],"version":VERSION}]}"#;
+    let with = |address, state, version| {
+        let text = backend.replace("ADDRESS", address).replace("STATE", state);
+        text.replace("VERSION", version).into_bytes()
+    };
+    let cases: [(Vec<u8>, &str); 11] = [
+        (Vec::new(), "it is damaged (EOF while parsing a value at line 1 column 0)"),
+        (b"\0\0\0\0".to_vec(), "it is damaged ("),
+        (br#"{"version":2,"tables":[]}"#.to_vec(), "it is of format 2, this agent knows 1"),
+        (br#"{"version":1}"#.to_vec(), "it is damaged (missing field `generation`"),
+        (huge, "it has more than 4194304 bytes"),
+        ("[".repeat(100_000).into_bytes(), "it is damaged ("),
+        (with("10.0.0.1", "healthy", "null"), "it is damaged ("),
+        (with("10.0.0.1:0", "healthy", "null"), "10.0.0.1:0 is nobody's address"),
+        (with("224.0.0.1:6443", "healthy", "null"), "224.0.0.1:6443 is nobody's address"),
+        (with("10.0.0.1:6443", "well", "null"), "no state is \"well\""),
+        (with("10.0.0.1:6443", "healthy", "\"new\""), "\"new\" is no Kubernetes version"),
+    ];
+    assert!(read_text(&with("10.0.0.1:6443", "healthy", "\"v1.30\"")).is_ok());
+    for (text, words) in cases {
+        let line = read_text(&text).expect_err(words).to_string();
+        assert!(line.starts_with("table.json: the table on disk is ignored: "), "{line}");
+        assert!(line.contains(words) && !line.contains('\n'), "{line}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_ignored_and_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .expect("a pipe");
+    for path in [pipe.as_path(), dir.path()] {
+        let error = read(path, at(NOW)).expect_err("no file");
+        assert!(matches!(error.reason, Reason::NotAFile), "{error}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_an_error_that_names_the_step() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("file"), "").expect("written");
+    let file = dir.path().join("file/table.json");
+    let error = write(&file, 1, &backends(State::Healthy), at(NOW)).expect_err("no directory");
+    assert!(error.to_string().contains("table.json: its directory: "), "{error}");
+}
+
+#[test]
+fn a_certificate_with_too_many_names_is_kept_without_names() {
+    let name = |n| SubjectName::Dns(format!("{n}.{}", "a".repeat(240)));
+    let all = |names: usize| {
+        let mut backends = backends(State::Healthy);
+        for backend in &mut backends {
+            backend.names = (0..names).map(name).collect();
+        }
+        document::parse(document::render(1, &backends, at(NOW)).as_bytes()).expect("good").backends
+    };
+    assert_eq!(all(64)[0].names.len(), 64);
+    assert_eq!(all(65)[0].names.len(), 0);
+    let most: Vec<Remembered> = (0..128)
+        .map(|_| Remembered {
+            names: (0..64).map(name).collect(),
+            ..backends(State::Healthy)[0].clone()
+        })
+        .collect();
+    let length = document::render(1, &most, at(NOW)).len();
+    assert!(length as u64 <= LARGEST, "{length}");
+}
+
+/// A disk that loses power after some steps. Nothing is kept for certain that was not brought to it.
+#[derive(Default)]
+struct Crashing {
+    /// Steps until the power is gone.
+    left: usize,
+    files: Vec<Content>,
+    /// Which names a crash may leave for which files, by directory entry: the last that is certain
+    /// comes first, then those that may have reached the disk.
+    names: BTreeMap<PathBuf, Vec<Option<usize>>>,
+}
+
+#[derive(Default)]
+struct Content {
+    bytes: Vec<u8>,
+    synced: bool,
+}
+
+impl Crashing {
+    fn holding(file: &Path, text: String) -> Self {
+        let content = Content { bytes: text.into_bytes(), synced: true };
+        let names = [(file.to_owned(), vec![Some(0)])].into();
+        Self { left: 0, files: vec![content], names }
+    }
+
+    fn step(&mut self) -> io::Result<()> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| io::Error::other("no power"))?;
+        Ok(())
+    }
+
+    fn enter(&mut self, path: &Path, file: Option<usize>) {
+        self.names.entry(path.to_owned()).or_insert_with(|| vec![None]).push(file);
+    }
+
+    fn newest(&self, path: &Path) -> Option<usize> {
+        self.names.get(path).and_then(|names| names.last().copied()).flatten()
+    }
+
+    /// Everything that may be found under the name when the power is back.
+    fn outcomes(&self, path: &Path) -> Vec<Option<Vec<u8>>> {
+        let mut outcomes = Vec::new();
+        for name in &self.names[path] {
+            let Some(Content { bytes, synced }) = name.map(|file| &self.files[file]) else {
+                outcomes.push(None);
+                continue;
+            };
+            let lengths = if *synced { bytes.len()..=bytes.len() } else { 0..=bytes.len() };
+            outcomes.extend(lengths.map(|length| Some(bytes[..length].to_vec())));
+        }
+        outcomes
+    }
+}
+
+impl Disk for Crashing {
+    type File = usize;
+
+    fn make_directory(&mut self, _: &Path) -> io::Result<()> {
+        self.step()
+    }
+
+    fn create(&mut self, path: &Path) -> io::Result<usize> {
+        self.step()?;
+        self.files.push(Content::default());
+        let file = self.files.len() - 1;
+        self.enter(path, Some(file));
+        Ok(file)
+    }
+
+    fn write(&mut self, file: &mut usize, bytes: &[u8]) -> io::Result<()> {
+        let content = &mut self.files[*file];
+        content.bytes.extend_from_slice(&bytes[..bytes.len() / 2]);
+        self.step()?;
+        self.files[*file].bytes.extend_from_slice(&bytes[bytes.len() / 2..]);
+        Ok(())
+    }
+
+    fn sync(&mut self, file: &usize) -> io::Result<()> {
+        self.step()?;
+        self.files[*file].synced = true;
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        let file = self.newest(from);
+        self.enter(to, file);
+        self.enter(from, None);
+        Ok(())
+    }
+
+    fn sync_directory(&mut self, _: &Path) -> io::Result<()> {
+        self.step()?;
+        for names in self.names.values_mut() {
+            names.drain(..names.len() - 1);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        self.enter(path, None);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_power_loss_at_any_step_leaves_the_old_table_or_the_new_one() {
+    let file = Path::new("/var/lib/nllb/table.json");
+    let (old, new) = (backends(State::Healthy), backends(State::Unhealthy));
+    let mut finished = false;
+    for left in 0..20 {
+        let mut disk = Crashing::holding(file, document::render(1, &old, at(NOW)));
+        disk.left = left;
+        finished = write_to(&mut disk, file, 2, &new, at(NOW)).is_ok();
+        for outcome in disk.outcomes(file) {
+            let text = outcome.expect("the name is never without a file");
+            let Document { generation, backends, .. } = document::parse(&text).expect("whole");
+            assert!(matches!(generation, 1 | 2), "generation {generation}");
+            assert_eq!(backends, if generation == 1 { old.clone() } else { new.clone() });
+            assert!(!finished || generation == 2, "what was reported as written is there");
+        }
+    }
+    assert!(finished, "20 steps are enough");
+}
+
+#[test]
+fn a_write_that_fails_leaves_nothing_beside_the_table() {
+    let file = Path::new("/var/lib/nllb/table.json");
+    let mut disk = Crashing::holding(file, document::render(1, &backends(State::Healthy), at(NOW)));
+    disk.left = 4;
+    let mut full = Full(disk);
+    let new = backends(State::Unhealthy);
+    let error = write_to(&mut full, file, 2, &new, at(NOW)).expect_err("the disk is full");
+    assert_eq!(error.to_string(), "cannot write /var/lib/nllb/table.json: its content: disk full");
+    let Full(disk) = full;
+    assert_eq!(disk.newest(Path::new("/var/lib/nllb/table.json.new")), None);
+    assert_eq!(disk.newest(file), Some(0));
+}
+
+/// A disk with room for names only.
+struct Full(Crashing);
+
+impl Disk for Full {
+    type File = usize;
+
+    fn make_directory(&mut self, path: &Path) -> io::Result<()> {
+        self.0.make_directory(path)
+    }
+
+    fn create(&mut self, path: &Path) -> io::Result<usize> {
+        self.0.create(path)
+    }
+
+    fn write(&mut self, _: &mut usize, _: &[u8]) -> io::Result<()> {
+        Err(io::Error::other("disk full"))
+    }
+
+    fn sync(&mut self, file: &usize) -> io::Result<()> {
+        self.0.sync(file)
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn sync_directory(&mut self, path: &Path) -> io::Result<()> {
+        self.0.sync_directory(path)
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(text in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let _ = document::parse(&text);
+    }
+
+    #[test]
+    fn no_damage_to_a_good_table_makes_it_panic(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut text = document::render(7, &backends(State::Healthy), at(NOW)).into_bytes();
+        for (index, byte) in changes {
+            let index = index.index(text.len());
+            text[index] = byte;
+        }
+        let _ = document::parse(&text);
+        if let Ok(document) = document::parse(&text[..cut.index(text.len())]) {
+            let _ = judge(Path::new("table.json"), document, at(NOW));
+        }
+    }
+}
