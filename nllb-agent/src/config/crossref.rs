@@ -40,6 +40,7 @@ pub(super) fn frontends(
             scope,
             on_empty,
             coverage,
+            policy,
             version_skew,
             min_version,
         } = draft;
@@ -68,9 +69,9 @@ pub(super) fn frontends(
             scope,
             on_empty,
             coverage,
+            policy,
             version_skew,
             min_version,
-            ..FrontendSettings::default()
         });
     }
     Ok(frontends)

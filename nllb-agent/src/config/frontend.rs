@@ -3,11 +3,23 @@
 use super::address::{name, one_of, server_name, socket_address, version};
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
+use nllb_common::maps::Policy;
 use nllb_core::KubeVersion;
 use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting, VersionSkew};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::net::SocketAddr;
+
+/// The words for every policy, in the order of [`Policy::ALL`].
+const POLICIES: [&str; Policy::ALL.len()] = {
+    let mut words = [""; Policy::ALL.len()];
+    let mut index = 0;
+    while index < words.len() {
+        words[index] = Policy::ALL[index].label();
+        index += 1;
+    }
+    words
+};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -20,6 +32,7 @@ pub(super) struct RawFrontend {
     on_empty: Option<Spanned<String>>,
     server_name: Option<Spanned<String>>,
     trust_any_certificate: Option<Spanned<bool>>,
+    policy: Option<Spanned<String>>,
     version_skew: Option<Spanned<String>>,
     min_version: Option<Spanned<String>>,
 }
@@ -35,6 +48,7 @@ pub(super) struct Draft {
     pub(super) scope: ScopeSetting,
     pub(super) on_empty: OnEmpty,
     pub(super) coverage: Coverage,
+    pub(super) policy: Policy,
     pub(super) version_skew: VersionSkew,
     pub(super) min_version: Option<KubeVersion>,
 }
@@ -53,6 +67,7 @@ impl TryFrom<At<RawFrontend>> for Draft {
             on_empty,
             server_name,
             trust_any_certificate,
+            policy,
             version_skew,
             min_version,
         } = raw;
@@ -74,6 +89,10 @@ impl TryFrom<At<RawFrontend>> for Draft {
             place.optional("serverName", server_name),
             place.optional("trustAnyCertificate", trust_any_certificate),
         )?;
+        let policy = match place.optional("policy", policy) {
+            Some(raw) => one_of(raw, &POLICIES, &Policy::ALL)?,
+            None => Policy::default(),
+        };
         let version_skew = match place.optional("versionSkew", version_skew) {
             Some(raw) => one_of(
                 raw,
@@ -96,6 +115,7 @@ impl TryFrom<At<RawFrontend>> for Draft {
             scope,
             on_empty,
             coverage,
+            policy,
             version_skew,
             min_version,
         })

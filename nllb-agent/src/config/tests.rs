@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::health_check::Material;
+use nllb_common::maps::Policy;
 use nllb_core::settings::{
     Coverage, FrontendKind, OnEmpty, RebalanceSettings, ScopeSetting, VersionSkew,
 };
@@ -38,6 +39,7 @@ pools:
     assert_eq!(pools[0].health, nllb_core::HealthSettings::default());
     assert_eq!((pools[0].latency_bands, pools[0].rebalance), (true, None));
     assert_eq!((frontends[0].version_skew, &frontends[0].min_version), (VersionSkew::Off, &None));
+    assert_eq!(frontends[0].policy, Policy::Random);
     assert_eq!(state.file.as_deref(), Some(Path::new("/var/lib/nllb/table.json")));
     assert_eq!(node, &Node::default());
     assert_eq!(datapath.close_sockets, CloseSockets::Auto);
@@ -63,6 +65,7 @@ frontends:
     scope: host
     onEmpty: fail
     serverName: kubernetes
+    policy: least-connections
     versionSkew: prefer-newest
     minVersion: 1.30
 pools:
@@ -111,6 +114,7 @@ selfTestInterval: 500ms
     let rebalance = RebalanceSettings { share_per_minute: 0.05, floor: 4 };
     assert_eq!((pool.latency_bands, pool.rebalance), (false, Some(rebalance)));
     let version = |text: &str| Some(text.parse().expect("a version"));
+    assert_eq!(frontend.policy, Policy::LeastConnections);
     assert_eq!(frontend.version_skew, VersionSkew::PreferNewest);
     assert_eq!(frontend.min_version, version("1.30"));
     assert_eq!(settings.kubelet_version, version("v1.29.3"));
