@@ -62,7 +62,7 @@ pub struct Request {
     pub lease_valid: bool,
     /// What the socket can reach.
     pub reach: Reach,
-    /// A fresh random number.
+    /// A fresh random number; for [`Policy::Maglev`] the hash of the client.
     pub seed: u32,
     /// Zero, read from a map: the verifier does not know what it is.
     pub zero: u32,
@@ -73,6 +73,26 @@ pub struct Request {
     /// The backend that this client should have, if it is as good as any: by the Maglev table, or the
     /// one it had last. [`NO_BACKEND`] when there is none.
     pub preferred: u32,
+}
+
+impl Request {
+    /// The same request, of whose content the verifier knows nothing, so that it follows the choice once
+    /// and not once for each way in which a request came about.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hidden(self) -> Self {
+        let Self { now_ns, lease_valid, reach, seed, zero, policy, pool, preferred } = self;
+        Self {
+            now_ns,
+            lease_valid: (lease_valid as u32 ^ zero) != 0,
+            reach: Reach(reach.0 ^ zero),
+            seed: seed ^ zero,
+            zero,
+            policy: policy ^ zero,
+            pool: pool ^ zero,
+            preferred: preferred ^ zero,
+        }
+    }
 }
 
 /// The outcome of a choice.
@@ -132,6 +152,19 @@ const fn is_out(rung: u32) -> bool {
     matches!(rung, 4 | 5 | 8 | 9)
 }
 
+/// Whether `a` is less than `b`. By copies, of which the verifier learns something on each path, and not
+/// by the values themselves.
+#[inline(always)]
+fn less(a: u64, b: u64, zero: u32) -> bool {
+    a ^ u64::from(zero) < b ^ u64::from(zero)
+}
+
+/// All ones when `condition` holds, else none; the verifier does not know which.
+#[inline(always)]
+fn mask(condition: bool, zero: u32) -> u64 {
+    0u64.wrapping_sub(u64::from(condition) ^ u64::from(zero))
+}
+
 /// Rung, band and weight of a backend under the circumstances of `request`.
 #[inline(always)]
 fn judge<V: View>(slot: &Slot, view: &V, request: &Request) -> (u32, u8, u16) {
@@ -141,8 +174,8 @@ fn judge<V: View>(slot: &Slot, view: &V, request: &Request) -> (u32, u8, u16) {
     // The sign of the difference: 1 when `until_ns` is later.
     let suspect = (request.now_ns.wrapping_sub(until_ns) >> 63) as u32;
     let verdict = view.verdict(slot.backend);
-    let word = if verdict.epoch() == slot.epoch { verdict.word() } else { 0 };
-    let trust = 0u64.wrapping_sub(u64::from(request.lease_valid) ^ u64::from(request.zero));
+    let word = verdict.word() & mask(verdict.epoch() == slot.epoch, request.zero);
+    let trust = mask(request.lease_valid, request.zero);
     let verdict = Verdict::from_word(word & trust | LAPSED & !trust);
     let suspect = suspect | verdict.doubt_number();
     (rung(verdict.state_number(), suspect), verdict.band(), verdict.weight())
@@ -159,30 +192,40 @@ pub fn by_maglev(pool: &PoolSet, hash: u32) -> u32 {
     pool.slots[index].backend
 }
 
-/// The best backend of a pool, and what is known of one that is set apart.
+/// The best backend of a pool, and what is known of one that is set apart. Backends are held by their
+/// place, hidden from the verifier, and not as slots: so what it knows on one path is what it knows on
+/// every other.
 struct Survey {
     best: Class,
-    chosen: Slot,
-    /// Place of `chosen`.
+    /// Place of the one drawn among the best class.
     index: u32,
     /// The places of all backends of the best class, as bits.
     equals: u32,
-    home: Slot,
+    /// Place of the one set apart; [`NOWHERE`] when the pool does not have it.
+    home: u32,
     home_rung: u32,
+}
+
+/// A place in no pool.
+const NOWHERE: u32 = u32::MAX;
+
+/// The slot at a place.
+#[inline(always)]
+const fn slot(pool: &PoolSet, place: u32) -> &Slot {
+    &pool.slots[place as usize % MAX_POOL_BACKENDS]
 }
 
 /// Looks at every backend once. `home` takes no part in the choice and is reported by itself.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "an index is below MAX_POOL_BACKENDS")]
 fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Survey {
-    let reach = Reach(request.reach.0 ^ request.zero);
     let zero = request.zero;
+    let reach = request.reach;
     let mut found = Survey {
-        best: NONE,
-        chosen: Slot::EMPTY,
+        best: NONE ^ zero,
         index: zero,
         equals: zero,
-        home: Slot::EMPTY,
+        home: NOWHERE ^ zero,
         home_rung: zero,
     };
     let mut total = zero;
@@ -193,7 +236,7 @@ fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Su
         let slot = &pool.slots[index];
         let (rung, band, weight) = judge(slot, view, request);
         if slot.backend == home {
-            found.home = *slot;
+            found.home = index as u32 ^ zero;
             found.home_rung = rung;
             continue;
         }
@@ -201,12 +244,12 @@ fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Su
         if family & 1 == 0 {
             continue;
         }
-        let class = (rung << 16 | (family & 2) << 7 | u32::from(band)) ^ request.zero;
-        let weight = u32::from(weight) + u32::from(weight == 0);
-        if class > found.best {
+        let class = (rung << 16 | (family & 2) << 7 | u32::from(band)) ^ zero;
+        let weight = u32::from(weight) + (u32::from(weight == 0) ^ zero);
+        if less(found.best.into(), class.into(), zero) {
             continue;
         }
-        if class < found.best {
+        if less(class.into(), found.best.into(), zero) {
             found.best = class;
             found.equals = zero;
             total = zero;
@@ -218,8 +261,6 @@ fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Su
         let random = mix(request.seed.wrapping_add(index as u32));
         let draw = (u64::from(random) * u64::from(total)) >> 32;
         if draw < u64::from(weight) {
-            // The slot itself: for the verifier all slots are alike, while indices differ.
-            found.chosen = *slot;
             found.index = index as u32 ^ zero;
         }
     }
@@ -228,87 +269,59 @@ fn survey<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Su
 
 impl Survey {
     #[inline(always)]
-    fn choice(&self) -> Option<Choice> {
-        if self.best == NONE {
+    const fn choice(&self, pool: &PoolSet) -> Option<Choice> {
+        if self.equals == 0 {
             return None;
         }
         let eligible = is_eligible(self.best >> 16);
-        Some(Choice { slot: self.chosen, index: self.index, eligible })
+        Some(Choice { slot: *slot(pool, self.index), index: self.index, eligible })
     }
 
     /// Puts another of the best class in the place of the one drawn, if the policy says so.
     #[inline(always)]
     fn refine<V: View>(&mut self, pool: &PoolSet, view: &V, request: &Request) {
-        if self.equals == 0 {
+        let Request { policy, pool: id, preferred, seed, zero, .. } = *request;
+        if policy == Policy::Random as u32 || self.equals == 0 {
             return;
         }
-        // A policy that is none of these is the draw by weight, which has been made.
-        if request.policy == Policy::RoundRobin as u32 {
-            self.longest_waiting(pool, view, request);
-        } else if request.policy == Policy::LeastConnections as u32 {
-            self.less_loaded(pool, view, request);
-        } else if request.preferred != NO_BACKEND {
-            self.preferred(pool, request);
+        if policy == Policy::RoundRobin as u32 {
+            // Without a shared counter: who waited longest is next. It goes on in order when the class
+            // changes, and each connect writes one word.
+            self.index = self.least(zero, |index| view.turn_ns(id, index));
+        } else if policy == Policy::LeastConnections as u32 {
+            let first = self.index;
+            // A second draw among the others, all alike; the drawn one only when it is alone.
+            let second = self.least(zero, |index| {
+                u64::from(mix(!seed.wrapping_add(index))) | mask(index == first, zero) & (1 << 32)
+            });
+            if load(slot(pool, second), view) < load(slot(pool, first), view) {
+                self.index = second;
+            }
+        } else if preferred != NO_BACKEND {
+            // The preferred one if it is of this class, else the one that the seed has for the client:
+            // rendezvous hashing (D. Thaler, C. Ravishankar, "Using name-based mappings to increase hit
+            // rates", 1998), so that the clients of one backend spread over all others.
+            self.index = self.least(zero, |index| {
+                let backend = slot(pool, index).backend;
+                (u64::from(mix(seed ^ mix(backend))) | 1 << 32) & mask(backend != preferred, zero)
+            });
         }
     }
 
-    /// Round robin without a shared counter: who waited longest is next. It goes on in order when the
-    /// class changes, and each connect writes one word.
+    /// The place of the backend of the best class whose key is the least.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "an index is below MAX_POOL_BACKENDS")]
-    fn longest_waiting<V: View>(&mut self, pool: &PoolSet, view: &V, request: &Request) {
-        let mut longest = u64::MAX;
-        for index in 0..MAX_POOL_BACKENDS {
-            if self.equals >> index & 1 == 0 {
-                continue;
-            }
-            let turn = view.turn_ns(request.pool, index as u32);
-            if turn < longest {
-                longest = turn;
-                self.chosen = pool.slots[index];
-                self.index = index as u32 ^ request.zero;
-            }
-        }
-    }
-
-    /// A second draw, this one among all others of the class alike; the one with fewer connections for
-    /// its weight stays.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "an index is below MAX_POOL_BACKENDS")]
-    fn less_loaded<V: View>(&mut self, pool: &PoolSet, view: &V, request: &Request) {
-        let first = self.chosen;
-        let mut second = first;
+    fn least(&self, zero: u32, key: impl Fn(u32) -> u64) -> u32 {
+        let mut least = u64::MAX;
         let mut place = self.index;
-        let mut seen = request.zero;
-        for index in 0..MAX_POOL_BACKENDS {
-            let slot = &pool.slots[index];
-            if self.equals >> index & 1 == 0 || slot.backend == first.backend {
-                continue;
-            }
-            seen += 1;
-            let random = mix(!request.seed.wrapping_add(index as u32));
-            if (u64::from(random) * u64::from(seen)) >> 32 == 0 {
-                second = *slot;
-                place = index as u32 ^ request.zero;
+        for index in 0..MAX_POOL_BACKENDS as u32 {
+            let key = key(index) | !mask(self.equals >> index & 1 != 0, zero);
+            if less(key, least, zero) {
+                least = key;
+                place = index ^ zero;
             }
         }
-        if load(&second, view) < load(&first, view) {
-            self.chosen = second;
-            self.index = place;
-        }
-    }
-
-    /// The one that the client should have, if it is of the best class.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "an index is below MAX_POOL_BACKENDS")]
-    fn preferred(&mut self, pool: &PoolSet, request: &Request) {
-        for index in 0..MAX_POOL_BACKENDS {
-            let slot = &pool.slots[index];
-            if self.equals >> index & 1 != 0 && slot.backend == request.preferred {
-                self.chosen = *slot;
-                self.index = index as u32 ^ request.zero;
-            }
-        }
+        place
     }
 }
 
@@ -327,13 +340,13 @@ fn load<V: View>(slot: &Slot, view: &V) -> u64 {
 pub fn pick<V: View>(pool: &PoolSet, view: &V, request: &Request) -> Option<Choice> {
     let mut found = survey(pool, view, request, NO_BACKEND);
     found.refine(pool, view, request);
-    found.choice()
+    found.choice(pool)
 }
 
 /// Whether a backend other than `except` may get connections, so that giving up on it is no loss.
 #[inline(always)]
 pub fn other_eligible<V: View>(pool: &PoolSet, view: &V, request: &Request, except: u32) -> bool {
-    survey(pool, view, request, except).choice().is_some_and(|choice| choice.eligible)
+    survey(pool, view, request, except).choice(pool).is_some_and(|choice| choice.eligible)
 }
 
 /// What to do with a connect to a frontend.
@@ -357,16 +370,16 @@ pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -
     let mut found = survey(pool, view, request, home);
     found.refine(pool, view, request);
     if home == NO_BACKEND {
-        return found.choice().map_or(Target::Nothing, Target::To);
+        return found.choice(pool).map_or(Target::Nothing, Target::To);
     }
-    if found.home.backend == NO_BACKEND {
+    if found.home == NOWHERE {
         return Target::Nothing;
     }
     let keep =
         if request.lease_valid { !is_out(found.home_rung) } else { is_eligible(found.home_rung) };
-    match found.choice() {
+    match found.choice(pool) {
         Some(choice) if choice.eligible && !keep => Target::To(choice),
-        _ => Target::Keep(found.home),
+        _ => Target::Keep(*slot(pool, found.home)),
     }
 }
 

@@ -32,17 +32,18 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     // 3. What is dialled, and from which side of the host. What follows for a connect that is left
     //    alone: `connect(AF_UNSPEC)` runs no hook, so a socket can come back and dial something else,
     //    and its end must not count for the backend that it had before.
+    let Some(control) = maps::control() else {
+        return Err(Error::NoBackend);
+    };
+    let had_record = u32::from(record.is_some()) ^ control.zero;
     let forget = || {
-        if record.is_some() {
+        if had_record != 0 {
             ctx.delete_record();
         }
     };
     let dialled = F::destination(ctx);
     let port = Port::from_word(ctx.user_port());
     let netns = ctx.netns_cookie();
-    let Some(control) = maps::control() else {
-        return Err(Error::NoBackend);
-    };
     let scope = scope(netns, &control);
     let Some(frontend) = maps::frontend(&FrontendKey::tcp(dialled, port, scope)) else {
         forget();
@@ -64,17 +65,20 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         now_ns: now,
         lease_valid: control.lease_until_ns > now,
         reach: F::reach(dialled, &binding),
-        seed: random(),
+        seed: seed(&frontend, &client),
         zero: control.zero,
         policy: frontend.policy_number(),
         pool: u32::from(frontend.pool),
         preferred: preferred(&frontend, &client, pool),
-    };
+    }
+    .hidden();
     let home = match frontend.home {
         NO_HOME => NO_BACKEND,
         home => u32::from(home),
-    };
-    let chosen = pool.map_or(Target::Nothing, |pool| target(pool, &KernelView, &request, home));
+    } ^ control.zero;
+    let chosen = pool.map_or(Target::Nothing, |pool| {
+        target(pool, &KernelView { zero: control.zero }, &request, home)
+    });
     let (slot, counter) = match chosen {
         Target::To(Choice { slot, index, eligible }) => {
             note_choice(&request, &client, &slot, index);
@@ -136,6 +140,12 @@ fn preferred(frontend: &Frontend, client: &Client, pool: Option<&PoolSet>) -> u3
         return favourite.map_or(NO_BACKEND, |favourite| favourite.backend);
     }
     NO_BACKEND
+}
+
+/// What decides the draw: the client where the policy says so, else chance.
+#[inline(always)]
+fn seed(frontend: &Frontend, client: &Client) -> u32 {
+    if frontend.policy_number() == Policy::Maglev as u32 { client.hash() } else { random() }
 }
 
 /// What a policy wants to know at the next choice.

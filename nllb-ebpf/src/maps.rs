@@ -296,30 +296,36 @@ unsafe fn atomic_add(word: *mut u64, delta: u64) {
     }
 }
 
-/// The maps, as the choice of a backend reads them.
-pub(crate) struct KernelView;
+/// The maps, as the choice of a backend reads them. What is not there reads as this zero, which the
+/// verifier does not know, so that for it nothing depends on what was there.
+pub(crate) struct KernelView {
+    pub(crate) zero: u32,
+}
 
 impl View for KernelView {
     #[inline(always)]
     fn verdict(&self, backend: u32) -> Verdict {
         // SAFETY: a live, aligned array entry; one aligned word is read.
-        let word = VERDICT.get_ptr(backend).map_or(0, |word| unsafe { ptr::read_volatile(word) });
-        Verdict::from_word(word)
+        let word = VERDICT.get_ptr(backend).map(|word| unsafe { ptr::read_volatile(word) });
+        Verdict::from_word(word.unwrap_or(self.zero.into()))
     }
 
     #[inline(always)]
     fn suspect_until_ns(&self, backend: u32, epoch: u32) -> u64 {
-        BackendEvidence::of(backend, epoch).map_or(0, BackendEvidence::suspect_until_ns)
+        let evidence = BackendEvidence::of(backend, epoch);
+        evidence.map_or(self.zero.into(), BackendEvidence::suspect_until_ns)
     }
 
     #[inline(always)]
     fn active(&self, backend: u32, epoch: u32) -> u64 {
-        BackendEvidence::of(backend, epoch).map_or(0, BackendEvidence::active)
+        BackendEvidence::of(backend, epoch).map_or(self.zero.into(), BackendEvidence::active)
     }
 
     #[inline(always)]
     fn turn_ns(&self, pool: u32, slot: u32) -> u64 {
         // SAFETY: a live, aligned array entry; one aligned word is read.
-        TURNS.get_ptr(turn_index(pool, slot)).map_or(0, |turn| unsafe { ptr::read_volatile(turn) })
+        let turn =
+            TURNS.get_ptr(turn_index(pool, slot)).map(|turn| unsafe { ptr::read_volatile(turn) });
+        turn.unwrap_or(self.zero.into())
     }
 }

@@ -152,7 +152,7 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
         pool: record.pool,
         preferred: NO_BACKEND,
     };
-    if !other_eligible(pool, &KernelView, &request, record.backend) {
+    if !other_eligible(pool, &KernelView { zero: control.zero }, &request, record.backend) {
         return;
     }
     let before = ctx.user_timeout_ms();

@@ -61,7 +61,7 @@ impl View for Facts {
         self.0[backend as usize].active
     }
     fn turn_ns(&self, _pool: u32, slot: u32) -> u64 {
-        self.0[slot as usize].turn
+        self.0.get(slot as usize).map_or(0, |fact| fact.turn)
     }
 }
 
@@ -291,6 +291,22 @@ fn a_preferred_backend_is_chosen_while_it_is_of_the_best_class() {
             assert!(matches!(chosen(&facts), Some(0 | 1)));
         }
     }
+}
+
+#[test]
+fn the_clients_of_a_backend_that_is_out_spread_over_the_others_and_come_back() {
+    let mut facts = vec![Fact::state(State::Healthy); 4];
+    facts[3].state = State::Unhealthy;
+    let view = Facts(facts);
+    let mut hits = [0u32; 4];
+    for client in 0..3_000u32 {
+        let request =
+            Request { policy: Policy::Maglev as u32, preferred: 3, ..request(mix(client)) };
+        let first = pick(&view.pool(), &view, &request).map(|choice| choice.index);
+        assert_eq!(pick(&view.pool(), &view, &request).map(|choice| choice.index), first);
+        hits[first.expect("a backend") as usize] += 1;
+    }
+    assert!(hits[..3].iter().all(|hits| (850..1_150).contains(hits)), "{hits:?}");
 }
 
 #[test]
