@@ -66,6 +66,10 @@ counters! {
     Established = "established",
     /// Translated connections closed after they were established.
     Closed = "closed",
+    /// Established connections whose data went unanswered for two retransmission timeouts.
+    DataSilence = "data_silence",
+    /// Established connections ended because their backend fell silent while there was no agent.
+    Ended = "ended",
     /// Events not written because the ring buffer was full.
     EventDropped = "event_dropped",
     /// Events not written because the backend had one a moment before.

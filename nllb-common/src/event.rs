@@ -13,6 +13,8 @@ pub enum EventKind {
     ConnectReset = 2,
     /// The connect ended without an answer: the caller gave up, or an ICMP error came.
     ConnectAborted = 3,
+    /// Data on an established connection went unanswered for two retransmission timeouts.
+    DataSilence = 4,
 }
 
 impl EventKind {
@@ -23,6 +25,7 @@ impl EventKind {
             1 => Some(Self::SynSilence),
             2 => Some(Self::ConnectReset),
             3 => Some(Self::ConnectAborted),
+            4 => Some(Self::DataSilence),
             _ => None,
         }
     }
@@ -81,7 +84,12 @@ mod tests {
 
     #[test]
     fn kinds_survive_the_round_trip_and_unknown_numbers_are_none() {
-        for kind in [EventKind::SynSilence, EventKind::ConnectReset, EventKind::ConnectAborted] {
+        for kind in [
+            EventKind::SynSilence,
+            EventKind::ConnectReset,
+            EventKind::ConnectAborted,
+            EventKind::DataSilence,
+        ] {
             assert_eq!(EventKind::from_number(kind as u32), Some(kind));
         }
         assert_eq!(EventKind::from_number(0), None);

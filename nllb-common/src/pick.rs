@@ -26,6 +26,10 @@ pub trait View {
     /// Active connections of this node to the backend, as long as they are of `epoch`; else 0.
     fn active(&self, backend: u32, epoch: u32) -> u64;
 
+    /// When the backend last answered a handshake, in nanoseconds of `CLOCK_MONOTONIC`, as long as the
+    /// evidence is of `epoch`; else 0.
+    fn last_answer_ns(&self, backend: u32, epoch: u32) -> u64;
+
     /// When this slot of the pool was last chosen, in nanoseconds of `CLOCK_MONOTONIC`; 0 for never.
     fn turn_ns(&self, pool: u32, slot: u32) -> u64;
 }
@@ -347,6 +351,22 @@ pub fn pick<V: View>(pool: &PoolSet, view: &V, request: &Request) -> Option<Choi
 #[inline(always)]
 pub fn other_eligible<V: View>(pool: &PoolSet, view: &V, request: &Request, except: u32) -> bool {
     survey(pool, view, request, except).choice(pool).is_some_and(|choice| choice.eligible)
+}
+
+/// Whether a backend other than `except` answered after `since_ns`: so it is not the network or this host
+/// that is silent.
+#[inline(always)]
+pub fn other_answered<V: View>(pool: &PoolSet, view: &V, except: u32, since_ns: u64) -> bool {
+    for index in 0..MAX_POOL_BACKENDS {
+        if index >= pool.len as usize {
+            break;
+        }
+        let Slot { backend, epoch, .. } = pool.slots[index];
+        if backend != except && view.last_answer_ns(backend, epoch) > since_ns {
+            return true;
+        }
+    }
+    false
 }
 
 /// What to do with a connect to a frontend.

@@ -23,9 +23,13 @@ const IPPROTO_TCP: u32 = IpProto::Tcp as u32;
 /// Not a number that ever stands in a packet, hence not in `IpProto`.
 const IPPROTO_MPTCP: u32 = 262;
 const SOL_TCP: i32 = IpProto::Tcp as i32;
+const SOL_SOCKET: i32 = 1;
+const SO_KEEPALIVE: i32 = 9;
+const TCP_KEEPIDLE: i32 = 4;
+const TCP_KEEPINTVL: i32 = 5;
 const TCP_USER_TIMEOUT: i32 = 18;
-/// `TCP_USER_TIMEOUT` is a `u32`.
-const TCP_USER_TIMEOUT_SIZE: i32 = 4;
+/// Each of these options is a `u32` or an `int`.
+const OPTION_SIZE: i32 = 4;
 const ECONNREFUSED: i32 = 111;
 const AF_INET: u32 = 2;
 
@@ -343,7 +347,7 @@ impl SockOps {
                 SOL_TCP,
                 TCP_USER_TIMEOUT,
                 (&raw mut value).cast(),
-                TCP_USER_TIMEOUT_SIZE,
+                OPTION_SIZE,
             )
         };
         if failed == 0 { value } else { 0 }
@@ -351,17 +355,25 @@ impl SockOps {
 
     /// Sets `TCP_USER_TIMEOUT` in milliseconds.
     #[inline(always)]
-    pub(crate) fn set_user_timeout_ms(&self, mut value: u32) {
-        // SAFETY: the context of this program type and a buffer of the option's size; when the
-        // kernel refuses, the connection keeps its longer timeout.
+    pub(crate) fn set_user_timeout_ms(&self, value: u32) {
+        self.set_option(SOL_TCP, TCP_USER_TIMEOUT, value);
+    }
+
+    /// Asks the peer of an idle connection for a sign of life after `idle` seconds, and again after every
+    /// `interval` seconds.
+    #[inline(always)]
+    pub(crate) fn set_keepalive(&self, idle: u32, interval: u32) {
+        self.set_option(SOL_SOCKET, SO_KEEPALIVE, 1);
+        self.set_option(SOL_TCP, TCP_KEEPIDLE, idle);
+        self.set_option(SOL_TCP, TCP_KEEPINTVL, interval);
+    }
+
+    #[inline(always)]
+    fn set_option(&self, level: i32, option: i32, mut value: u32) {
+        // SAFETY: the context of this program type and a buffer of the size that all these options
+        // have; when the kernel refuses, the connection keeps what it had.
         let _refused = unsafe {
-            bpf_setsockopt(
-                self.raw().cast(),
-                SOL_TCP,
-                TCP_USER_TIMEOUT,
-                (&raw mut value).cast(),
-                TCP_USER_TIMEOUT_SIZE,
-            )
+            bpf_setsockopt(self.raw().cast(), level, option, (&raw mut value).cast(), OPTION_SIZE)
         };
     }
 }

@@ -322,6 +322,12 @@ impl View for KernelView {
     }
 
     #[inline(always)]
+    fn last_answer_ns(&self, backend: u32, epoch: u32) -> u64 {
+        let evidence = BackendEvidence::of(backend, epoch);
+        evidence.map_or(self.zero.into(), BackendEvidence::last_answer_ns)
+    }
+
+    #[inline(always)]
     fn turn_ns(&self, pool: u32, slot: u32) -> u64 {
         // SAFETY: a live, aligned array entry; one aligned word is read.
         let turn =

@@ -4,8 +4,8 @@
 //! for a moment, never take a backend away.
 
 use aya_log_ebpf::debug;
-use nllb_common::maps::{Control, NO_BACKEND, Policy, SocketRecord, socket_flags};
-use nllb_common::pick::{Reach, Request, other_eligible};
+use nllb_common::maps::{Control, NO_BACKEND, Policy, SocketRecord, control_flags, socket_flags};
+use nllb_common::pick::{Reach, Request, other_answered, other_eligible};
 use nllb_common::{Counter, Event, EventKind};
 
 use crate::ctx::{SockOps, now_ns, random};
@@ -39,14 +39,24 @@ const RTO_MAX_MS: u32 = 1_000;
 /// Longest wait for the answer to a second SYN before the connect is cut.
 const SECOND_WAIT_MAX_MS: u32 = 250;
 
+/// How lately another backend must have answered for the silence to be that of one backend.
+const ANSWERED_NS: u64 = 2_000 * MS;
+/// What a connection that is ended is given for a last answer: the least retransmission timeout.
+const LAST_WAIT_MS: u32 = 200;
+/// Limit on silence where nobody can close a connection: far above any blip, and a quarter of what it
+/// takes until a node is taken for dead.
+const SILENCE_MS: u32 = 10_000;
+/// When an idle connection is asked for a sign of life, and how often: answered or not within the limit.
+const KEEPALIVE_IDLE_S: u32 = 5;
+const KEEPALIVE_INTERVAL_S: u32 = 2;
+
 /// Handles one operation of one socket. Sockets that we did not translate have no record.
 #[inline(always)]
 pub(crate) fn run(ctx: &SockOps) {
     let op = ctx.op();
     // Most calls, on every socket of the host, end here, before the look-up.
     let wanted = match op {
-        TIMEOUT_INIT | TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB => true,
-        RTO_CB => ctx.state() == TCP_SYN_SENT,
+        TIMEOUT_INIT | TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB | RTO_CB => true,
         STATE_CB => ctx.arg::<1>() == TCP_CLOSE,
         _ => false,
     };
@@ -61,7 +71,8 @@ pub(crate) fn run(ctx: &SockOps) {
         _ if probe => {}
         TCP_CONNECT_CB => ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG),
         ACTIVE_ESTABLISHED_CB => established(ctx, record),
-        RTO_CB => silence(ctx, record),
+        RTO_CB if ctx.state() == TCP_SYN_SENT => silence(ctx, record),
+        RTO_CB => data_silence(ctx, record),
         STATE_CB => closed(ctx, record),
         _ => {}
     }
@@ -99,26 +110,89 @@ fn syn_timeout(ctx: &SockOps, record: &SocketRecord) {
 fn established(ctx: &SockOps, record: &mut SocketRecord) {
     maps::count(Counter::Established);
     restore_user_timeout(ctx, record);
-    ctx.set_callbacks(STATE_CB_FLAG);
+    ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG);
     record.flags = socket_flags::COUNTED;
     maps::enter_netns(record.netns, record.tgid);
+    let control = maps::control();
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
         evidence.answer(now_ns());
         evidence.add_established();
         // Only what the host itself measures: a pod can delay its own packets.
-        if maps::control().is_some_and(|control| control.host_netns == record.netns) {
+        if control.is_some_and(|control| control.host_netns == record.netns) {
             evidence.smooth_srtt_us(ctx.srtt_us());
         }
     }
+    if control.is_some_and(|control| control.flags & control_flags::SHORT_TIMEOUTS != 0) {
+        limit_silence(ctx);
+    }
 }
 
-/// Takes back the short timeout of a cut.
+/// Gives a connection a limit of its own on silence, because nobody can close it. An application that set
+/// one itself keeps it.
+#[inline(always)]
+fn limit_silence(ctx: &SockOps) {
+    if ctx.user_timeout_ms() == 0 {
+        ctx.set_user_timeout_ms(SILENCE_MS);
+        ctx.set_keepalive(KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S);
+    }
+}
+
+/// Takes back a timeout that was shortened.
 #[inline(always)]
 fn restore_user_timeout(ctx: &SockOps, record: &mut SocketRecord) {
-    if record.flags & socket_flags::CUT != 0 {
-        record.flags &= !socket_flags::CUT;
+    const SHORTENED: u32 = socket_flags::CUT | socket_flags::ENDING;
+    if record.flags & SHORTENED != 0 {
+        record.flags &= !SHORTENED;
         ctx.set_user_timeout_ms(record.user_timeout_ms);
     }
+}
+
+/// Data on an established connection went unanswered. The second time in a row it is news for the agent.
+/// When there is none, the connection is ended if its backend was not heard since the data was sent while
+/// another one was: then it is the backend and not the network, and the client does better elsewhere.
+#[inline(always)]
+fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
+    let timeouts = ctx.arg::<0>();
+    if timeouts == 0 {
+        // What was sent before has been answered.
+        restore_user_timeout(ctx, record);
+        return;
+    }
+    let Some(control) = maps::control() else {
+        return;
+    };
+    let now = now_ns();
+    if timeouts == 1 {
+        maps::count(Counter::DataSilence);
+        tell(record, &control, EventKind::DataSilence, now);
+    }
+    if control.lease_until_ns > now || record.flags & socket_flags::ENDING != 0 || control.hz == 0 {
+        return;
+    }
+    // Each wait was twice the one before, and this one was the last.
+    let waits = (ctx.arg::<1>().min(control.hz * 60)).saturating_mul(2_000) / control.hz;
+    let silent_ms = waits - (waits >> 1 >> timeouts.min(16));
+    let sent_ns = now.wrapping_sub(u64::from(silent_ms) * MS);
+    let heard = BackendEvidence::of(record.backend, record.epoch)
+        .is_none_or(|evidence| evidence.last_answer_ns() > sent_ns);
+    let Some(pool) = maps::pool(record.pool) else {
+        return;
+    };
+    let view = KernelView { zero: control.zero };
+    let since_ns = now.wrapping_sub(ANSWERED_NS);
+    if heard || !other_answered(pool, &view, record.backend, since_ns) {
+        return;
+    }
+    let before = ctx.user_timeout_ms();
+    let end_ms = silent_ms + LAST_WAIT_MS;
+    if before != 0 && before <= end_ms {
+        return;
+    }
+    record.user_timeout_ms = before;
+    record.flags |= socket_flags::ENDING;
+    ctx.set_user_timeout_ms(end_ms);
+    maps::count(Counter::Ended);
+    debug!(ctx.inner(), "backend {} is silent, connection ends", record.backend);
 }
 
 /// A SYN went unanswered. The kernel is about to send it again: give that one a wait of its own, so

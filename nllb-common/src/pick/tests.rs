@@ -60,6 +60,9 @@ impl View for Facts {
     fn active(&self, backend: u32, _epoch: u32) -> u64 {
         self.0[backend as usize].active
     }
+    fn last_answer_ns(&self, backend: u32, _epoch: u32) -> u64 {
+        self.0[backend as usize].turn
+    }
     fn turn_ns(&self, _pool: u32, slot: u32) -> u64 {
         self.0.get(slot as usize).map_or(0, |fact| fact.turn)
     }
@@ -206,6 +209,9 @@ fn doubt_of_the_agent_counts_like_suspicion_of_the_kernel() {
         fn active(&self, backend: u32, epoch: u32) -> u64 {
             self.0.active(backend, epoch)
         }
+        fn last_answer_ns(&self, backend: u32, epoch: u32) -> u64 {
+            self.0.last_answer_ns(backend, epoch)
+        }
         fn turn_ns(&self, pool: u32, slot: u32) -> u64 {
             self.0.turn_ns(pool, slot)
         }
@@ -325,6 +331,19 @@ fn the_maglev_table_leads_to_the_backends_that_it_names() {
     assert_eq!(by_maglev(&pool, 0), 0);
     assert_eq!(by_maglev(&pool, u32::MAX), u32::from(table[MAGLEV_ENTRIES - 1]));
     assert_eq!(by_maglev(&PoolSet::EMPTY, 7), NO_BACKEND);
+}
+
+#[test]
+fn another_backend_that_answered_is_told_from_silence_all_around() {
+    let mut facts = vec![Fact::state(State::Healthy); 3];
+    facts[0].turn = 500;
+    facts[2].turn = 100;
+    let view = Facts(facts);
+    let answered = |except, since| other_answered(&view.pool(), &view, except, since);
+    assert!(answered(1, 499));
+    assert!(!answered(1, 500));
+    assert!(!answered(0, 100), "its own answer is no other's");
+    assert!(!other_answered(&PoolSet::EMPTY, &view, 0, 0));
 }
 
 #[test]
