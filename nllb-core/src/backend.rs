@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use nllb_common::EventKind;
 use nllb_common::maps::{State, Verdict};
 
+use crate::band::{Band, Distance};
 use crate::eligible::Seen;
 use crate::health::Health;
+use crate::rebalance::LEAN;
 use crate::report::{Outcome, ProbeReport};
 use crate::rtt::Rtt;
 use crate::schedule::{Pace, Schedule};
@@ -25,10 +27,8 @@ impl fmt::Display for BackendId {
     }
 }
 
-/// Latency class of every backend as long as there is only one.
-pub(crate) const BAND: u8 = 0;
-/// Share of every backend as long as all are equal.
-pub(crate) const WEIGHT: u16 = 1;
+/// Share of a backend in calm: all are equal.
+const WEIGHT: u16 = 1;
 
 /// A backend.
 #[derive(Clone, Debug)]
@@ -47,6 +47,10 @@ pub(crate) struct Backend {
     pub(crate) last_evidence: Option<(Instant, EventKind)>,
     pub(crate) seen: Option<Seen>,
     pub(crate) rtt: Rtt,
+    pub(crate) distance: Distance,
+    pub(crate) band: Band,
+    /// Whether new connections lean towards it.
+    pub(crate) leans: bool,
     pub(crate) version: Option<KubeVersion>,
 }
 
@@ -98,6 +102,9 @@ impl Backend {
             last_evidence: None,
             seen: None,
             rtt: Rtt::default(),
+            distance: Distance::default(),
+            band: Band::default(),
+            leans: false,
             version: None,
         }
     }
@@ -114,7 +121,12 @@ impl Backend {
     }
 
     pub(crate) const fn verdict(&self) -> Verdict {
-        Verdict::new(self.state(), BAND, WEIGHT, self.epoch)
+        Verdict::new(self.state(), self.band.number(), self.weight(), self.epoch)
+    }
+
+    /// Its share of the new connections within its band.
+    pub(crate) const fn weight(&self) -> u16 {
+        if self.leans { LEAN } else { WEIGHT }
     }
 
     /// Takes the report of its outstanding probe and plans the next one.

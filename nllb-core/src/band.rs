@@ -117,10 +117,8 @@ impl Band {
     }
 
     /// Forgets all opinions: bands are not wanted.
-    pub const fn forget(&mut self) -> bool {
-        let changed = self.number != 0;
+    pub const fn forget(&mut self) {
         *self = Self { number: 0, since: None };
-        changed
     }
 }
 

@@ -11,7 +11,7 @@
 //!   has a new epoch;
 //! - hints from the kernel change the time of a probe and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -27,7 +27,9 @@ use crate::view::View;
 mod adopt;
 mod check;
 pub(crate) mod fronts;
+mod nearness;
 pub(crate) mod roster;
+pub(crate) mod shares;
 
 use roster::Roster;
 
@@ -85,16 +87,21 @@ impl Machine {
         if backend.schedule.due().is_some() {
             return;
         }
+        let rtt = report.rtt;
         let Heard { left, certificate_changed } = backend.hear(report, settings, now);
-        let (addr, to) = (backend.addr, backend.state());
+        let (addr, to, pool) = (backend.addr, backend.state(), backend.pool);
         if let Some(from) = left {
             self.table.verdicts.insert(id.0, backend.verdict());
             self.apply = true;
             let reason = backend.cause.to_string();
             self.transitions.push_back(Command::Transition { id, addr, from, to, reason });
+            self.stop_leaning(pool);
         }
         if certificate_changed || (left.is_some() && self.roster.asks_for_versions()) {
             self.rebuild_table();
+        }
+        if let Some(rtt) = rtt {
+            self.observe_distance(id, rtt, now);
         }
     }
 
@@ -143,11 +150,6 @@ impl Machine {
         let _ = (drain, now);
         let known: Vec<_> = self.roster.backends.values().map(|backend| backend.addr).collect();
         if known.contains(&addr) { Ok(()) } else { Err(DrainError::Unknown { addr, known }) }
-    }
-
-    /// Takes how many translated connections each backend has, as the kernel counts them.
-    pub fn handle_connections(&mut self, active: &BTreeMap<BackendId, u64>, now: Instant) {
-        let _ = (&self.roster, active, now);
     }
 
     /// Takes over what was known when the host went down, for backends that the maps say nothing

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nllb_common::EventKind;
 use nllb_common::maps::{Policy, State};
 
-use crate::backend::{self, Backend, BackendId};
+use crate::backend::{Backend, BackendId};
 use crate::eligible::Eligibility;
 use crate::health::Run;
 use crate::pool::fronts::KernelFrontend;
@@ -286,6 +286,9 @@ impl BackendView {
             last_evidence,
             seen,
             rtt: _,
+            distance: _,
+            band,
+            leans: _,
             version,
         } = backend;
         Self {
@@ -298,8 +301,8 @@ impl BackendView {
             run,
             run_needed: run.map(|run| run.needed(settings)),
             transitions: *transitions,
-            band: backend::BAND,
-            weight: backend::WEIGHT,
+            band: band.number(),
+            weight: backend.weight(),
             last: last.as_ref().map(|(at, report)| ProbeSummary {
                 at: *at,
                 outcome: report.outcome.clone(),

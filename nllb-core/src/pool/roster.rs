@@ -13,7 +13,10 @@ use crate::backend::{Backend, BackendId};
 use crate::ids;
 use crate::pool::check;
 use crate::pool::fronts::{Identity, KernelFrontend};
-use crate::settings::{FrontendSettings, HealthSettings, Settings, VersionSkew, canonical};
+use crate::pool::shares::Shares;
+use crate::settings::{
+    FrontendSettings, HealthSettings, PoolSettings, Settings, VersionSkew, canonical,
+};
 use crate::table::TableError;
 use crate::version::KubeVersion;
 
@@ -32,6 +35,8 @@ pub(crate) struct Roster {
     pub(crate) own: BTreeSet<IpAddr>,
     /// The version of this node's kubelet, when it was told over a sentinel.
     pub(crate) kubelet: Option<KubeVersion>,
+    /// What rebalancing keeps, by index of the pool.
+    pub(crate) shares: BTreeMap<usize, Shares>,
 }
 
 /// A backend that the maps hold when the agent starts.
@@ -66,7 +71,18 @@ impl Roster {
         let lately = before.values().copied().map(u32::from).collect();
         let frontends = next.plan_frontends(|_, identity| before.get(&identity).copied(), &lately);
         next.frontends = frontends;
+        next.shares = next.kept_shares(self, seed, now);
         Ok(next)
+    }
+
+    /// What rebalancing kept of the pools that stay, and something fresh for the others.
+    fn kept_shares(&self, old: &Self, seed: u32, now: Instant) -> BTreeMap<usize, Shares> {
+        let named = |name: &str| old.settings.pools.iter().position(|pool| pool.name == name);
+        let one = |(index, pool): (usize, &PoolSettings)| {
+            let kept = named(&pool.name).and_then(|index| old.shares.get(&index)).cloned();
+            (index, kept.unwrap_or_else(|| Shares::new(seed, now)))
+        };
+        self.settings.pools.iter().enumerate().map(one).collect()
     }
 
     /// Every (pool, endpoint) of the settings, by index.
@@ -109,6 +125,9 @@ impl Roster {
             // There are at most as many backends as ids: `check` saw to it.
             let Some(mut backend) = backend else { continue };
             backend.pool = place.0;
+            if !self.settings.pools[place.0].latency_bands {
+                backend.band.forget();
+            }
             self.members[place.0].push(backend.id);
             self.epochs.insert(backend.id, backend.epoch);
             self.backends.insert(backend.id, backend);

@@ -50,7 +50,7 @@ pub(crate) fn eligibility<'a>(
     let candidates = roster.pool(front.pool).map(|backend| Candidate {
         certificate: knowledge(front, backend),
         version: backend.version.as_ref(),
-        serving: matches!(backend.state(), State::Healthy | State::Degraded),
+        serving: matches!(backend.verdict().state(), State::Healthy | State::Degraded),
     });
     let candidates: Vec<_> = candidates.collect();
     roster.pool(front.pool).zip(decide(demand, &candidates))
