@@ -12,6 +12,7 @@ pub mod agent;
 pub mod apiserver;
 mod bench;
 pub mod bpffs;
+pub mod capability;
 pub mod cgroup;
 pub mod cli;
 pub mod client;

@@ -193,3 +193,39 @@ unsafe fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<i32> {
 fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
+
+/// Takes capabilities from the calling thread, and with it from those it starts. They do not come back.
+pub(crate) fn drop_capabilities(capabilities: &[u32]) -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    // `_LINUX_CAPABILITY_VERSION_3`, with two words of each set; 0 is the calling thread.
+    let mut header = Header { version: 0x2008_0522, pid: 0 };
+    let mut sets = [Data::default(); 2];
+    let (header, data) = (&raw mut header, sets.as_mut_ptr());
+    // SAFETY: header and data have the layout of this version and live until after the call.
+    if unsafe { libc::syscall(libc::SYS_capget, header, data) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    for capability in capabilities {
+        let set = &mut sets[usize::from(*capability >= 32)];
+        let keep = !(1 << (capability % 32));
+        set.effective &= keep;
+        set.permitted &= keep;
+        set.inheritable &= keep;
+    }
+    // SAFETY: as above; the kernel only reads.
+    if unsafe { libc::syscall(libc::SYS_capset, header, sets.as_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -80,7 +80,18 @@ pub struct Closed {
     pub sockets: u64,
     /// Network namespaces in which there were any.
     pub namespaces: u64,
+    /// Whether a network namespace had to be searched for.
+    pub searched: bool,
     /// What could not be done; everything else was.
+    pub errors: Vec<CloseError>,
+}
+
+/// Which network namespaces with translated connections an order would reach.
+#[derive(Debug, Default)]
+pub struct Reach {
+    /// Those that it would, the agent's own not counted.
+    pub namespaces: u64,
+    /// Those that it would not, and why.
     pub errors: Vec<CloseError>,
 }
 
@@ -119,22 +130,21 @@ pub enum CloseError {
 #[derive(Debug, Error)]
 pub enum NamespaceError {
     /// No process and no mounted name leads there.
-    #[error("no process is in it and no name in /run/netns leads there")]
-    NotFound,
+    #[error(
+        "no name in /run/netns and no process leads there ({hidden} processes could not be looked at; that needs CAP_SYS_PTRACE)"
+    )]
+    NotFound {
+        /// Processes whose network namespace the agent may not know.
+        hidden: u64,
+    },
     /// The agent cannot see the processes of the node.
     #[error(
-        "no process of this pid namespace is in it; run with the host's pid namespace (hostPID)"
+        "no name in /run/netns leads there, and processes are not visible; run with the host's pid namespace (hostPID)"
     )]
     OtherPids,
-    /// Not allowed.
-    #[error("cannot {verb}: {source}; CAP_SYS_ADMIN and CAP_SYS_PTRACE are needed")]
-    Denied {
-        /// What was tried.
-        verb: &'static str,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
+    /// The kernel lets this agent enter no other than its own.
+    #[error("not permitted to enter it; that needs CAP_SYS_ADMIN")]
+    Denied,
 }
 
 /// Ends sockets. Dropping it ends its thread once the orders under way are done.
@@ -194,12 +204,15 @@ impl Closer {
         }
     }
 
-    /// Finds network namespaces that have become known, so that an order need not search for them. To be
-    /// called every few seconds.
-    pub fn refresh(&self) {
+    /// Finds network namespaces that have connections and were not known, so that an order need not search
+    /// for them. To be called every few seconds. The search begins with the call; nobody needs to wait.
+    pub fn refresh(&self) -> impl Future<Output = Reach> + use<> {
+        let (reply, answer) = oneshot::channel();
         if let Some(jobs) = &self.jobs {
-            // Without the thread every order says so.
-            let _gone = jobs.send(Job::Refresh);
+            // As for an order.
+            let _gone = jobs.send(Job::Refresh { reply });
         }
+        // Without a thread the sender is gone by now.
+        async move { answer.await.unwrap_or_default() }
     }
 }

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::http;
 use super::protocol::{Ask, Connect, Outcome, Stage};
 use crate::apiserver::{ASK_ECHO, ASK_NAME};
+use crate::netns;
 
 /// A connected socket and what has been read from it but not been used.
 pub(super) struct Conn {
@@ -159,7 +160,12 @@ fn prepare(spec: &Connect) -> io::Result<Socket> {
     let v6 = spec.mapped || spec.address.is_ipv6();
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
     let protocol = if spec.mptcp { Protocol::MPTCP } else { Protocol::TCP };
-    let socket = Socket::new(domain, Type::STREAM, Some(protocol))?;
+    let create = || Socket::new(domain, Type::STREAM, Some(protocol));
+    let socket = match &spec.netns {
+        // What a socket belongs to is settled when it is created.
+        Some(netns) => netns::run_in(netns, create).map_err(io::Error::other)??,
+        None => create()?,
+    };
     if v6 {
         socket.set_only_v6(spec.only_v6)?;
     }

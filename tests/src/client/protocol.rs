@@ -57,6 +57,8 @@ pub enum Answer {
 pub struct Connect {
     /// Where to.
     pub address: SocketAddr,
+    /// Create the socket in this network namespace, in which no process of the client is.
+    pub netns: Option<String>,
     /// Use an IPv6 socket and the v4-mapped form of an IPv4 address.
     pub mapped: bool,
     /// Bind to this address first.
@@ -91,6 +93,7 @@ impl Connect {
     pub fn to(address: SocketAddr) -> Self {
         Self {
             address,
+            netns: None,
             mapped: false,
             bind: None,
             device: None,

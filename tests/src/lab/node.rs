@@ -106,6 +106,12 @@ impl Pod {
         &self.netns
     }
 
+    /// Its cgroup.
+    #[must_use]
+    pub fn cgroup(&self) -> &Path {
+        &self.cgroup
+    }
+
     /// Its IPv4 address.
     #[must_use]
     pub fn v4(&self) -> Ipv4Addr {

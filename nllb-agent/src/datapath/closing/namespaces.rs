@@ -16,6 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nllb_common::maps::Netns;
 
@@ -28,9 +29,6 @@ const NAMED: [&str; 4] =
     ["/run/netns", "/run/docker/netns", "/proc/1/root/run/netns", "/proc/1/root/run/docker/netns"];
 /// Inode of the first pid namespace (`PROC_PID_INIT_INO`), whose numbers the kernel programs speak.
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-
-/// What needs CAP_SYS_PTRACE.
-const LOOK: &str = "look at the network namespaces of processes";
 
 /// What leads to a network namespace.
 #[derive(Clone, Debug)]
@@ -45,6 +43,8 @@ struct Way {
 pub(super) struct Namespaces {
     /// The agent's own, to come back to.
     own: File,
+    /// Whether the thread has left it. To go back needs CAP_SYS_ADMIN; who never left does not.
+    away: bool,
     own_inode: u64,
     /// Not known before the first translated connection from there, on Linux before 5.14.
     own_cookie: Option<u64>,
@@ -52,6 +52,8 @@ pub(super) struct Namespaces {
     /// Those that no walk has found, with the process that was the hint then: they are looked for again
     /// when something has connected since, or when an order needs them.
     lost: HashMap<u64, u32>,
+    /// What the walk that did not find them could not look at.
+    hidden: u64,
 }
 
 /// The one walk of an order.
@@ -59,25 +61,29 @@ pub(super) struct Namespaces {
 pub(super) struct Walk {
     /// What to look for on the way.
     wanted: HashSet<u64>,
-    done: bool,
-    /// What was refused, and with which error.
-    denied: Option<(&'static str, i32)>,
+    /// Whether it was made.
+    pub(super) done: bool,
+    /// Processes whose network namespace may not be known.
+    hidden: u64,
+    /// Whether the kernel refused to let us enter one.
+    denied: bool,
 }
 
 impl Walk {
     /// A walk that has yet to be made, for these.
     pub(super) fn new(wanted: impl IntoIterator<Item = u64>) -> Self {
-        Self { wanted: wanted.into_iter().collect(), done: false, denied: None }
+        Self { wanted: wanted.into_iter().collect(), done: false, hidden: 0, denied: false }
     }
 
-    /// Remembers an error that another right would mend; every other says that there is nothing.
-    fn allowed<T>(&mut self, verb: &'static str, result: io::Result<T>) -> Option<T> {
-        if let Err(error) = &result {
-            if let Some(errno @ (libc::EPERM | libc::EACCES)) = error.raw_os_error() {
-                self.denied = Some((verb, errno));
-            }
+    /// Why nothing led there.
+    fn reason(&self) -> NamespaceError {
+        if self.denied {
+            NamespaceError::Denied
+        } else if sees_all_processes() {
+            NamespaceError::NotFound { hidden: self.hidden }
+        } else {
+            NamespaceError::OtherPids
         }
-        result.ok()
     }
 }
 
@@ -87,12 +93,15 @@ impl Namespaces {
         let own = File::open("/proc/thread-self/ns/net")?;
         let own_inode = own.metadata()?.ino();
         let (ways, lost) = (HashMap::new(), HashMap::new());
-        Ok(Self { own, own_inode, own_cookie: None, ways, lost })
+        Ok(Self { own, away: false, own_inode, own_cookie: None, ways, lost, hidden: 0 })
     }
 
     /// Goes to the agent's own network namespace and opens a netlink socket there.
     pub(super) fn home(&mut self, storage: &MapData) -> io::Result<Diag> {
-        setns(&self.own, CloneFlags::CLONE_NEWNET)?;
+        if self.away {
+            setns(&self.own, CloneFlags::CLONE_NEWNET)?;
+            self.away = false;
+        }
         let mut diag = Diag::open()?;
         if self.own_cookie.is_none() {
             self.own_cookie = cookie(&mut diag, storage)?;
@@ -120,29 +129,22 @@ impl Namespaces {
             self.walk(storage, walk);
         }
         let found = self.ways.get(&cookie).map(|way| way.path.clone());
-        found.and_then(|path| self.try_way(cookie, path, storage, walk)).ok_or_else(|| {
-            match walk.denied {
-                Some((verb, errno)) => {
-                    let source = io::Error::from_raw_os_error(errno);
-                    NamespaceError::Denied { verb, source }
-                }
-                None if !sees_all_processes() => NamespaceError::OtherPids,
-                None => NamespaceError::NotFound,
-            }
-        })
+        let diag = found.and_then(|path| self.try_way(cookie, path, storage, walk));
+        diag.ok_or_else(|| walk.reason())
     }
 
-    /// Finds those of the namespaces with connections that are not known, and forgets those without.
-    pub(super) fn refresh(&mut self, active: &[(u64, Netns)], storage: &MapData) {
+    /// Finds those of the namespaces with connections that are not known, and forgets those without. Gives
+    /// those that are out of reach.
+    pub(super) fn refresh(
+        &mut self,
+        active: &[(u64, Netns)],
+        storage: &MapData,
+    ) -> Vec<(u64, NamespaceError)> {
         let cookies: HashSet<u64> = active.iter().map(|(cookie, _)| *cookie).collect();
         self.ways.retain(|cookie, _| cookies.contains(cookie));
-        self.lost.retain(|cookie, _| cookies.contains(cookie));
         let mut walk = Walk::new([]);
         let mut unknown = Vec::new();
         for &(cookie, netns) in active {
-            if self.is_own(cookie) {
-                continue;
-            }
             // A look at the inode is enough here; who enters checks the cookie.
             let holds =
                 self.ways.get(&cookie).is_some_and(|way| inode(&way.path).ok() == Some(way.inode));
@@ -154,8 +156,11 @@ impl Namespaces {
             walk.wanted = unknown.iter().map(|(cookie, _)| *cookie).collect();
             self.walk(storage, &mut walk);
             unknown.retain(|(cookie, _)| !self.ways.contains_key(cookie));
-            self.lost = unknown.into_iter().collect();
+            self.hidden = walk.hidden;
         }
+        walk.hidden = self.hidden;
+        self.lost = unknown.iter().copied().collect();
+        unknown.into_iter().map(|(cookie, _)| (cookie, walk.reason())).collect()
     }
 
     /// Tries the way that is known, then the last process that connected.
@@ -193,14 +198,18 @@ impl Namespaces {
         walk.wanted.retain(|cookie| !self.ways.contains_key(cookie));
         let mut seen = HashSet::from([self.own_inode]);
         for path in processes().chain(NAMED.iter().flat_map(|named| entries(Path::new(named)))) {
-            if walk.wanted.is_empty() {
+            // Who may not enter one may enter none.
+            if walk.wanted.is_empty() || walk.denied {
                 break;
             }
-            let Some(inode) = walk.allowed(LOOK, inode(&path)) else {
-                continue;
-            };
-            if !seen.insert(inode) {
-                continue;
+            match inode(&path) {
+                Ok(inode) if seen.insert(inode) => {}
+                Ok(_) => continue,
+                Err(error) => {
+                    let hidden = error.kind() == io::ErrorKind::PermissionDenied;
+                    walk.hidden += u64::from(hidden);
+                    continue;
+                }
             }
             if let Some((inode, cookie, _)) = self.go(&path, storage, walk) {
                 if walk.wanted.remove(&cookie) {
@@ -212,14 +221,20 @@ impl Namespaces {
 
     /// Enters what a path leads to; gives its inode, its cookie and a netlink socket there. None when it
     /// leads to no network namespace, to the agent's own, or to one that is not allowed.
-    fn go(&self, path: &Path, storage: &MapData, walk: &mut Walk) -> Option<(u64, u64, Diag)> {
-        let file = walk.allowed(LOOK, File::open(path))?;
+    fn go(&mut self, path: &Path, storage: &MapData, walk: &mut Walk) -> Option<(u64, u64, Diag)> {
+        let file = File::open(path).ok()?;
         let inode = file.metadata().ok()?.ino();
         if inode == self.own_inode {
             return None;
         }
-        let entered = setns(&file, CloneFlags::CLONE_NEWNET).map_err(io::Error::from);
-        walk.allowed("enter network namespaces", entered)?;
+        if let Err(errno) = setns(&file, CloneFlags::CLONE_NEWNET) {
+            // Anything else says that this is no network namespace.
+            if errno == Errno::EPERM {
+                walk.denied = true;
+            }
+            return None;
+        }
+        self.away = true;
         let mut diag = Diag::open().ok()?;
         let cookie = cookie(&mut diag, storage).ok()??;
         Some((inode, cookie, diag))

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::diag::{Diag, Target, Wanted};
 use super::namespaces::{Namespaces, Walk};
-use super::{CloseError, Closed, Order};
+use super::{CloseError, Closed, Order, Reach};
 use crate::datapath::maps::{self, MapsError};
 
 /// Rounds of listing and ending. A list is not a snapshot: the kernel goes through its table bucket by
@@ -29,7 +29,7 @@ pub(super) enum Job {
     /// Ends these.
     End { targets: Vec<Target>, reply: oneshot::Sender<Tally> },
     /// Finds network namespaces that are not known yet.
-    Refresh,
+    Refresh { reply: oneshot::Sender<Reach> },
 }
 
 /// A sum of what was done.
@@ -38,6 +38,7 @@ pub(super) struct Tally {
     sockets: u64,
     /// The namespaces in which sockets were ended.
     namespaces: BTreeSet<u64>,
+    searched: bool,
     errors: Vec<CloseError>,
 }
 
@@ -48,8 +49,9 @@ impl Tally {
     }
 
     pub(super) fn add(&mut self, other: Self) {
-        let Self { sockets, namespaces, errors } = other;
+        let Self { sockets, namespaces, searched, errors } = other;
         self.sockets += sockets;
+        self.searched |= searched;
         self.namespaces.extend(namespaces);
         self.errors.extend(errors);
     }
@@ -72,8 +74,8 @@ impl Tally {
 
 impl From<Tally> for Closed {
     fn from(tally: Tally) -> Self {
-        let Tally { sockets, namespaces, errors } = tally;
-        Self { sockets, namespaces: namespaces.len() as u64, errors }
+        let Tally { sockets, namespaces, searched, errors } = tally;
+        Self { sockets, namespaces: namespaces.len() as u64, searched, errors }
     }
 }
 
@@ -119,14 +121,32 @@ impl Worker {
                 Job::End { targets, reply } => {
                     let _cancelled = reply.send(self.end(&mut namespaces, &targets));
                 }
-                Job::Refresh => {
-                    if let (Ok(_home), Ok(active)) = (namespaces.home(&self.storage), self.active())
-                    {
-                        namespaces.refresh(&active, &self.storage);
-                    }
+                Job::Refresh { reply } => {
+                    let _cancelled = reply.send(self.refresh(&mut namespaces));
                 }
             }
         }
+    }
+
+    /// Finds network namespaces that are not known.
+    fn refresh(&self, namespaces: &mut Namespaces) -> Reach {
+        let failed = |error| Reach { namespaces: 0, errors: vec![error] };
+        if let Err(source) = namespaces.home(&self.storage) {
+            return failed(CloseError::Kernel { verb: "open a netlink socket", source });
+        }
+        let mut active = match self.active() {
+            Ok(active) => active,
+            Err(error) => return failed(CloseError::Namespaces(error)),
+        };
+        active.retain(|(cookie, _)| !namespaces.is_own(*cookie));
+        let unreached = namespaces.refresh(&active, &self.storage);
+        let connections: BTreeMap<_, _> = active.iter().copied().collect();
+        let errors = unreached.into_iter().map(|(netns, source)| {
+            let connections = connections.get(&netns).map_or(0, Netns::connections);
+            CloseError::Unreached { netns, connections, source }
+        });
+        let errors: Vec<_> = errors.collect();
+        Reach { namespaces: (active.len() - errors.len()) as u64, errors }
     }
 
     /// Network namespaces that have connections, by cookie.
@@ -219,5 +239,6 @@ impl Worker {
                 }
             }
         }
+        tally.searched |= walk.done;
     }
 }
