@@ -99,6 +99,7 @@ impl Agent {
             socket: &self.socket(),
             bpffs: &self.bpffs,
             cgroup: &self.cgroup,
+            table: &self.directory.join("table.json"),
         })
     }
 

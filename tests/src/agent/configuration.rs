@@ -43,6 +43,12 @@ pub struct Configuration {
     pub lease: Duration,
     /// Time between two proofs of attachment.
     pub self_test_interval: Duration,
+    /// More lines of the pool, such as `drain: { closeAfter: 1s }`.
+    pub pool: Vec<String>,
+    /// More lines of its probe, such as `sentinel: false`.
+    pub probe: Vec<String>,
+    /// How sockets are closed: `auto`, `timeouts` or `off`.
+    pub close_sockets: &'static str,
 }
 
 /// Where the files are that a configuration names.
@@ -52,6 +58,7 @@ pub(super) struct Files<'a> {
     pub(super) socket: &'a Path,
     pub(super) bpffs: &'a Path,
     pub(super) cgroup: &'a Path,
+    pub(super) table: &'a Path,
 }
 
 impl Configuration {
@@ -72,7 +79,16 @@ impl Configuration {
             timeout: Duration::from_secs(2),
             lease: Duration::from_secs(3),
             self_test_interval: Duration::from_secs(5),
+            pool: Vec::new(),
+            probe: Vec::new(),
+            close_sockets: "auto",
         }
+    }
+
+    /// The same with the backoff, too, that an agent has by default.
+    #[must_use]
+    pub fn by_default(self) -> Self {
+        Self { max_backoff: Duration::from_secs(30), ..self }
     }
 
     /// The same with probes in quick succession, for tests that wait for verdicts.
@@ -115,7 +131,10 @@ impl Configuration {
     }
 
     fn rest(&self, files: &Files<'_>) -> String {
-        let Files { authority, token, socket, bpffs, cgroup } = files;
+        let Files { authority, token, socket, bpffs, cgroup, table } = files;
+        let lines = |lines: &[String], indent| {
+            lines.iter().map(|line| format!("{indent}{line}\n")).collect::<String>()
+        };
         let ms = |duration: Duration| format!("{}ms", duration.as_millis());
         format!(
             "pools:\n\
@@ -128,8 +147,10 @@ impl Configuration {
                  confirmInterval: {confirm}\n    \
                  maxBackoff: {backoff}\n    \
                  timeout: {timeout}\n\
-             datapath: {{ bpffs: {bpffs}, cgroup: {cgroup} }}\n\
+             {probe}{pool}\
+             datapath: {{ bpffs: {bpffs}, cgroup: {cgroup}, closeSockets: {close} }}\n\
              admin: {{ socket: {socket} }}\n\
+             state: {{ file: {table} }}\n\
              lease: {lease}\n\
              selfTestInterval: {self_test}\n",
             endpoints = list(&self.endpoints),
@@ -142,6 +163,10 @@ impl Configuration {
             bpffs = bpffs.display(),
             cgroup = cgroup.display(),
             socket = socket.display(),
+            table = table.display(),
+            close = self.close_sockets,
+            probe = lines(&self.probe, "    "),
+            pool = lines(&self.pool, "  "),
             lease = ms(self.lease),
             self_test = ms(self.self_test_interval),
         )

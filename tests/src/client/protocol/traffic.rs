@@ -100,6 +100,8 @@ pub struct LoopReport {
     pub bad: Vec<Attempt>,
     /// The longest time between two successes, the one still going on included.
     pub longest_gap_ns: u64,
+    /// When the first success was complete.
+    pub first_success_ns: Option<u64>,
     /// Successes by server.
     pub servers: BTreeMap<String, Seen>,
     /// Connects left out because too many were under way.
@@ -137,6 +139,8 @@ pub struct Held {
     pub purpose: Purpose,
     /// Who serves it.
     pub server: String,
+    /// When it had its first answer.
+    pub opened_ns: u64,
     /// When it ended, if it has.
     pub end: Option<End>,
     /// When a new one in its stead had its first answer.

@@ -40,7 +40,7 @@ impl Connections {
             while !missing.is_empty() {
                 let (connection, server, body) = dialer.open(purpose).await?;
                 if missing.remove(server.as_str()) {
-                    let number = lock(ledger).opened(purpose, server);
+                    let number = lock(ledger).opened(purpose, server, now_ns());
                     let (dialer, ledger) = (Arc::clone(dialer), Arc::clone(ledger));
                     let mut ticks = interval(request_interval);
                     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -75,8 +75,9 @@ impl Client {
             let server;
             (connection, server, body) = self.reopen().await;
             let mut ledger = lock(&self.ledger);
-            ledger.resumed(number, now_ns());
-            number = ledger.opened(self.purpose, server);
+            let now_ns = now_ns();
+            ledger.resumed(number, now_ns);
+            number = ledger.opened(self.purpose, server, now_ns);
         }
     }
 

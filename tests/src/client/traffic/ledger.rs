@@ -45,6 +45,7 @@ impl Ledger {
             let gap = ended_ns.saturating_sub(*last_success_ns);
             report.longest_gap_ns = report.longest_gap_ns.max(gap);
             *last_success_ns = *ended_ns.max(last_success_ns);
+            report.first_success_ns.get_or_insert(*ended_ns);
             let fresh = Seen { count: 0, first_ns: *started_ns, last_ns: *started_ns };
             let seen = report.servers.entry(server.clone()).or_insert(fresh);
             seen.count += 1;
@@ -65,9 +66,17 @@ impl Ledger {
     }
 
     /// A held connection had its first answer; gives its number.
-    pub(super) fn opened(&mut self, purpose: Purpose, server: String) -> u64 {
+    pub(super) fn opened(&mut self, purpose: Purpose, server: String, now_ns: u64) -> u64 {
         self.next += 1;
-        let held = Held { purpose, server, end: None, resumed_ns: None, answers: 0, unanswered: 0 };
+        let held = Held {
+            purpose,
+            server,
+            opened_ns: now_ns,
+            end: None,
+            resumed_ns: None,
+            answers: 0,
+            unanswered: 0,
+        };
         self.held.insert(self.next, held);
         self.next
     }
@@ -145,6 +154,7 @@ mod tests {
         let report = ledger.mark(15 * MS);
         assert_eq!((report.from_ns, report.until_ns), (5 * MS, 15 * MS));
         assert_eq!(report.loops[0].longest_gap_ns, 10 * MS);
+        assert_eq!(report.loops[0].first_success_ns, Some(12 * MS));
         assert_eq!(report.loops[0].servers["b"].first_ns, 12 * MS);
         assert_eq!(ledger.mark(40 * MS).loops[0].longest_gap_ns, 27 * MS);
     }
@@ -168,8 +178,8 @@ mod tests {
     #[test]
     fn a_connection_that_ended_is_told_of_until_another_serves_in_its_stead() {
         let mut ledger = Ledger::new(0, 0);
-        let first = ledger.opened(Purpose::Watch, "a".to_owned());
-        let second = ledger.opened(Purpose::Requests, "b".to_owned());
+        let first = ledger.opened(Purpose::Watch, "a".to_owned(), 1);
+        let second = ledger.opened(Purpose::Requests, "b".to_owned(), 2);
         ledger.request(second, true);
         ledger.ended(first, End { at_ns: 7, how: "ECONNABORTED".to_owned() });
         assert_eq!(ledger.mark(8).held.len(), 2);
