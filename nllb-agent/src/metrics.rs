@@ -3,10 +3,13 @@
 //! One source of truth instead of counters kept twice: what a dashboard shows is what `nllb status`
 //! shows. A scrape builds a fresh registry, so a backend that is gone leaves no series behind.
 
+mod backends;
 pub mod http;
 
-use crate::status::{Backend, DatapathState, Frontend, Listener, ListenerState, Status};
-use nllb_common::maps::State;
+use crate::status::{
+    Closing, DatapathState, Frontend, Listener, ListenerState, Status, TableOnDisk,
+};
+use backends::Backends;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -53,16 +56,13 @@ struct Metrics {
     lease_remaining: Seconds,
     frontend_backends: Gauges,
     frontend_backends_used: Gauges,
-    backend_state: Gauges,
-    backend_state_age: Seconds,
-    backend_transitions: Counters,
-    backend_probes: Counters,
-    backend_probe_rtt: Seconds,
-    backend_probe_duration: Seconds,
-    backend_certificate_expiry: Seconds,
-    backend_suspect: Gauges,
-    backend_connections: Counters,
-    backend_active_connections: Gauges,
+    frontend_info: Gauges,
+    backends: Backends,
+    closing_mode: Gauges,
+    namespaces_unreached: Gauges,
+    table_on_disk_age: Seconds,
+    table_on_disk_writable: Gauges,
+    kubelet_info: Gauges,
     listener_up: Gauges,
     listener_active_connections: Gauges,
     listener_connections: Counters,
@@ -77,9 +77,8 @@ impl Metrics {
             datapath_attached, datapath_problems, datapath_reattachments, datapath_outcomes,
             map_writes, map_syncs_failed, map_sync_duration,
             self_tests, lease_remaining, frontend_backends, frontend_backends_used,
-            backend_state, backend_state_age, backend_transitions, backend_probes,
-            backend_probe_rtt, backend_probe_duration, backend_certificate_expiry,
-            backend_suspect, backend_connections, backend_active_connections,
+            frontend_info, backends, closing_mode, namespaces_unreached,
+            table_on_disk_age, table_on_disk_writable, kubelet_info,
             listener_up, listener_active_connections, listener_connections,
         } = self;
         registry.register("agent_info", "Version of the agent", agent_info);
@@ -97,24 +96,32 @@ impl Metrics {
         registry.register_with_unit("lease_remaining", "What is left of the lease", Unit::Seconds, lease_remaining);
         registry.register("frontend_backends", "Backends in the frontend's pool", frontend_backends);
         registry.register("frontend_backends_used", "Backends that the kernel chooses among", frontend_backends_used);
-        registry.register("backend_state", "1 for the state that the backend is in", backend_state);
-        registry.register_with_unit("backend_state_age", "Time in that state", Unit::Seconds, backend_state_age);
-        registry.register("backend_transitions", "Changes of state", backend_transitions);
-        registry.register("backend_probes", "Probes that ended", backend_probes);
-        registry.register_with_unit("backend_probe_rtt", "TCP round-trip time in the last probe", Unit::Seconds, backend_probe_rtt);
-        registry.register_with_unit("backend_probe_duration", "Duration of the last probe", Unit::Seconds, backend_probe_duration);
-        registry.register_with_unit("backend_certificate_expiry_timestamp", "End of the certificate's validity in unix time", Unit::Seconds, backend_certificate_expiry);
-        registry.register("backend_suspect", "Whether the kernel suspects the backend", backend_suspect);
-        registry.register("backend_connections", "Translated connections established", backend_connections);
-        registry.register("backend_active_connections", "Translated connections open now", backend_active_connections);
+        registry.register("frontend_info", "How a frontend chooses among its backends", frontend_info);
+        backends.register(registry);
+        registry.register("closing_mode", "1 for how connections to a dead backend end", closing_mode);
+        registry.register("namespaces_unreached", "Network namespaces that the last attempt to close could not reach", namespaces_unreached);
+        registry.register_with_unit("table_on_disk_age", "Time since the last known backends were written", Unit::Seconds, table_on_disk_age);
+        registry.register("table_on_disk_writable", "Whether the last known backends can be written", table_on_disk_writable);
+        registry.register("kubelet_info", "Version of this node's kubelet", kubelet_info);
         registry.register("listener_up", "Whether the listener on a loopback frontend listens", listener_up);
         registry.register("listener_active_connections", "Connections being relayed now", listener_active_connections);
         registry.register("listener_connections", "Connections to the listener", listener_connections);
     }
 
     fn fill(&self, status: &Status) {
-        let Status { agent, config, datapath, lease, frontends, pools: _, listeners, counters } =
-            status;
+        let Status {
+            agent,
+            config,
+            datapath,
+            lease,
+            closing,
+            table_on_disk,
+            kubelet_version,
+            frontends,
+            pools,
+            listeners,
+            counters,
+        } = status;
         let versions = vec![
             ("version", agent.version.clone()),
             ("abi_version", agent.abi_version.to_string()),
@@ -130,7 +137,12 @@ impl Metrics {
         }
         self.fill_datapath(datapath);
         frontends.iter().for_each(|frontend| self.fill_frontend(frontend));
-        status.backends().for_each(|(pool, backend)| self.fill_backend(pool, backend));
+        self.backends.fill(pools);
+        self.fill_closing(closing);
+        self.fill_table_on_disk(table_on_disk);
+        if let Some(version) = kubelet_version {
+            gauge(&self.kubelet_info, vec![("version", version.clone())], 1);
+        }
         listeners.iter().for_each(|listener| self.fill_listener(listener));
     }
 
@@ -160,37 +172,31 @@ impl Metrics {
             gauge(&self.frontend_backends, labels.clone(), frontend.backends.len() as u64);
             gauge(&self.frontend_backends_used, labels, used as u64);
         }
+        let labels = vec![
+            ("frontend", frontend.name.clone()),
+            ("policy", frontend.policy.clone()),
+            ("version_skew", frontend.version_skew.clone()),
+        ];
+        gauge(&self.frontend_info, labels, 1);
     }
 
-    fn fill_backend(&self, pool: &str, backend: &Backend) {
-        let labels = || vec![("pool", pool.to_owned()), ("backend", backend.address.to_string())];
-        let with = |name: &'static str, value: &str| {
-            let mut labels = labels();
-            labels.push((name, value.to_owned()));
-            labels
-        };
-        for state in State::ALL.map(State::label) {
-            gauge(&self.backend_state, with("state", state), (state == backend.state).into());
+    fn fill_closing(&self, closing: &Closing) {
+        let Closing { mode, reason: _, unreached } = closing;
+        for known in ["sock-diag", "timeouts", "off"] {
+            let labels = vec![("mode", known.to_owned())];
+            gauge(&self.closing_mode, labels, (known == mode).into());
         }
-        seconds(&self.backend_state_age, labels(), millis(backend.state_age_ms));
-        counter(&self.backend_transitions, labels(), backend.transitions);
-        for (outcome, count) in &backend.probes {
-            counter(&self.backend_probes, with("outcome", outcome), *count);
+        gauge(&self.namespaces_unreached, Vec::new(), unreached.len() as u64);
+    }
+
+    fn fill_table_on_disk(&self, table: &TableOnDisk) {
+        let TableOnDisk { file, generation: _, age_ms, error, used: _ } = table;
+        if file.is_none() {
+            return;
         }
-        if let Some(probe) = &backend.last_probe {
-            seconds(&self.backend_probe_duration, labels(), micros(probe.latency_us));
-            if let Some(rtt) = probe.rtt_us {
-                seconds(&self.backend_probe_rtt, labels(), micros(rtt));
-            }
-        }
-        if let Some(certificate) = &backend.certificate {
-            let expiry = certificate.not_after as f64;
-            seconds(&self.backend_certificate_expiry, labels(), expiry);
-        }
-        if let Some(evidence) = &backend.evidence {
-            gauge(&self.backend_suspect, labels(), (evidence.suspect_ms > 0).into());
-            gauge(&self.backend_active_connections, labels(), evidence.active);
-            counter(&self.backend_connections, labels(), evidence.established);
+        gauge(&self.table_on_disk_writable, Vec::new(), error.is_none().into());
+        if let Some(age) = age_ms {
+            seconds(&self.table_on_disk_age, Vec::new(), millis(*age));
         }
     }
 
@@ -237,6 +243,7 @@ fn micros(us: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::status::example;
+    use nllb_common::maps::State;
 
     #[test]
     fn every_series_of_the_example_is_as_expected() {

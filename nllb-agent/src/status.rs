@@ -3,6 +3,16 @@
 //! `nllb status` shows it, `/metrics` is rendered from it, and both therefore agree. Times are
 //! given relative to the moment the document was made, so no two clocks need to agree either.
 
+mod backend;
+mod closing;
+mod datapath;
+mod frontend;
+
+pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, Run, Sentinel};
+pub use closing::{Closing, TableOnDisk};
+pub use datapath::{DatapathState, Link, SelfTest, Watched};
+pub use frontend::{Frontend, FrontendBackend};
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,6 +52,12 @@ pub struct Status {
     pub datapath: DatapathState,
     /// How long the verdicts hold.
     pub lease: Lease,
+    /// How connections to a dead backend end.
+    pub closing: Closing,
+    /// The last known backends, as they are kept for the next start.
+    pub table_on_disk: TableOnDisk,
+    /// Version of this node's kubelet, told by the operator or by the API; `None` when not known.
+    pub kubelet_version: Option<String>,
     /// Frontends, one per address where it is a node address.
     pub frontends: Vec<Frontend>,
     /// Pools and their backends.
@@ -84,74 +100,6 @@ pub struct ConfigState {
     pub last_reload_error: Option<String>,
 }
 
-/// Programs and maps in the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DatapathState {
-    /// Directory of the pins.
-    pub directory: PathBuf,
-    /// The cgroup attached to.
-    pub cgroup: PathBuf,
-    /// Whether it is the root of the host's cgroup2.
-    pub cgroup_is_root: bool,
-    /// The links.
-    pub links: Vec<Link>,
-    /// Cgroups whose effective programs are checked: pid 1's and the kubelet's.
-    pub watched: Vec<Watched>,
-    /// What keeps it from serving the whole host, one line each.
-    pub shortcomings: Vec<String>,
-    /// The connect through a reserved frontend.
-    pub self_test: SelfTest,
-    /// How many times a lost attachment was repaired.
-    pub reattached: u64,
-    /// Writes to the maps so far.
-    pub map_writes: u64,
-    /// Rounds of writes that a failing one stopped.
-    pub failed_syncs: u64,
-    /// How long the last round of writes took; `None` before the first.
-    pub last_sync_us: Option<u64>,
-    /// Why the maps are not what they should be, as long as they are not.
-    pub sync_error: Option<String>,
-}
-
-/// One program's attachment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Link {
-    /// Where it is attached.
-    pub hook: String,
-    /// Id of the program.
-    pub program_id: u32,
-    /// What is wrong with it, if anything.
-    pub problem: Option<String>,
-}
-
-/// A cgroup that must be reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Watched {
-    /// Whose it is.
-    pub whose: String,
-    /// Its path.
-    pub path: PathBuf,
-    /// What is wrong there, if anything.
-    pub problem: Option<String>,
-}
-
-/// The self-test.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SelfTest {
-    /// Time since the last one; `None` before the first.
-    pub age_ms: Option<u64>,
-    /// What failed in the last one.
-    pub failures: Vec<String>,
-    /// How many were made.
-    pub runs: u64,
-    /// How many of them failed.
-    pub failed_runs: u64,
-}
-
 /// The agent's proof of life in the maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -160,150 +108,6 @@ pub struct Lease {
     pub length_ms: u64,
     /// What is left of it.
     pub remaining_ms: u64,
-}
-
-/// An address that clients dial.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Frontend {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Its id in the maps.
-    pub id: u32,
-    /// vip, loopback or node-address.
-    pub kind: String,
-    /// What is dialled.
-    pub addresses: Vec<SocketAddr>,
-    /// Who serves it.
-    pub pool: String,
-    /// host or all.
-    pub scope: String,
-    /// pass-through or fail.
-    pub on_empty: String,
-    /// For a node address: the backend whose own it is.
-    pub home: Option<SocketAddr>,
-    /// The backends as seen from here.
-    pub backends: Vec<FrontendBackend>,
-}
-
-/// A backend as seen from a frontend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FrontendBackend {
-    /// Its address.
-    pub address: SocketAddr,
-    /// Whether the kernel chooses among it for this frontend.
-    pub used: bool,
-    /// What its certificate says, where that is not simply yes.
-    pub reason: Option<String>,
-}
-
-/// A pool.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pool {
-    /// Its name.
-    pub name: String,
-    /// Its backends.
-    pub backends: Vec<Backend>,
-}
-
-/// An API server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Backend {
-    /// Its address.
-    pub address: SocketAddr,
-    /// Its id in the maps.
-    pub id: u32,
-    /// Epoch of that id.
-    pub epoch: u32,
-    /// The agent's verdict.
-    pub state: String,
-    /// For how long.
-    pub state_age_ms: u64,
-    /// Why.
-    pub reason: String,
-    /// Latency class.
-    pub band: u8,
-    /// Share within the class.
-    pub weight: u16,
-    /// Changes of state so far.
-    pub transitions: u64,
-    /// Outcomes in a row that ask for another state.
-    pub run: Option<Run>,
-    /// The kernel's evidence.
-    pub evidence: Option<Evidence>,
-    /// The last probe that ended.
-    pub last_probe: Option<LastProbe>,
-    /// Time to the next probe; `None` while one is under way.
-    pub next_probe_ms: Option<u64>,
-    /// Probes so far, by outcome.
-    pub probes: BTreeMap<String, u64>,
-    /// The last certificate seen.
-    pub certificate: Option<Certificate>,
-}
-
-/// Outcomes in a row, still too few.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Run {
-    /// up or down.
-    pub direction: String,
-    /// How many there are.
-    pub count: u32,
-    /// How many it takes.
-    pub needed: u32,
-}
-
-/// What the kernel saw of a backend.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Evidence {
-    /// For how long it is still suspect; 0 when it is not.
-    pub suspect_ms: u64,
-    /// Failed connects in a row.
-    pub fail_streak: u32,
-    /// Smoothed round-trip time of the last handshake; `None` when there was none.
-    pub srtt_us: Option<u32>,
-    /// Translated connections established now.
-    pub active: u64,
-    /// Translated connections established so far.
-    pub established: u64,
-    /// Time since the last one was established.
-    pub last_answer_age_ms: Option<u64>,
-}
-
-/// A probe that ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LastProbe {
-    /// How long ago.
-    pub age_ms: u64,
-    /// What came of it, in one word.
-    pub outcome: String,
-    /// The same in a sentence.
-    pub text: String,
-    /// Round-trip time of the TCP handshake.
-    pub rtt_us: Option<u64>,
-    /// Time the whole probe took.
-    pub latency_us: u64,
-}
-
-/// What matters of a certificate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Certificate {
-    /// DNS names and IP addresses it is for.
-    pub names: Vec<String>,
-    /// First second of its validity, unix time.
-    pub not_before: i64,
-    /// Last second of its validity, unix time.
-    pub not_after: i64,
-    /// Who issued it.
-    pub issuer: String,
-    /// Whom it names.
-    pub subject: String,
 }
 
 /// The listener for sockets that cannot be translated.
@@ -357,23 +161,6 @@ impl Status {
             lines.push("probes: none has ended yet".to_owned());
         }
         lines
-    }
-}
-
-impl DatapathState {
-    /// What is wrong with the data path, one line each.
-    #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let links = self.links.iter().filter_map(|Link { hook, program_id: _, problem }| {
-            problem.as_ref().map(|problem| format!("{hook}: {problem}"))
-        });
-        let watched = self.watched.iter().filter_map(|Watched { whose, path, problem }| {
-            problem.as_ref().map(|problem| format!("{whose} ({}): {problem}", path.display()))
-        });
-        let self_test = self.self_test.failures.iter().map(|line| format!("self-test: {line}"));
-        let sync = self.sync_error.iter().map(|line| format!("maps: {line}"));
-        let shortcomings = self.shortcomings.iter().cloned();
-        links.chain(watched).chain(shortcomings).chain(self_test).chain(sync).collect()
     }
 }
 

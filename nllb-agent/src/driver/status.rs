@@ -2,15 +2,14 @@
 //!
 //! Every view is taken apart field by field, so that a new field cannot be forgotten here.
 
+mod pools;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nllb_common::ABI_VERSION;
-use nllb_core::{
-    BackendId, BackendView, CertificateFacts, Direction, Eligibility, FrontendBackend,
-    FrontendView, PoolView, ProbeSummary, Run, View,
-};
+use nllb_core::{BackendId, Eligibility, FrontendBackend, FrontendView, PoolView, View};
 
 use super::Driver;
 use super::attachment::Attached;
@@ -18,7 +17,7 @@ use super::config::Reloads;
 use super::sync::Sync;
 use crate::datapath::attach::{Coverage, Watched};
 use crate::datapath::load::Features;
-use crate::datapath::maps::{KernelMaps, Maps as _};
+use crate::datapath::maps::Maps as _;
 use crate::datapath::monotonic_ns;
 use crate::status;
 
@@ -26,13 +25,16 @@ impl Driver {
     /// The status document of this moment.
     pub(super) fn status(&self) -> status::Status {
         let now = Instant::now();
-        let View { frontends, pools, kubelet_version: _ } = self.machine.view();
+        let View { frontends, pools, kubelet_version } = self.machine.view();
         let counters = self.maps.counters().unwrap_or_default();
         status::Status {
             agent: self.agent(now),
             config: self.config_state(),
             datapath: datapath(&self.attached, &self.sync, now),
             lease: self.lease(),
+            closing: status::Closing::default(),
+            table_on_disk: status::TableOnDisk::default(),
+            kubelet_version: kubelet_version.map(|version| version.to_string()),
             frontends: frontends.into_iter().map(|front| frontend(front, &pools)).collect(),
             pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),
             listeners: self.relays.status(),
@@ -70,92 +72,6 @@ impl Driver {
         let remaining = Duration::from_nanos(until.saturating_sub(monotonic_ns()));
         status::Lease { length_ms: millis(self.config.lease), remaining_ms: millis(remaining) }
     }
-
-    fn pool(&self, pool: PoolView, now: Instant) -> status::Pool {
-        let PoolView { name, backends, nodes: _ } = pool;
-        let backends = backends.into_iter().map(|view| self.backend(view, now)).collect();
-        status::Pool { name, backends }
-    }
-
-    fn backend(&self, view: BackendView, now: Instant) -> status::Backend {
-        let BackendView {
-            addr,
-            id,
-            epoch,
-            state,
-            since,
-            reason,
-            run,
-            run_needed,
-            transitions,
-            band,
-            weight,
-            last,
-            next_probe,
-            last_evidence: _,
-            certificate,
-            doubt: _,
-            drained: _,
-            close_at: _,
-            held_until: _,
-            sentinel: _,
-            rtt: _,
-            version: _,
-        } = view;
-        status::Backend {
-            address: addr,
-            id: id.0,
-            epoch,
-            state: state.label().to_owned(),
-            state_age_ms: millis(now.saturating_duration_since(since)),
-            reason,
-            band,
-            weight,
-            transitions,
-            run: run.zip(run_needed).map(|(Run { direction, count }, needed)| status::Run {
-                direction: match direction {
-                    Direction::Up => "up".to_owned(),
-                    Direction::Down => "down".to_owned(),
-                },
-                count,
-                needed,
-            }),
-            evidence: evidence(&self.maps, id, epoch),
-            last_probe: last.map(|last| last_probe(last, now)),
-            next_probe_ms: next_probe.map(|due| millis(due.saturating_duration_since(now))),
-            probes: self.probes.outcomes((id, epoch)),
-            certificate: certificate.map(|facts| certificate_of(&facts)),
-        }
-    }
-}
-
-/// What the kernel saw of a backend; `None` when the maps hold another epoch.
-fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evidence> {
-    let nllb_common::maps::Evidence {
-        suspect_until_ns,
-        last_answer_ns,
-        last_event_ns: _,
-        active,
-        established,
-        fail_streak,
-        srtt_us,
-        epoch: held,
-        reserved: _,
-    } = maps.evidence(id.0).ok()?;
-    if held != epoch {
-        return None;
-    }
-    let now = monotonic_ns();
-    let suspect = Duration::from_nanos(suspect_until_ns.saturating_sub(now));
-    let age = Duration::from_nanos(now.saturating_sub(last_answer_ns));
-    Some(status::Evidence {
-        suspect_ms: millis(suspect),
-        fail_streak,
-        srtt_us: (srtt_us != 0).then_some(srtt_us),
-        active,
-        established,
-        last_answer_age_ms: (last_answer_ns != 0).then(|| millis(age)),
-    })
 }
 
 fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathState {
@@ -212,9 +128,9 @@ fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
         scope,
         on_empty,
         coverage: _,
-        policy: _,
-        version_skew: _,
-        min_version: _,
+        policy,
+        version_skew,
+        min_version,
         home,
         backends,
     } = view;
@@ -227,6 +143,9 @@ fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
         pool,
         scope: scope.label().to_owned(),
         on_empty: on_empty.label().to_owned(),
+        policy: policy.label().to_owned(),
+        version_skew: version_skew.label().to_owned(),
+        min_version: min_version.map(|version| version.to_string()),
         backends: backends
             .into_iter()
             .map(|FrontendBackend { id: _, addr, eligibility }| status::FrontendBackend {
@@ -248,33 +167,10 @@ fn address_of(pools: &[PoolView], id: BackendId) -> Option<SocketAddr> {
     backends.find(|backend| backend.id == id).map(|backend| backend.addr)
 }
 
-fn last_probe(last: ProbeSummary, now: Instant) -> status::LastProbe {
-    let ProbeSummary { at, outcome, rtt, latency } = last;
-    status::LastProbe {
-        age_ms: millis(now.saturating_duration_since(at)),
-        outcome: outcome.label().to_owned(),
-        text: outcome.to_string(),
-        rtt_us: rtt.map(micros),
-        latency_us: micros(latency),
-    }
-}
-
-fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
-    let CertificateFacts { names, not_before, not_after, chain_not_after: _, issuer, subject } =
-        facts;
-    status::Certificate {
-        names: names.iter().map(ToString::to_string).collect(),
-        not_before: *not_before,
-        not_after: *not_after,
-        issuer: issuer.clone(),
-        subject: subject.clone(),
-    }
-}
-
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

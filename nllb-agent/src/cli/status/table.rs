@@ -1,6 +1,11 @@
 //! The status for people: fits 100 columns, most important first, problems last where the eye ends.
 
-use crate::status::{Backend, Frontend, FrontendBackend, Listener, ListenerState, Status};
+mod backends;
+
+use crate::status::{
+    Closing, Frontend, FrontendBackend, Listener, ListenerState, Status, TableOnDisk,
+};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 const WIDTH: usize = 100;
@@ -11,17 +16,15 @@ pub(super) fn render(status: &Status) -> String {
     // Writing to a string cannot fail.
     let _head = head(&mut out, status);
     frontends(&mut out, &status.frontends);
-    for pool in &status.pools {
-        let _title = writeln!(out, "\nPOOL {}", pool.name);
-        backends(&mut out, &pool.backends);
-    }
+    skew(&mut out, status);
+    status.pools.iter().for_each(|pool| backends::pool(&mut out, pool));
     listeners(&mut out, &status.listeners);
     problems(&mut out, status);
     out
 }
 
 fn head(out: &mut String, status: &Status) -> std::fmt::Result {
-    let Status { agent, config, datapath, lease, .. } = status;
+    let Status { agent, config, datapath, lease, closing, table_on_disk, .. } = status;
     let adopted = if agent.adopted { ", took over from an earlier one" } else { "" };
     writeln!(
         out,
@@ -48,20 +51,43 @@ fn head(out: &mut String, status: &Status) -> std::fmt::Result {
         "data path      {attached} at {}, self-test {test}, lease {}",
         datapath.cgroup.display(),
         age(lease.remaining_ms)
-    )
+    )?;
+    let Closing { mode, reason, unreached: _ } = closing;
+    let how = match (mode.as_str(), reason) {
+        ("sock-diag", _) => "connections to a dead backend are closed".to_owned(),
+        ("timeouts", Some(reason)) => format!("by timeouts only ({reason})"),
+        (mode, _) => mode.to_owned(),
+    };
+    writeln!(out, "closing        {how}")?;
+    let TableOnDisk { file, age_ms, .. } = table_on_disk;
+    match (file, age_ms) {
+        (Some(file), Some(ms)) => {
+            writeln!(out, "table on disk  {}, written {} ago", file.display(), age(*ms))
+        }
+        (Some(file), None) => writeln!(out, "table on disk  {}, not written yet", file.display()),
+        (None, _) => writeln!(out, "table on disk  none is kept"),
+    }
 }
 
 fn frontends(out: &mut String, frontends: &[Frontend]) {
-    let mut rows = vec![["FRONTEND", "KIND", "ADDRESS", "POOL", "BACKENDS"].map(str::to_owned)];
+    let mut rows =
+        vec![["FRONTEND", "KIND", "ADDRESS", "POOL", "POLICY", "BACKENDS"].map(str::to_owned)];
     for frontend in frontends {
-        let Frontend { name, kind, addresses, pool, backends, .. } = frontend;
+        let Frontend { name, kind, addresses, pool, policy, backends, .. } = frontend;
         let used = backends.iter().filter(|backend| backend.used).count();
         let count = format!("{used} of {}", backends.len());
         for (index, address) in addresses.iter().enumerate() {
             let first = |text: &str| {
                 if index == 0 { text.to_owned() } else { String::new() }
             };
-            rows.push([first(name), first(kind), address.to_string(), first(pool), first(&count)]);
+            rows.push([
+                first(name),
+                first(kind),
+                address.to_string(),
+                first(pool),
+                first(policy),
+                first(&count),
+            ]);
         }
     }
     out.push('\n');
@@ -75,42 +101,28 @@ fn frontends(out: &mut String, frontends: &[Frontend]) {
     }
 }
 
-fn backends(out: &mut String, backends: &[Backend]) {
-    let mut rows = vec![
-        ["BACKEND", "STATE", "SINCE", "ACTIVE", "RTT", "EVIDENCE", "LAST PROBE"].map(str::to_owned),
-    ];
-    for backend in backends {
-        let Backend { address, state, state_age_ms, evidence, last_probe, .. } = backend;
-        let active = evidence.as_ref().map_or("-".to_owned(), |e| e.active.to_string());
-        let evidence = match evidence {
-            Some(e) if e.suspect_ms > 0 => format!("suspect {}", age(e.suspect_ms)),
-            Some(_) => "good".to_owned(),
-            None => "-".to_owned(),
-        };
-        let (rtt, probe) = match last_probe {
-            Some(probe) => (
-                probe.rtt_us.map_or("-".to_owned(), micros),
-                format!("{} ago, {}", age(probe.age_ms), probe.outcome),
-            ),
-            None => ("-".to_owned(), "none yet".to_owned()),
-        };
-        rows.push([
-            address.to_string(),
-            state.clone(),
-            age(*state_age_ms),
-            active,
-            rtt,
-            evidence,
-            probe,
-        ]);
-    }
-    grid(out, &rows);
-    for backend in backends.iter().filter(|backend| backend.state != "healthy") {
-        let mut line = format!("{} is {}: {}", backend.address, backend.state, backend.reason);
-        if let Some(run) = &backend.run {
-            let _run = write!(line, " ({} of {} {})", run.count, run.needed, run.direction);
+/// What a frontend wants of its backends' versions, where it wants anything.
+fn skew(out: &mut String, status: &Status) {
+    let mut told = BTreeSet::new();
+    for Frontend { name, version_skew, min_version, .. } in &status.frontends {
+        // A node-address frontend stands there once per address.
+        if !told.insert(name) {
+            continue;
         }
-        wrap(out, &line);
+        if let Some(version) = min_version {
+            wrap(out, &format!("{name} wants backends of version {version} or newer"));
+        }
+        let wants = match (version_skew.as_str(), &status.kubelet_version) {
+            ("prefer-newest", _) => "the newest backends".to_owned(),
+            ("kubelet", Some(version)) => {
+                format!("backends not older than this node's kubelet, {version}")
+            }
+            ("kubelet", None) => "backends not older than this node's kubelet, whose version is \
+                 not known: this has no effect"
+                .to_owned(),
+            _ => continue,
+        };
+        wrap(out, &format!("{name} wants {wants}"));
     }
 }
 
@@ -144,6 +156,8 @@ fn problems(out: &mut String, status: &Status) {
     if let Some(error) = &status.config.last_reload_error {
         lines.push(format!("the newest configuration is refused: {error}"));
     }
+    lines.extend(status.table_on_disk.error.clone());
+    lines.extend(status.closing.unreached.iter().map(|line| format!("not closed in {line}")));
     for Listener { address, state, .. } in &status.listeners {
         if let ListenerState::Failed(reason) = state {
             lines.push(format!("listener {address}: {reason}"));

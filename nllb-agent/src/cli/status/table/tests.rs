@@ -19,9 +19,26 @@ fn the_table_of_an_agent_in_trouble_names_every_problem() {
         example::listener("127.0.0.1:7443", ListenerState::OwnedByOther),
         example::listener("[::1]:7443", ListenerState::Failed("no such address".to_owned())),
     ];
+    status.closing.mode = "timeouts".to_owned();
+    status.closing.reason = Some("this kernel has no CONFIG_INET_DIAG_DESTROY".to_owned());
+    status.closing.unreached = vec!["network namespace 4711: no process is in it".to_owned()];
+    status.table_on_disk.age_ms = None;
+    status.table_on_disk.error = Some("cannot write /var/lib/nllb/table.json: full".to_owned());
+    status.kubelet_version = None;
     for backend in &mut status.pools[0].backends {
         backend.evidence = None;
         backend.last_probe = None;
+        backend.rtt_us = None;
+        backend.version = None;
+    }
+    let drained = &mut status.pools[0].backends[0];
+    drained.state = "draining".to_owned();
+    drained.reason = "drained by an operator".to_owned();
+    drained.drained = true;
+    drained.closes_in_ms = Some(240_000);
+    drained.doubt = Some("a ping is overdue".to_owned());
+    if let Some(certificate) = &mut drained.certificate {
+        certificate.warning = Some("its certificate ends within 7 days".to_owned());
     }
     matches("trouble", &render(&status));
 }

@@ -1,0 +1,160 @@
+//! The pools of the status document: the machine's view of each backend, the kernel's evidence and
+//! what the driver counted.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use nllb_core::{
+    BackendId, BackendView, CertificateFacts, Direction, Expiry, PoolView, ProbeSummary, Run,
+    SentinelView, Urgency,
+};
+
+use super::super::Driver;
+use super::{micros, millis};
+use crate::datapath::maps::{KernelMaps, Maps as _};
+use crate::datapath::monotonic_ns;
+use crate::status;
+
+impl Driver {
+    pub(super) fn pool(&self, pool: PoolView, now: Instant) -> status::Pool {
+        let PoolView { name, backends, nodes } = pool;
+        let settings = self.config.pools.iter().find(|pool| pool.name == name);
+        let health = settings.map(|pool| pool.health).unwrap_or_default().scaled(nodes);
+        status::Pool {
+            backends: backends.into_iter().map(|view| self.backend(view, now)).collect(),
+            name,
+            nodes,
+            probe_interval_ms: millis(health.interval),
+            ping_interval_ms: millis(health.ping_interval),
+        }
+    }
+
+    fn backend(&self, view: BackendView, now: Instant) -> status::Backend {
+        let BackendView {
+            addr,
+            id,
+            epoch,
+            state,
+            since,
+            reason,
+            run,
+            run_needed,
+            transitions,
+            band,
+            weight,
+            last,
+            next_probe,
+            last_evidence: _,
+            certificate,
+            doubt,
+            drained,
+            close_at,
+            held_until,
+            sentinel,
+            rtt,
+            version,
+        } = view;
+        status::Backend {
+            address: addr,
+            id: id.0,
+            epoch,
+            state: state.label().to_owned(),
+            state_age_ms: millis(now.saturating_duration_since(since)),
+            reason,
+            doubt: doubt.map(|doubt| doubt.label().to_owned()),
+            drained,
+            closes_in_ms: close_at.map(|at| millis(at.saturating_duration_since(now))),
+            held_ms: held_until.map(|until| millis(until.saturating_duration_since(now))),
+            closed: BTreeMap::new(),
+            sentinel: sentinel_of(sentinel, now),
+            rtt_us: rtt.map(micros),
+            version: version.map(|version| version.to_string()),
+            band,
+            weight,
+            transitions,
+            run: run.zip(run_needed).map(|(Run { direction, count }, needed)| status::Run {
+                direction: match direction {
+                    Direction::Up => "up".to_owned(),
+                    Direction::Down => "down".to_owned(),
+                },
+                count,
+                needed,
+            }),
+            evidence: evidence(&self.maps, id, epoch),
+            last_probe: last.map(|last| last_probe(last, now)),
+            next_probe_ms: next_probe.map(|due| millis(due.saturating_duration_since(now))),
+            probes: self.probes.outcomes((id, epoch)),
+            certificate: certificate.map(|facts| certificate_of(&facts)),
+        }
+    }
+}
+
+/// What the kernel saw of a backend; `None` when the maps hold another epoch.
+fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evidence> {
+    let nllb_common::maps::Evidence {
+        suspect_until_ns,
+        last_answer_ns,
+        last_event_ns: _,
+        active,
+        established,
+        fail_streak,
+        srtt_us,
+        epoch: held,
+        reserved: _,
+    } = maps.evidence(id.0).ok()?;
+    if held != epoch {
+        return None;
+    }
+    let now = monotonic_ns();
+    let suspect = Duration::from_nanos(suspect_until_ns.saturating_sub(now));
+    let age = Duration::from_nanos(now.saturating_sub(last_answer_ns));
+    Some(status::Evidence {
+        suspect_ms: millis(suspect),
+        fail_streak,
+        srtt_us: (srtt_us != 0).then_some(srtt_us),
+        active,
+        established,
+        last_answer_age_ms: (last_answer_ns != 0).then(|| millis(age)),
+    })
+}
+
+fn last_probe(last: ProbeSummary, now: Instant) -> status::LastProbe {
+    let ProbeSummary { at, outcome, rtt, latency } = last;
+    status::LastProbe {
+        age_ms: millis(now.saturating_duration_since(at)),
+        outcome: outcome.label().to_owned(),
+        text: outcome.to_string(),
+        rtt_us: rtt.map(micros),
+        latency_us: micros(latency),
+    }
+}
+
+fn sentinel_of(view: SentinelView, now: Instant) -> status::Sentinel {
+    let age_ms = match view {
+        SentinelView::Up { since } => Some(millis(now.saturating_duration_since(since))),
+        SentinelView::Down | SentinelView::Opening | SentinelView::NoHttp2 | SentinelView::Off => {
+            None
+        }
+    };
+    status::Sentinel { state: view.label().to_owned(), age_ms }
+}
+
+fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
+    let expiry = Expiry::of(facts, unix_time());
+    let CertificateFacts { names, not_before, not_after, chain_not_after, issuer, subject } = facts;
+    status::Certificate {
+        names: names.iter().map(ToString::to_string).collect(),
+        not_before: *not_before,
+        not_after: *not_after,
+        issuer: issuer.clone(),
+        subject: subject.clone(),
+        chain_not_after: *chain_not_after,
+        urgency: expiry.urgency.label().to_owned(),
+        warning: (expiry.urgency != Urgency::None).then(|| expiry.to_string()),
+    }
+}
+
+fn unix_time() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,133 @@
+//! The series of pools and of each backend.
+
+use super::{Counters, Gauges, Labels, Seconds, counter, gauge, micros, millis, seconds};
+use crate::status::{Backend, Certificate, Evidence, LastProbe, Pool, Sentinel};
+use nllb_common::maps::State;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Every series that a pool or a backend has.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    cluster_nodes: Gauges,
+    probe_interval: Seconds,
+    ping_interval: Seconds,
+    state: Gauges,
+    state_age: Seconds,
+    transitions: Counters,
+    doubted: Gauges,
+    drained: Gauges,
+    held: Gauges,
+    sentinel_up: Gauges,
+    closed_sockets: Counters,
+    rtt: Seconds,
+    band: Gauges,
+    info: Gauges,
+    probes: Counters,
+    probe_rtt: Seconds,
+    probe_duration: Seconds,
+    certificate_expiry: Seconds,
+    certificate_chain_expiry: Seconds,
+    suspect: Gauges,
+    connections: Counters,
+    active_connections: Gauges,
+}
+
+impl Backends {
+    /// Names and explains every series.
+    #[rustfmt::skip]
+    pub(super) fn register(self, registry: &mut Registry) {
+        let Self {
+            cluster_nodes, probe_interval, ping_interval, state, state_age, transitions, doubted,
+            drained, held, sentinel_up, closed_sockets, rtt, band, info, probes, probe_rtt,
+            probe_duration, certificate_expiry, certificate_chain_expiry, suspect, connections,
+            active_connections,
+        } = self;
+        registry.register("cluster_nodes", "Nodes of the cluster, as an API server told", cluster_nodes);
+        registry.register_with_unit("probe_interval", "Time between two probes of a settled backend", Unit::Seconds, probe_interval);
+        registry.register_with_unit("ping_interval", "Time between two pings over a sentinel", Unit::Seconds, ping_interval);
+        registry.register("backend_state", "1 for the state that the backend is in", state);
+        registry.register_with_unit("backend_state_age", "Time in that state", Unit::Seconds, state_age);
+        registry.register("backend_transitions", "Changes of state", transitions);
+        registry.register("backend_doubted", "Whether others are preferred to the backend for the moment", doubted);
+        registry.register("backend_drained", "Whether an operator drained the backend", drained);
+        registry.register("backend_held", "Whether the backend is held back because it was lost often", held);
+        registry.register("backend_sentinel_up", "Whether the sentinel to the backend is up", sentinel_up);
+        registry.register("closed_sockets", "Connections that the agent closed", closed_sockets);
+        registry.register_with_unit("backend_rtt", "Smoothed round-trip time of pings, or else of connects", Unit::Seconds, rtt);
+        registry.register("backend_band", "Latency class, nearest first", band);
+        registry.register("backend_info", "Version of the API server", info);
+        registry.register("backend_probes", "Probes that ended", probes);
+        registry.register_with_unit("backend_probe_rtt", "TCP round-trip time in the last probe", Unit::Seconds, probe_rtt);
+        registry.register_with_unit("backend_probe_duration", "Duration of the last probe", Unit::Seconds, probe_duration);
+        registry.register_with_unit("backend_certificate_expiry_timestamp", "End of the certificate's validity in unix time", Unit::Seconds, certificate_expiry);
+        registry.register_with_unit("backend_certificate_chain_expiry_timestamp", "Earliest end of the authorities above it in unix time", Unit::Seconds, certificate_chain_expiry);
+        registry.register("backend_suspect", "Whether the kernel suspects the backend", suspect);
+        registry.register("backend_connections", "Translated connections established", connections);
+        registry.register("backend_active_connections", "Translated connections open now", active_connections);
+    }
+
+    pub(super) fn fill(&self, pools: &[Pool]) {
+        for Pool { name, backends, nodes, probe_interval_ms, ping_interval_ms } in pools {
+            let labels = || vec![("pool", name.clone())];
+            if let Some(nodes) = nodes {
+                gauge(&self.cluster_nodes, labels(), *nodes);
+            }
+            seconds(&self.probe_interval, labels(), millis(*probe_interval_ms));
+            seconds(&self.ping_interval, labels(), millis(*ping_interval_ms));
+            for backend in backends {
+                let address = backend.address.to_string();
+                let labels = vec![("pool", name.clone()), ("backend", address)];
+                self.fill_backend(&labels, backend);
+            }
+        }
+    }
+
+    fn fill_backend(&self, labels: &Labels, backend: &Backend) {
+        let labels = || labels.clone();
+        let with = |name: &'static str, value: &str| {
+            let mut labels = labels();
+            labels.push((name, value.to_owned()));
+            labels
+        };
+        for state in State::ALL.map(State::label) {
+            gauge(&self.state, with("state", state), (state == backend.state).into());
+        }
+        seconds(&self.state_age, labels(), millis(backend.state_age_ms));
+        counter(&self.transitions, labels(), backend.transitions);
+        gauge(&self.doubted, labels(), backend.doubt.is_some().into());
+        gauge(&self.drained, labels(), backend.drained.into());
+        gauge(&self.held, labels(), backend.held_ms.is_some().into());
+        let Sentinel { state, age_ms: _ } = &backend.sentinel;
+        gauge(&self.sentinel_up, labels(), (state == "up").into());
+        for (cause, count) in &backend.closed {
+            counter(&self.closed_sockets, with("cause", cause), *count);
+        }
+        if let Some(rtt) = backend.rtt_us {
+            seconds(&self.rtt, labels(), micros(rtt));
+        }
+        gauge(&self.band, labels(), backend.band.into());
+        if let Some(version) = &backend.version {
+            gauge(&self.info, with("version", version), 1);
+        }
+        for (outcome, count) in &backend.probes {
+            counter(&self.probes, with("outcome", outcome), *count);
+        }
+        if let Some(LastProbe { rtt_us, latency_us, .. }) = &backend.last_probe {
+            seconds(&self.probe_duration, labels(), micros(*latency_us));
+            if let Some(rtt) = rtt_us {
+                seconds(&self.probe_rtt, labels(), micros(*rtt));
+            }
+        }
+        if let Some(Certificate { not_after, chain_not_after, .. }) = &backend.certificate {
+            seconds(&self.certificate_expiry, labels(), *not_after as f64);
+            if let Some(chain) = chain_not_after {
+                seconds(&self.certificate_chain_expiry, labels(), *chain as f64);
+            }
+        }
+        if let Some(Evidence { suspect_ms, active, established, .. }) = &backend.evidence {
+            gauge(&self.suspect, labels(), (*suspect_ms > 0).into());
+            gauge(&self.active_connections, labels(), *active);
+            counter(&self.connections, labels(), *established);
+        }
+    }
+}

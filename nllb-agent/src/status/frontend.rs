@@ -1,0 +1,46 @@
+//! Frontends in the status document: what clients dial and who may serve it.
+
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// An address that clients dial.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Frontend {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its id in the maps.
+    pub id: u32,
+    /// vip, loopback or node-address.
+    pub kind: String,
+    /// What is dialled.
+    pub addresses: Vec<SocketAddr>,
+    /// Who serves it.
+    pub pool: String,
+    /// host or all.
+    pub scope: String,
+    /// pass-through or fail.
+    pub on_empty: String,
+    /// random, round-robin, least-connections, maglev or affinity.
+    pub policy: String,
+    /// off, prefer-newest or kubelet.
+    pub version_skew: String,
+    /// The oldest version of Kubernetes that a backend may have.
+    pub min_version: Option<String>,
+    /// For a node address: the backend whose own it is.
+    pub home: Option<SocketAddr>,
+    /// The backends as seen from here.
+    pub backends: Vec<FrontendBackend>,
+}
+
+/// A backend as seen from a frontend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendBackend {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether the kernel chooses among it for this frontend.
+    pub used: bool,
+    /// What its certificate or its version says, where that is not simply yes.
+    pub reason: Option<String>,
+}
