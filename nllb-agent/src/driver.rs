@@ -152,7 +152,7 @@ impl Driver {
         let now = Instant::now();
         let mut machine = Machine::new(config.settings(), seed(), now)
             .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
-        let Opened { datapath, mut maps, sockets, events, log, adopted } =
+        let Opened { mut datapath, mut maps, sockets, events, log, adopted } =
             Datapath::open(&settings)?;
         let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
         machine.adopt_table(sync.actual());
@@ -161,6 +161,7 @@ impl Driver {
             // Whatever could be written is in place; every renewal of the lease tries again.
             error!(%error, "the maps are not as configured");
         }
+        datapath.remove_other_versions();
         let mut attached = Attached::install(datapath, &mut maps).await?;
         let sockets = Rc::new(sockets);
         let findings = attached.test(&sockets).await;
