@@ -17,16 +17,15 @@ mod sys;
 mod uninstall;
 
 use std::io;
-use std::mem;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::Ebpf;
 use aya::programs::Program;
-use nllb_common::maps::{Control, names};
+use nllb_common::maps::{Control, control_flags, names};
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::warn;
 
 use self::attach::{
     AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded, Process,
@@ -34,7 +33,6 @@ use self::attach::{
 use self::load::{BpfLogLevel, Features, LoadError};
 use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
-use self::uninstall::Versions;
 
 pub use self::clock::monotonic_ns;
 pub use self::load::pin_directory;
@@ -77,11 +75,11 @@ pub struct Datapath {
     bpf: Ebpf,
     directory: PathBuf,
     _lock: Lock,
-    others: Versions,
     features: Features,
     attachment: Attachment,
     host_netns: u64,
     hz: u32,
+    short_timeouts: bool,
 }
 
 /// Everything that is opened at once, each part with its own owner.
@@ -111,8 +109,6 @@ impl Datapath {
         let directory = pin_directory(bpffs);
         load::make_directory(&directory)?;
         let lock = Lock::take(&directory)?;
-        // An agent of another version of the layout would translate as well, and otherwise.
-        let others = Versions::lock(bpffs, Some(&directory))?;
         let (mut bpf, features) = load::load(&directory, *log_level)?;
         let mut maps = KernelMaps::take(&mut bpf, &directory.join(names::POOLS))?;
         let sockets = Sockets::take(&mut bpf)?;
@@ -125,21 +121,21 @@ impl Datapath {
         maps.set_control(Control { lease_until_ns, host_netns, ..Control::new(hz) })?;
         let attachment = Attachment::establish(&programs(&bpf)?, cgroup, &directory)?;
         let adopted = attachment.adopted();
-        let datapath =
-            Self { bpf, directory, _lock: lock, others, features, attachment, host_netns, hz };
-        Ok(Opened { datapath, maps, sockets, events, log, adopted })
-    }
-
-    /// Removes what other versions of the layout have attached and pinned. To be called when the maps are
-    /// written: until then they are the ones that translate.
-    pub fn remove_other_versions(&mut self) {
-        let others = mem::take(&mut self.others);
-        match others.remove() {
-            Ok(removed) if removed.is_empty() => {}
-            Ok(_) => info!(directories = ?others.directories(), "other versions are removed"),
+        if let Err(error) = uninstall::remove_others(bpffs, &directory) {
             // They run before ours and know nothing of the present.
-            Err(error) => warn!(%error, "another version stays attached"),
+            warn!(%error, "cannot remove what another version of the layout left attached");
         }
+        let datapath = Self {
+            bpf,
+            directory,
+            _lock: lock,
+            features,
+            attachment,
+            host_netns,
+            hz,
+            short_timeouts: false,
+        };
+        Ok(Opened { datapath, maps, sockets, events, log, adopted })
     }
 
     /// Asks the kernel whether the programs are where they should be.
@@ -181,6 +177,11 @@ impl Datapath {
         self.host_netns = cookie;
     }
 
+    /// Whether each translated connection gets a limit of its own on silence.
+    pub fn set_short_timeouts(&mut self, on: bool) {
+        self.short_timeouts = on;
+    }
+
     /// The content of CONTROL with a lease of this length from now.
     #[must_use]
     pub fn lease(&self, length: Duration) -> Control {
@@ -188,6 +189,7 @@ impl Datapath {
         Control {
             lease_until_ns: monotonic_ns().saturating_add(length),
             host_netns: self.host_netns,
+            flags: if self.short_timeouts { control_flags::SHORT_TIMEOUTS } else { 0 },
             ..Control::new(self.hz)
         }
     }

@@ -6,6 +6,9 @@
 //! | task | owns | when it is cancelled |
 //! |---|---|---|
 //! | one per probe under way | its connection | the connection closes, nothing is reported |
+//! | one per sentinel | its connection | the connection closes, nothing is reported |
+//! | one per order to close connections | its list of sockets | waves that have not begun are left out |
+//! | writing the table on disk (a blocking thread) | a file | it is written all the same |
 //! | the self-test | its connections | they close, nothing is concluded |
 //! | admin server, HTTP server | their listeners | clients see the connection close |
 //! | one relay per loopback address | its listener and connections | those connections close |
@@ -14,55 +17,63 @@
 //! The kernel programs need none of them: when the agent ends, they go on.
 
 mod attachment;
+mod closings;
 mod config;
 mod drain;
+mod expiry;
 mod load;
+mod memory;
+mod perform;
 mod probes;
+mod sentinels;
 mod shutdown;
+mod start;
 mod status;
 mod sync;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockaddrStorage;
-use nllb_common::EventKind;
-use nllb_core::{Command, EvidenceFact, Machine, TableError};
+use nllb_common::{Event, EventKind};
+use nllb_core::{EvidenceFact, Machine, TableError};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use crate::admin;
 use crate::config::Config;
 use crate::datapath::maps::{KernelMaps, Maps as _, Sockets};
-use crate::datapath::{Datapath, DatapathError, Opened, events};
+use crate::datapath::{DatapathError, events};
 use crate::drain::DrainRequest;
-use crate::metrics::http;
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::status::StatusRequest;
 
 use self::attachment::Attached;
+use self::closings::Closings;
 use self::config::Reloads;
-use self::probes::Probes;
+use self::expiry::ExpiryWarnings;
+use self::memory::Memory;
+use self::probes::{Probes, Who};
+use self::sentinels::{News, Sentinels};
 use self::shutdown::Stop;
 use self::sync::Sync;
 
 pub use self::load::load;
 
-/// Status requests that wait: each is answered at once, so more than a few means a stuck driver, and
-/// then those who ask should wait in their socket instead of here.
-const STATUS_QUEUE: usize = 16;
-
 /// Renewals of the lease in its length: two may be missed.
 const RENEWALS: u32 = 3;
+
+/// How often the connections of each backend are counted, to see whether any has more than its share:
+/// a few times in the minute that rebalancing goes by.
+const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why the agent could not run.
 #[derive(Debug, Error)]
@@ -119,6 +130,10 @@ struct Driver {
     attached: Attached,
     sockets: Rc<Sockets>,
     probes: Probes,
+    sentinels: Sentinels,
+    closings: Closings,
+    memory: Memory,
+    expiry: ExpiryWarnings,
     relays: Relays,
     reloads: Reloads,
     started: Instant,
@@ -137,78 +152,12 @@ struct Inputs {
 }
 
 impl Driver {
-    /// Sets everything up: the data path first, so that connects are served while the rest starts.
-    async fn start(file: &Path, config: Config) -> Result<(Self, Inputs), RunError> {
-        let stop = Stop::new().map_err(setup("wait for signals"))?;
-        let settings = config::datapath_settings(&config);
-        // Before the data path is touched, so that a second agent changes nothing.
-        let admin =
-            admin::Listener::bind(&config.admin.socket).map_err(setup("open the admin socket"))?;
-        let http = http::Listener::bind(config.http.listen)
-            .map_err(setup(&format!("listen on {}", config.http.listen)))?;
-        let reload = Reload::watch(file, config.sources())
-            .map_err(setup(&format!("watch {}", file.display())))?;
-
-        let now = Instant::now();
-        let mut machine = Machine::new(config.settings(), seed(), now)
-            .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
-        let Opened { mut datapath, mut maps, sockets, events, log, adopted } =
-            Datapath::open(&settings)?;
-        let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
-        machine.adopt_table(sync.actual());
-        machine.handle_own_addresses(own_addresses(), now);
-        if let Err(error) = sync.apply(&mut maps, machine.table(), Instant::now) {
-            // Whatever could be written is in place; every renewal of the lease tries again.
-            error!(%error, "the maps are not as configured");
-        }
-        datapath.remove_other_versions();
-        let mut attached = Attached::install(datapath, &mut maps).await?;
-        let sockets = Rc::new(sockets);
-        let findings = attached.test(&sockets).await;
-        attached.conclude(findings, &mut maps);
-
-        let (status_requests, status) = mpsc::channel(STATUS_QUEUE);
-        let (drain, drains) = mpsc::channel(STATUS_QUEUE);
-        let mut servers = JoinSet::new();
-        let sources = admin::Sources { status: status_requests.clone(), drain };
-        servers.spawn_local(admin.serve(sources));
-        servers.spawn_local(http.serve(status_requests));
-        if let Some(log) = log {
-            servers.spawn_local(async move {
-                let error = log.forward().await;
-                warn!(%error, "diagnostics of the BPF programs have ended");
-            });
-        }
-        let mut driver = Self {
-            file: file.to_owned(),
-            probes: Probes::new(config::probers(&config), Rc::clone(&sockets)),
-            config,
-            machine,
-            maps,
-            sync,
-            attached,
-            sockets,
-            relays: Relays::default(),
-            reloads: Reloads { generation: 1, applied_at: now, error: None },
-            started: now,
-            adopted,
-        };
-        driver.renew_lease();
-        driver.relays.set(driver.config.loopback_addresses());
-        info!(
-            adopted,
-            cgroup = %driver.attached.datapath().cgroup().path().display(),
-            frontends = driver.config.frontends.len(),
-            "data path in place"
-        );
-        Ok((driver, Inputs { events, status, drains, reload, stop, _servers: servers }))
-    }
-
     /// Takes events one at a time until a signal ends it.
     async fn serve(mut self, inputs: Inputs) {
         let Inputs { mut events, mut status, mut drains, mut reload, mut stop, _servers } = inputs;
         let mut lease = ticker(self.config.lease / RENEWALS);
         let mut self_test = ticker(self.config.self_test_interval);
+        let mut count = ticker(COUNT_INTERVAL);
         let mut tests = JoinSet::new();
         let mut loads = JoinSet::new();
         let mut hears = true;
@@ -221,6 +170,7 @@ impl Driver {
                 ((id, epoch), report) = self.probes.next() => {
                     self.machine.handle_probe(id, epoch, report, Instant::now());
                 }
+                (who, news) = self.sentinels.next() => self.learn(who, news),
                 event = events.next(), if hears => match event {
                     Ok(event) => self.hear(event),
                     Err(error) => {
@@ -229,7 +179,11 @@ impl Driver {
                     }
                 },
                 () = at(due) => self.machine.handle_timeout(Instant::now()),
-                _ = lease.tick() => self.renew_lease(),
+                _ = lease.tick() => {
+                    self.renew_lease();
+                    self.memory.keep(&self.machine);
+                    self.sentinels.renew(|pool| self.probes.prober(pool));
+                }
                 _ = self_test.tick(), if tests.is_empty() => {
                     tests.spawn_local(self.attached.test(&self.sockets));
                 }
@@ -239,6 +193,9 @@ impl Driver {
                         self_test.reset_immediately();
                     }
                 }
+                _ = count.tick() => self.count_connections(),
+                () = self.closings.next() => {}
+                () = self.memory.next() => {}
                 Some(request) = status.recv() => request.answer(self.status()),
                 Some(request) = drains.recv() => {
                     let answer = self.drain(request.backend(), request.order());
@@ -270,42 +227,15 @@ impl Driver {
         }
     }
 
-    /// Carries out what the machine wants.
-    fn perform(&mut self) {
-        while let Some(command) = self.machine.next_command() {
-            match command {
-                Command::Apply => self.apply(),
-                Command::Probe { id, epoch, addr, pool, connect_timeout, via: _ } => {
-                    self.probes.start((id, epoch), addr, pool, connect_timeout);
-                }
-                command @ (Command::Open { .. }
-                | Command::Ping { .. }
-                | Command::Inspect { .. }
-                | Command::Ask { .. }
-                | Command::Close { .. }) => debug!(?command, "not carried out yet"),
-                Command::Transition { id, addr, from, to, reason } => {
-                    info!(
-                        backend = %addr,
-                        %id,
-                        from = from.label(),
-                        to = to.label(),
-                        reason,
-                        "backend changed its state"
-                    );
-                }
-            }
+    fn learn(&mut self, (id, epoch): Who, news: News) {
+        let now = Instant::now();
+        match news {
+            News::Fact(fact) => self.machine.handle_sentinel(id, epoch, fact, now),
+            News::Answer(answer) => self.machine.handle_answer(id, epoch, answer, now),
         }
     }
 
-    /// Brings the maps to the machine's table.
-    fn apply(&mut self) {
-        match self.sync.apply(&mut self.maps, self.machine.table(), Instant::now) {
-            Ok(()) => debug!(duration = ?self.sync.last_duration, "maps written"),
-            Err(error) => error!(%error, "cannot write the maps; the older state stays"),
-        }
-    }
-
-    fn hear(&mut self, event: nllb_common::Event) {
+    fn hear(&mut self, event: Event) {
         let Some(kind) = EventKind::from_number(event.kind) else {
             return;
         };
@@ -314,9 +244,24 @@ impl Driver {
         self.machine.handle_evidence(fact, Instant::now());
     }
 
+    /// Tells the machine how many connections each backend has.
+    fn count_connections(&mut self) {
+        let mut active = BTreeMap::new();
+        let view = self.machine.view();
+        for backend in view.pools.iter().flat_map(|pool| &pool.backends) {
+            let held = self.maps.evidence(backend.id.0).ok();
+            if let Some(held) = held.filter(|held| held.epoch == backend.epoch) {
+                active.insert(backend.id, held.active);
+            }
+        }
+        self.machine.handle_connections(&active, Instant::now());
+    }
+
     /// What changes without anybody telling.
     fn look_around(&mut self) {
         self.machine.handle_own_addresses(own_addresses(), Instant::now());
+        self.expiry.look(&self.machine.view());
+        self.closings.refresh();
         if let Err(error) = self.maps.sweep_netns() {
             debug!(%error, "cannot forget network namespaces");
         }
@@ -353,9 +298,14 @@ fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
+/// Waits until then, and until those have run who were woken at the same time: an answer that is here
+/// already must not count as overdue because this thread was late.
 async fn at(due: Option<Instant>) {
     match due {
-        Some(due) => sleep_until(due.into()).await,
+        Some(due) => {
+            sleep_until(due.into()).await;
+            yield_now().await;
+        }
         None => future::pending().await,
     }
 }
@@ -366,15 +316,4 @@ fn ticker(period: Duration) -> tokio::time::Interval {
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker.reset();
     ticker
-}
-
-/// Spreads the probes of different nodes, and of one node's successive agents.
-fn seed() -> u32 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    nllb_common::mix(now.subsec_nanos() ^ std::process::id())
-}
-
-fn setup(what: &str) -> impl FnOnce(io::Error) -> RunError {
-    let what = what.to_owned();
-    move |source| RunError::Setup { what, source }
 }

@@ -9,6 +9,7 @@ use super::Driver;
 use crate::config::{self, Config, ConfigError};
 use crate::datapath;
 use crate::datapath::attach::CgroupChoice;
+use crate::datapath::closing::CloseSockets;
 use crate::datapath::load::BpfLogLevel;
 use crate::probe::Prober;
 
@@ -67,7 +68,11 @@ impl Driver {
         self.probes.set_probers(probers(&config));
         let view = self.machine.view();
         let known = view.pools.iter().flat_map(|pool| &pool.backends);
-        self.probes.retain(&known.map(|backend| (backend.id, backend.epoch)).collect());
+        let known = known.map(|backend| (backend.id, backend.epoch)).collect();
+        self.probes.retain(&known);
+        self.sentinels.retain(&known);
+        self.closings.retain(&known);
+        self.sentinels.set_node_name(config.node.name.clone());
         self.config = config;
         self.relays.set(self.config.loopback_addresses());
         Ok(true)
@@ -111,5 +116,14 @@ pub(super) fn datapath_settings(config: &Config) -> datapath::Settings {
             config::LogLevel::Debug => BpfLogLevel::Debug,
             config::LogLevel::Trace => BpfLogLevel::Trace,
         },
+    }
+}
+
+/// Whether and how connections to a dead backend are to end.
+pub(super) fn close_sockets(config: &Config) -> CloseSockets {
+    match config.datapath.close_sockets {
+        config::CloseSockets::Auto => CloseSockets::Auto,
+        config::CloseSockets::Timeouts => CloseSockets::Timeouts,
+        config::CloseSockets::Off => CloseSockets::Off,
     }
 }

@@ -49,7 +49,13 @@ impl Probes {
         self.probers = probers;
     }
 
-    /// Starts a probe of a backend of the pool with this index, in place of one that is under way.
+    /// The way to probe the backends of the pool with this index.
+    pub(super) fn prober(&self, pool: usize) -> Option<Rc<Prober>> {
+        self.probers.get(pool).map(Rc::clone)
+    }
+
+    /// Starts a probe of a backend of the pool with this index over a connection of its own, in place of
+    /// one that is under way.
     pub(super) fn start(
         &mut self,
         who: Who,
@@ -58,9 +64,9 @@ impl Probes {
         connect_timeout: Option<Duration>,
     ) {
         let (BackendId(id), epoch) = who;
-        let prober = self.probers.get(pool).map(Rc::clone);
+        let prober = self.prober(pool);
         let sockets = Rc::clone(&self.sockets);
-        let task = self.tasks.spawn_local(async move {
+        self.run(who, async move {
             match prober {
                 Some(prober) => {
                     let exempt = |socket: BorrowedFd<'_>| Ok(sockets.bypass(&socket, id, epoch)?);
@@ -69,6 +75,11 @@ impl Probes {
                 None => local("its pool is no longer configured".to_owned()),
             }
         });
+    }
+
+    /// Runs a probe, in place of one that is under way.
+    pub(super) fn run(&mut self, who: Who, probe: impl Future<Output = ProbeReport> + 'static) {
+        let task = self.tasks.spawn_local(probe);
         self.who.insert(task.id(), who);
         if let Some(before) = self.under_way.insert(who, task) {
             self.who.remove(&before.id());

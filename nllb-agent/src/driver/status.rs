@@ -13,9 +13,12 @@ use nllb_core::{BackendId, Eligibility, FrontendBackend, FrontendView, PoolView,
 
 use super::Driver;
 use super::attachment::Attached;
+use super::closings::Closings;
 use super::config::Reloads;
+use super::memory::Memory;
 use super::sync::Sync;
 use crate::datapath::attach::{Coverage, Watched};
+use crate::datapath::closing::Closing;
 use crate::datapath::load::Features;
 use crate::datapath::maps::Maps as _;
 use crate::datapath::monotonic_ns;
@@ -32,8 +35,8 @@ impl Driver {
             config: self.config_state(),
             datapath: datapath(&self.attached, &self.sync, now),
             lease: self.lease(),
-            closing: status::Closing::default(),
-            table_on_disk: status::TableOnDisk::default(),
+            closing: closing(&self.closings),
+            table_on_disk: table_on_disk(&self.memory),
             kubelet_version: kubelet_version.map(|version| version.to_string()),
             frontends: frontends.into_iter().map(|front| frontend(front, &pools)).collect(),
             pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),
@@ -71,6 +74,25 @@ impl Driver {
         let until = self.maps.control().map_or(0, |control| control.lease_until_ns);
         let remaining = Duration::from_nanos(until.saturating_sub(monotonic_ns()));
         status::Lease { length_ms: millis(self.config.lease), remaining_ms: millis(remaining) }
+    }
+}
+
+fn closing(closings: &Closings) -> status::Closing {
+    let (mode, reason) = match closings.closing() {
+        Closing::SockDiag => ("sock-diag", None),
+        Closing::Timeouts { reason } => ("timeouts", Some(reason.clone())),
+        Closing::Off => ("off", None),
+    };
+    status::Closing { mode: mode.to_owned(), reason, unreached: closings.unreached.clone() }
+}
+
+fn table_on_disk(memory: &Memory) -> status::TableOnDisk {
+    status::TableOnDisk {
+        file: memory.file().cloned(),
+        generation: memory.generation,
+        age_ms: memory.written_at.map(|at| millis(at.elapsed())),
+        error: memory.problem.clone(),
+        used: u64::try_from(memory.used).unwrap_or(u64::MAX),
     }
 }
 

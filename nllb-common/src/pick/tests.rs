@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::addr::{Addr, Family, Port};
+use crate::maps::{MAGLEV_ENTRIES, Policy};
 use core::net::IpAddr;
 use proptest::prelude::*;
 use std::{vec, vec::Vec};

@@ -1,7 +1,6 @@
 //! The pools of the status document: the machine's view of each backend, the kernel's evidence and
 //! what the driver counted.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use nllb_core::{
@@ -65,7 +64,11 @@ impl Driver {
             drained,
             closes_in_ms: close_at.map(|at| millis(at.saturating_duration_since(now))),
             held_ms: held_until.map(|until| millis(until.saturating_duration_since(now))),
-            closed: BTreeMap::new(),
+            closed: self
+                .closings
+                .sockets((id, epoch))
+                .map(|(cause, sockets)| (cause.label().to_owned(), sockets))
+                .collect(),
             sentinel: sentinel_of(sentinel, now),
             rtt_us: rtt.map(micros),
             version: version.map(|version| version.to_string()),

@@ -1,0 +1,37 @@
+//! Tells once for each level when a certificate nears its end.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use nllb_core::{Expiry, Urgency, View};
+use tracing::warn;
+
+use super::probes::Who;
+
+/// What was told already.
+#[derive(Debug, Default)]
+pub(super) struct ExpiryWarnings(HashMap<Who, Urgency>);
+
+impl ExpiryWarnings {
+    /// Looks at the certificates that were seen.
+    pub(super) fn look(&mut self, view: &View) {
+        let now = unix_time();
+        for backend in view.pools.iter().flat_map(|pool| &pool.backends) {
+            let Some(certificate) = &backend.certificate else {
+                continue;
+            };
+            let expiry = Expiry::of(certificate, now);
+            let told = self.0.entry((backend.id, backend.epoch)).or_default();
+            if expiry.urgency > *told {
+                warn!(backend = %backend.addr, certificate = certificate.subject, "{expiry}");
+            }
+            *told = expiry.urgency;
+        }
+    }
+}
+
+/// The wall clock, which certificates are dated by.
+fn unix_time() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,72 @@
+//! Carries out what the machine wants, one command after another.
+
+use std::time::Instant;
+
+use nllb_core::{BackendId, CloseCause, Command, SentinelFact, Via};
+use tracing::{debug, error, info};
+
+use super::Driver;
+use super::probes::Who;
+use crate::datapath::maps::Maps as _;
+
+impl Driver {
+    /// Carries out what the machine wants.
+    pub(super) fn perform(&mut self) {
+        while let Some(command) = self.machine.next_command() {
+            match command {
+                Command::Apply => self.apply(),
+                Command::Probe { id, epoch, addr, pool, connect_timeout, via } => {
+                    let over = match via {
+                        Via::Sentinel => self.sentinels.probe((id, epoch)),
+                        Via::Fresh => None,
+                    };
+                    match over {
+                        Some(probe) => self.probes.run((id, epoch), probe),
+                        None => self.probes.start((id, epoch), addr, pool, connect_timeout),
+                    }
+                }
+                Command::Open { id, epoch, addr, pool, connect_timeout } => {
+                    let prober = (pool, self.probes.prober(pool));
+                    self.sentinels.open((id, epoch), addr, prober, connect_timeout);
+                }
+                Command::Ping { id, epoch } => self.sentinels.ping((id, epoch)),
+                Command::Inspect { id, epoch } => {
+                    let fact = SentinelFact::Tcp(self.sentinels.tcp((id, epoch)));
+                    self.machine.handle_sentinel(id, epoch, fact, Instant::now());
+                }
+                Command::Ask { id, epoch, pool: _, question } => {
+                    self.sentinels.ask((id, epoch), question);
+                }
+                Command::Close { id, epoch, addr, order } => {
+                    // The machine repeats the order while a backend stays dead.
+                    if order.cause != CloseCause::Dead || self.has_connections((id, epoch)) {
+                        self.closings.start((id, epoch), addr, order);
+                    }
+                }
+                Command::Transition { id, addr, from, to, reason } => {
+                    info!(
+                        backend = %addr,
+                        %id,
+                        from = from.label(),
+                        to = to.label(),
+                        reason,
+                        "backend changed its state"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Brings the maps to the machine's table.
+    fn apply(&mut self) {
+        match self.sync.apply(&mut self.maps, self.machine.table(), Instant::now) {
+            Ok(()) => debug!(duration = ?self.sync.last_duration, "maps written"),
+            Err(error) => error!(%error, "cannot write the maps; the older state stays"),
+        }
+    }
+
+    /// Whether the kernel counts connections of a backend. When in doubt it has some.
+    fn has_connections(&self, (BackendId(id), epoch): Who) -> bool {
+        self.maps.evidence(id).map_or(true, |held| held.epoch != epoch || held.active > 0)
+    }
+}

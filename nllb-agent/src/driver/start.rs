@@ -1,0 +1,120 @@
+//! How the agent comes up: the data path first, so that connects are served while the rest starts.
+
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use nllb_core::Machine;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::attachment::Attached;
+use super::closings::Closings;
+use super::config::{self, Reloads};
+use super::expiry::ExpiryWarnings;
+use super::memory::Memory;
+use super::probes::Probes;
+use super::sentinels::Sentinels;
+use super::shutdown::Stop;
+use super::sync::Sync;
+use super::{Driver, Inputs, RunError, own_addresses};
+use crate::admin;
+use crate::config::Config;
+use crate::datapath::closing::{Closer, Closing};
+use crate::datapath::{Datapath, DatapathError, Opened};
+use crate::metrics::http;
+use crate::relay::Relays;
+use crate::reload::Reload;
+
+/// Requests that wait: each is answered at once, so more than a few means a stuck driver, and then those
+/// who ask should wait in their socket instead of here.
+const REQUEST_QUEUE: usize = 16;
+
+impl Driver {
+    /// Sets everything up: the data path first, so that connects are served while the rest starts.
+    pub(super) async fn start(file: &Path, config: Config) -> Result<(Self, Inputs), RunError> {
+        let stop = Stop::new().map_err(setup("wait for signals"))?;
+        let settings = config::datapath_settings(&config);
+        // Before the data path is touched, so that a second agent changes nothing.
+        let admin =
+            admin::Listener::bind(&config.admin.socket).map_err(setup("open the admin socket"))?;
+        let http = http::Listener::bind(config.http.listen)
+            .map_err(setup(&format!("listen on {}", config.http.listen)))?;
+        let reload = Reload::watch(file, config.sources())
+            .map_err(setup(&format!("watch {}", file.display())))?;
+
+        let now = Instant::now();
+        let mut machine = Machine::new(config.settings(), seed(), now)
+            .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
+        let Opened { mut datapath, mut maps, sockets, events, log, adopted } =
+            Datapath::open(&settings)?;
+        let closer = Closer::start(datapath.directory(), config::close_sockets(&config));
+        datapath.set_short_timeouts(matches!(closer.closing(), Closing::Timeouts { .. }));
+        let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
+        machine.adopt_table(sync.actual());
+        let memory = Memory::start(config.state.file.clone(), &mut machine, now);
+        machine.handle_own_addresses(own_addresses(), now);
+        if let Err(error) = sync.apply(&mut maps, machine.table(), Instant::now) {
+            // Whatever could be written is in place; every renewal of the lease tries again.
+            error!(%error, "the maps are not as configured");
+        }
+        let mut attached = Attached::install(datapath, &mut maps).await?;
+        let sockets = Rc::new(sockets);
+        let findings = attached.test(&sockets).await;
+        attached.conclude(findings, &mut maps);
+
+        let (status_requests, status) = mpsc::channel(REQUEST_QUEUE);
+        let (drain, drains) = mpsc::channel(REQUEST_QUEUE);
+        let mut servers = JoinSet::new();
+        let sources = admin::Sources { status: status_requests.clone(), drain };
+        servers.spawn_local(admin.serve(sources));
+        servers.spawn_local(http.serve(status_requests));
+        if let Some(log) = log {
+            servers.spawn_local(async move {
+                let error = log.forward().await;
+                warn!(%error, "diagnostics of the BPF programs have ended");
+            });
+        }
+        let mut driver = Self {
+            file: file.to_owned(),
+            probes: Probes::new(config::probers(&config), Rc::clone(&sockets)),
+            sentinels: Sentinels::new(Rc::clone(&sockets)),
+            closings: Closings::new(closer),
+            memory,
+            expiry: ExpiryWarnings::default(),
+            config,
+            machine,
+            maps,
+            sync,
+            attached,
+            sockets,
+            relays: Relays::default(),
+            reloads: Reloads { generation: 1, applied_at: now, error: None },
+            started: now,
+            adopted,
+        };
+        driver.sentinels.set_node_name(driver.config.node.name.clone());
+        driver.renew_lease();
+        driver.relays.set(driver.config.loopback_addresses());
+        info!(
+            adopted,
+            cgroup = %driver.attached.datapath().cgroup().path().display(),
+            frontends = driver.config.frontends.len(),
+            "data path in place"
+        );
+        Ok((driver, Inputs { events, status, drains, reload, stop, _servers: servers }))
+    }
+}
+
+/// Spreads the probes of different nodes, and of one node's successive agents.
+fn seed() -> u32 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    nllb_common::mix(now.subsec_nanos() ^ std::process::id())
+}
+
+fn setup(what: &str) -> impl FnOnce(io::Error) -> RunError {
+    let what = what.to_owned();
+    move |source| RunError::Setup { what, source }
+}
