@@ -67,6 +67,8 @@ pub struct Discovered {
     pub endpoints: Vec<SocketAddr>,
     /// Whom to trust and who to be.
     pub credentials: Credentials,
+    /// Servers that nobody resolved, so that addresses from the table on disk stand in: one line each.
+    pub unresolved: Vec<String>,
 }
 
 /// What is wanted of a kubeconfig.
@@ -196,6 +198,11 @@ impl Config {
             .iter()
             .filter(|frontend| frontend.kind == FrontendKind::Loopback)
             .flat_map(|frontend| frontend.addresses.iter().copied())
+    }
+
+    /// What nobody resolved, so that addresses from the table on disk stand in: one line each.
+    pub fn unresolved(&self) -> impl Iterator<Item = &str> {
+        self.pools.iter().flat_map(|pool| &pool.unresolved).map(String::as_str)
     }
 
     /// The files whose change asks for a reload, besides the configuration file itself.

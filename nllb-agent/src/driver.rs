@@ -66,7 +66,7 @@ use self::sentinels::{News, Sentinels};
 use self::shutdown::Stop;
 use self::sync::Sync;
 
-pub use self::load::load;
+pub use self::load::{Unresolved, load};
 
 /// Renewals of the lease in its length: two may be missed.
 const RENEWALS: u32 = 3;
@@ -161,6 +161,7 @@ impl Driver {
         let mut tests = JoinSet::new();
         let mut loads = JoinSet::new();
         let mut hears = true;
+        self.retry(&mut reload);
         self.perform();
         loop {
             let due = self.machine.poll_timeout();
@@ -204,13 +205,15 @@ impl Driver {
                 // One after another, else an older file could win.
                 () = reload.next(), if loads.is_empty() => {
                     let file = self.file.clone();
-                    loads.spawn_blocking(move || load(&file));
+                    let unresolved = self.unresolved();
+                    loads.spawn_blocking(move || load(&file, unresolved));
                 }
                 Some(Ok(loaded)) = loads.join_next() => {
                     let before = (self.config.lease, self.config.self_test_interval);
                     if self.take_config(loaded) {
                         reload.set_sources(self.config.sources());
                     }
+                    self.retry(&mut reload);
                     // Only then, or frequent reloads would keep them from ever ticking.
                     if before != (self.config.lease, self.config.self_test_interval) {
                         self.renew_lease();

@@ -11,12 +11,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 
 /// A writer that pauses longer than this in the middle of a file is not expected.
 const QUIET: Duration = Duration::from_millis(100);
@@ -31,6 +32,7 @@ pub struct Reload {
     files: Arc<Mutex<Files>>,
     due: Arc<Notify>,
     task: JoinHandle<()>,
+    again: Option<Pin<Box<Sleep>>>,
 }
 
 impl Drop for Reload {
@@ -62,7 +64,7 @@ impl Reload {
         let files = Arc::new(Mutex::new(files));
         let due = Arc::new(Notify::new());
         let task = tokio::spawn(settle(stirred, Arc::clone(&files), Arc::clone(&due)));
-        Ok(Self { hangup, file: file.to_owned(), files, due, task })
+        Ok(Self { hangup, file: file.to_owned(), files, due, task, again: None })
     }
 
     /// Watches these files besides the configuration from now on.
@@ -70,12 +72,27 @@ impl Reload {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).set(&self.file, sources);
     }
 
+    /// Asks for a reload after this time as well, once: what the configuration refers to may be there
+    /// by then.
+    pub fn again_after(&mut self, wait: Duration) {
+        self.again = Some(Box::pin(sleep(wait)));
+    }
+
     /// Waits until the configuration should be read again. May be cancelled without loss.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.hangup.recv() => {}
             () = self.due.notified() => {}
+            () = wait_for(&mut self.again) => self.again = None,
         }
+    }
+}
+
+/// For ever when there is nothing to wait for.
+async fn wait_for(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    match sleep {
+        Some(sleep) => sleep.as_mut().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -98,6 +98,8 @@ pub struct ConfigState {
     pub age_ms: u64,
     /// Why the newest file was refused, as long as it is not in force.
     pub last_reload_error: Option<String>,
+    /// Servers that nobody resolves, so that addresses from the table on disk stand in.
+    pub unresolved: Vec<String>,
 }
 
 /// The agent's proof of life in the maps.

@@ -3,7 +3,7 @@
 //! `UPDATE_EXPECTED=1 cargo test -p nllb-agent --test bad_config` writes the first lines anew.
 //! `$DIR` in a file stands for a directory with the files that `fixtures` makes.
 
-use nllb_agent::driver::load;
+use nllb_agent::driver::{Unresolved, load};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,8 @@ fn every_bad_configuration_is_refused_with_one_clear_line() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let error = load(Path::new("/nowhere/agent.yaml")).expect_err("no such file");
+    let error =
+        load(Path::new("/nowhere/agent.yaml"), Unresolved::Refuse).expect_err("no such file");
     assert_eq!(
         error.to_string(),
         "/nowhere/agent.yaml: cannot be read (No such file or directory (os error 2)): \
@@ -57,7 +58,7 @@ fn refusal(dir: &Path, text: &str) -> String {
     let name = dir.display().to_string();
     let file = dir.join("agent.yaml");
     fs::write(&file, text.replace("$DIR", &name)).expect("writable");
-    let line = match load(&file) {
+    let line = match load(&file, Unresolved::Refuse) {
         Ok(_) => "nothing, it is accepted".to_owned(),
         Err(error) => error.to_string(),
     };

@@ -1,13 +1,14 @@
 //! `nllb check-config FILE`: says what is wrong, or what the file means.
 
 use super::Failure;
-use crate::driver;
+use crate::driver::{self, Unresolved};
 use crate::exit::Exit;
 use std::io;
 use std::path::Path;
 
 pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
-    let config = driver::load(file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
+    let config = driver::load(file, Unresolved::Refuse)
+        .map_err(|error| Failure::new(Exit::Configuration, &error))?;
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let (frontends, pools) = (config.frontends.len(), config.pools.len());
     let endpoints: usize = config.pools.iter().map(|pool| pool.endpoints.len()).sum();

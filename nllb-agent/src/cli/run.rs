@@ -1,7 +1,7 @@
 //! `nllb run`: the agent, until a signal ends it.
 
 use super::Failure;
-use crate::driver::{self, RunError};
+use crate::driver::{self, RunError, Unresolved};
 use crate::exit::Exit;
 use crate::limits;
 use crate::telemetry::{self, LogFormat};
@@ -13,7 +13,11 @@ pub(super) fn run(file: &Path, log_level: &str, format: LogFormat) -> Result<(),
     if let Err(error) = limits::raise_descriptors() {
         tracing::warn!(%error, "cannot raise the limit of descriptors; fewer connections are relayed");
     }
-    let config = driver::load(file).map_err(|error| Failure::new(Exit::Configuration, &error))?;
+    let config = driver::load(file, Unresolved::Remember)
+        .map_err(|error| Failure::new(Exit::Configuration, &error))?;
+    for line in config.unresolved() {
+        tracing::warn!("{line}");
+    }
     driver::run(file, config).map_err(|error| Failure::new(exit(&error), &error))
 }
 

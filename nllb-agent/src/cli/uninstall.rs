@@ -2,7 +2,7 @@
 
 use super::Failure;
 use crate::datapath;
-use crate::driver;
+use crate::driver::{self, Unresolved};
 use crate::exit::Exit;
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub(super) fn run(
     let directory = match (config, bpffs) {
         (Some(file), _) => {
             // What is to be removed may be all that is left of an installation.
-            let config = driver::load(&file).map_err(|error| {
+            let config = driver::load(&file, Unresolved::Remember).map_err(|error| {
                 let line = format!("{error} (--bpffs DIR works without the configuration)");
                 Failure { exit: Exit::Configuration, line }
             })?;

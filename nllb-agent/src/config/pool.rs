@@ -46,6 +46,8 @@ pub struct Pool {
     pub latency_bands: bool,
     /// How established connections find back to a backend that returned.
     pub rebalance: Option<RebalanceSettings>,
+    /// As in [`Discovered::unresolved`].
+    pub unresolved: Vec<String>,
 }
 
 /// What a pool is checked with besides its own section.
@@ -106,6 +108,7 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
         check,
         latency_bands: latency_bands.is_none_or(|bands| bands.value),
         rebalance,
+        unresolved: discovered.unresolved,
     };
     Ok((name, pool))
 }

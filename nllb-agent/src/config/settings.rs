@@ -28,8 +28,16 @@ impl Config {
 
 impl Pool {
     fn settings(&self) -> PoolSettings {
-        let Self { name, endpoints, kubeconfig: _, health, check: _, latency_bands, rebalance } =
-            self.clone();
+        let Self {
+            name,
+            endpoints,
+            kubeconfig: _,
+            health,
+            check: _,
+            latency_bands,
+            rebalance,
+            unresolved: _,
+        } = self.clone();
         PoolSettings { name, endpoints, health, latency_bands, rebalance }
     }
 }

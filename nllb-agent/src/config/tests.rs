@@ -138,6 +138,7 @@ fn a_kubeconfig_adds_endpoints_and_fills_the_credentials_left_open() {
             token: Some(token.clone()),
             insecure_skip_verify: false,
         },
+        unresolved: vec!["a line".to_owned()],
     };
     let config = parse(
         "apiVersion: nllb.dev/v1alpha1
@@ -160,6 +161,7 @@ pools:
     assert_eq!(server_name.as_deref(), Some("other"));
     assert_eq!((client, found), (&None, &Some(token)));
     assert!(!insecure_skip_verify);
+    assert_eq!(config.unresolved().collect::<Vec<_>>(), ["a line"]);
     assert_eq!(config.sources().collect::<Vec<_>>(), ["/etc/kubernetes/kubelet.conf"]);
 }
 

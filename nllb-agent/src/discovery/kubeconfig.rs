@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 mod base64;
 
+/// The port of https.
+const HTTPS: u16 = 443;
+
 /// What the agent takes from a kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubeconfig {
@@ -19,7 +22,26 @@ pub struct Kubeconfig {
     pub endpoints: Vec<SocketAddr>,
     /// Trust of the current context's cluster and identity of its user.
     pub credentials: Credentials,
+    /// Servers that nobody resolved and whose known addresses stand in for the answer.
+    pub unresolved: Vec<Unresolved>,
 }
+
+/// A server that nobody resolved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {key}: \"{server}\" cannot be resolved ({reason})", file.display())]
+pub struct Unresolved {
+    /// The kubeconfig.
+    pub file: PathBuf,
+    /// Key path.
+    pub key: String,
+    /// As written.
+    pub server: String,
+    /// What the resolver said.
+    pub reason: String,
+}
+
+/// The addresses that a server with this port is known to have had; none when it is not known.
+pub type Known<'a> = &'a dyn Fn(u16) -> Vec<SocketAddr>;
 
 /// Why a kubeconfig cannot be used. The line ends in what to do.
 #[derive(Debug, thiserror::Error)]
@@ -145,15 +167,16 @@ struct RawUser {
     token_file: Option<PathBuf>,
 }
 
-/// Reads the kubeconfig at `file`. Blocks on files and on the resolver.
-pub fn load(file: &Path) -> Result<Kubeconfig, KubeconfigError> {
+/// Reads the kubeconfig at `file`. Blocks on files and on the resolver. Where that fails, `known` may
+/// help out.
+pub fn load(file: &Path, known: Known<'_>) -> Result<Kubeconfig, KubeconfigError> {
     let fail = |problem| KubeconfigError { file: file.to_owned(), problem };
     let text = std::fs::read_to_string(file).map_err(KubeconfigProblem::Read).map_err(fail)?;
-    let base = file.parent().unwrap_or(Path::new("/"));
-    read(&text, base).map_err(fail)
+    read(&text, file, known).map_err(fail)
 }
 
-fn read(text: &str, base: &Path) -> Result<Kubeconfig, KubeconfigProblem> {
+fn read(text: &str, file: &Path, known: Known<'_>) -> Result<Kubeconfig, KubeconfigProblem> {
+    let base = file.parent().unwrap_or(Path::new("/"));
     let raw: Raw = yaml::parse(text).map_err(|error| {
         let YamlError { line, column: _, key, problem } = error;
         let key = if key.is_empty() { key } else { format!("{key}: ") };
@@ -172,10 +195,28 @@ fn read(text: &str, base: &Path) -> Result<Kubeconfig, KubeconfigProblem> {
     let cluster = position(&clusters, &context.cluster).unwrap_or(0);
     let user = position(&users, &context.user).or(if users.len() == 1 { Some(0) } else { None });
 
-    let mut endpoints = Vec::new();
+    let (mut endpoints, mut unresolved) = (Vec::new(), Vec::new());
     for (index, Named { content, .. }) in clusters.iter().enumerate() {
-        let server = content.as_ref().map_or("", |cluster| &cluster.server);
-        for address in resolve(&format!("clusters[{index}].cluster.server"), server)? {
+        let found = content.as_ref().map_or("", |cluster| &cluster.server);
+        let key = format!("clusters[{index}].cluster.server");
+        let server = Server::parse(&key, found)?;
+        let addresses = match server.resolve() {
+            Ok(addresses) => addresses,
+            Err(source) => {
+                let addresses = known(server.port);
+                if addresses.is_empty() {
+                    return Err(KubeconfigProblem::Resolve {
+                        key,
+                        found: found.to_owned(),
+                        source,
+                    });
+                }
+                let (file, reason) = (file.to_owned(), source.to_string());
+                unresolved.push(Unresolved { file, key, server: found.to_owned(), reason });
+                addresses
+            }
+        };
+        for address in addresses {
             if !endpoints.contains(&address) {
                 endpoints.push(address);
             }
@@ -189,7 +230,7 @@ fn read(text: &str, base: &Path) -> Result<Kubeconfig, KubeconfigProblem> {
         let key = format!("users[{index}].user");
         (credentials.client, credentials.token) = identity(&key, raw, base)?;
     }
-    Ok(Kubeconfig { endpoints, credentials })
+    Ok(Kubeconfig { endpoints, credentials, unresolved })
 }
 
 fn position<T>(list: &[Named<T>], wanted: &str) -> Option<usize> {
@@ -197,28 +238,34 @@ fn position<T>(list: &[Named<T>], wanted: &str) -> Option<usize> {
 }
 
 /// `https://host[:port][/]`; the port of https when there is none.
-fn resolve(key: &str, found: &str) -> Result<Vec<SocketAddr>, KubeconfigProblem> {
-    let bad = || KubeconfigProblem::Server { key: key.to_owned(), found: found.to_owned() };
-    let rest = found.strip_prefix("https://").ok_or_else(bad)?;
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.is_empty() || authority.contains(['/', '@', '?', ' ']) {
-        return Err(bad());
-    }
-    let has_port = match authority.rsplit_once(':') {
-        Some((host, port)) => {
-            (host.ends_with(']') || !host.contains(':')) && port.parse::<u16>().is_ok()
+struct Server<'a> {
+    /// Without brackets.
+    host: &'a str,
+    port: u16,
+}
+
+impl<'a> Server<'a> {
+    fn parse(key: &str, found: &'a str) -> Result<Self, KubeconfigProblem> {
+        let bad = || KubeconfigProblem::Server { key: key.to_owned(), found: found.to_owned() };
+        let rest = found.strip_prefix("https://").ok_or_else(bad)?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.is_empty() || authority.contains(['/', '@', '?', ' ']) {
+            return Err(bad());
         }
-        None => false,
-    };
-    let with_port = if has_port { authority.to_owned() } else { format!("{authority}:443") };
-    let addresses = with_port.to_socket_addrs().map_err(|source| KubeconfigProblem::Resolve {
-        key: key.to_owned(),
-        found: found.to_owned(),
-        source,
-    })?;
-    Ok(addresses
-        .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
-        .collect())
+        let port = authority.rsplit_once(':').and_then(|(host, port)| {
+            let whole = host.ends_with(']') || !host.contains(':');
+            Some((host, port.parse().ok()?)).filter(|_| whole)
+        });
+        let (host, port) = port.unwrap_or((authority, HTTPS));
+        Ok(Self { host: host.trim_matches(['[', ']']), port })
+    }
+
+    fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses = (self.host, self.port).to_socket_addrs()?;
+        Ok(addresses
+            .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+            .collect())
+    }
 }
 
 fn trust(key: &str, raw: RawCluster, base: &Path) -> Result<Credentials, KubeconfigProblem> {

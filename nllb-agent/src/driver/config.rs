@@ -1,17 +1,21 @@
 //! Takes a new configuration into force, whole or not at all.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::Driver;
+use super::{Driver, Unresolved};
 use crate::config::{self, Config, ConfigError};
 use crate::datapath;
 use crate::datapath::attach::CgroupChoice;
 use crate::datapath::closing::CloseSockets;
 use crate::datapath::load::BpfLogLevel;
 use crate::probe::Prober;
+use crate::reload::Reload;
+
+/// A resolver that failed at boot is there within seconds; and nobody else asks this rarely.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// How the configuration got where it is.
 #[derive(Debug)]
@@ -24,6 +28,22 @@ pub(super) struct Reloads {
 }
 
 impl Driver {
+    /// What a reload does about names that nobody resolves: as long as the configuration in force
+    /// lives by remembered addresses, another may too. Otherwise what is in force is better.
+    pub(super) fn unresolved(&self) -> Unresolved {
+        match self.config.unresolved().next() {
+            Some(_) => Unresolved::Remember,
+            None => Unresolved::Refuse,
+        }
+    }
+
+    /// As long as remembered addresses are in force, names are looked up again and again.
+    pub(super) fn retry(&self, reload: &mut Reload) {
+        if self.unresolved() == Unresolved::Remember {
+            reload.again_after(RETRY);
+        }
+    }
+
     /// Takes a configuration that was read again; says whether it is a new one that is in force now.
     /// A bad one changes nothing.
     pub(super) fn take_config(&mut self, loaded: Result<Config, ConfigError>) -> bool {

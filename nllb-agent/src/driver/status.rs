@@ -67,6 +67,7 @@ impl Driver {
             generation: *generation,
             age_ms: millis(applied_at.elapsed()),
             last_reload_error: error.clone(),
+            unresolved: self.config.unresolved().map(str::to_owned).collect(),
         }
     }
 

@@ -102,3 +102,16 @@ async fn a_wait_that_is_given_up_loses_nothing() {
     timeout(AMPLE, seen).await.expect("a reload");
     assert!(rounds > 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_was_put_off_is_due_once_when_its_time_has_come() {
+    let (_dir, file) = start();
+    let mut reload = Reload::watch(&file, []).expect("watched");
+    let wait = Duration::from_secs(30);
+    reload.again_after(wait);
+    let before = tokio::time::Instant::now();
+    timeout(wait / 2, reload.next()).await.expect_err("not yet");
+    reload.next().await;
+    assert_eq!(before.elapsed(), wait, "who stopped waiting lost nothing");
+    timeout(wait * 2, reload.next()).await.expect_err("once");
+}

@@ -17,6 +17,7 @@ pub(crate) fn status() -> Status {
             generation: 2,
             age_ms: 60_000,
             last_reload_error: None,
+            unresolved: Vec::new(),
         },
         datapath: datapath(),
         lease: Lease { length_ms: 3000, remaining_ms: 2800 },

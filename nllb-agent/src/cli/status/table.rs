@@ -156,6 +156,7 @@ fn problems(out: &mut String, status: &Status) {
     if let Some(error) = &status.config.last_reload_error {
         lines.push(format!("the newest configuration is refused: {error}"));
     }
+    lines.extend(status.config.unresolved.iter().cloned());
     lines.extend(status.table_on_disk.error.clone());
     lines.extend(status.closing.unreached.iter().map(|line| format!("not closed in {line}")));
     for Listener { address, state, .. } in &status.listeners {

@@ -26,7 +26,8 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 fn line(text: &str) -> String {
-    let problem = read(text, Path::new("/nowhere")).expect_err("a bad kubeconfig");
+    let problem = read(text, Path::new("/nowhere/kubeconfig"), &|_| Vec::new())
+        .expect_err("a bad kubeconfig");
     problem.to_string()
 }
 
@@ -58,7 +59,8 @@ users:
   user: {{token: secret, client-certificate-data: Zm9v, client-key-data: YmFy}}
 "
     );
-    let read = read(&text, Path::new("/etc/kubernetes")).expect("a good kubeconfig");
+    let read = read(&text, Path::new("/etc/kubernetes/config"), &|_| Vec::new())
+        .expect("a good kubeconfig");
     let endpoints: Vec<String> = read.endpoints.iter().map(ToString::to_string).collect();
     assert_eq!(endpoints, ["10.0.0.11:6443", "[fd00::12]:6443", "10.0.0.13:443"]);
     let identity = ClientIdentity {
@@ -85,7 +87,7 @@ fn relative_files_start_at_the_kubeconfig_and_the_token_file_wins() {
 users: [{name: u, user: {token: old, tokenFile: token}}]
 ";
     std::fs::write(dir.path().join("config"), text).expect("written");
-    let loaded = load(&dir.path().join("config")).expect("a good kubeconfig");
+    let loaded = load(&dir.path().join("config"), &|_| Vec::new()).expect("a good kubeconfig");
     let Credentials { authority, token, .. } = loaded.credentials;
     assert_eq!(authority, Some(Material::File(dir.path().join("ca.crt"))));
     assert_eq!(token, Some(Material::File(dir.path().join("token"))));
@@ -138,4 +140,26 @@ fn a_server_whose_name_is_not_resolved_is_named() {
     let start = "clusters[0].cluster.server: \"https://a..b:6443\" cannot be resolved (";
     assert!(line.starts_with(start), "{line}");
     assert!(line.ends_with("): use an IP address, or fix DNS"), "{line}");
+}
+
+#[test]
+fn known_addresses_stand_in_for_a_server_that_nobody_resolves() {
+    let text = "clusters:
+- {name: a, cluster: {server: 'https://a..b:6443'}}
+- {name: b, cluster: {server: 'https://10.0.0.13:6443'}}
+";
+    let known = |port| match port {
+        6443 => vec!["10.0.0.11:6443".parse().expect("an address")],
+        _ => Vec::new(),
+    };
+    let Kubeconfig { endpoints, unresolved, .. } =
+        read(text, Path::new("/etc/k"), &known).expect("good enough");
+    let addresses: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["10.0.0.11:6443", "10.0.0.13:6443"]);
+    let [unresolved] = &unresolved[..] else { panic!("one server: {unresolved:?}") };
+    let start = "/etc/k: clusters[0].cluster.server: \"https://a..b:6443\" cannot be resolved (";
+    assert!(unresolved.to_string().starts_with(start), "{unresolved}");
+    let text = text.replace("a..b:6443", "a..b");
+    let error = read(&text, Path::new("/etc/k"), &known).expect_err("nothing is known of port 443");
+    assert!(matches!(error, KubeconfigProblem::Resolve { .. }), "{error}");
 }

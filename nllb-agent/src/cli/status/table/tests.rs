@@ -24,6 +24,7 @@ fn the_table_of_an_agent_in_trouble_names_every_problem() {
     status.closing.unreached = vec!["network namespace 4711: no process is in it".to_owned()];
     status.table_on_disk.age_ms = None;
     status.table_on_disk.error = Some("cannot write /var/lib/nllb/table.json: full".to_owned());
+    status.config.unresolved = vec!["/etc/k: \"https://api:6443\" cannot be resolved".to_owned()];
     status.kubelet_version = None;
     for backend in &mut status.pools[0].backends {
         backend.evidence = None;
