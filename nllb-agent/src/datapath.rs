@@ -17,6 +17,7 @@ mod sys;
 mod uninstall;
 
 use std::io;
+use std::mem;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +26,7 @@ use aya::Ebpf;
 use aya::programs::Program;
 use nllb_common::maps::{Control, control_flags, names};
 use thiserror::Error;
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::attach::{
     AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded, Process,
@@ -33,6 +34,7 @@ use self::attach::{
 use self::load::{BpfLogLevel, Features, LoadError};
 use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
+use self::uninstall::Versions;
 
 pub use self::clock::monotonic_ns;
 pub use self::load::pin_directory;
@@ -75,6 +77,7 @@ pub struct Datapath {
     bpf: Ebpf,
     directory: PathBuf,
     _lock: Lock,
+    others: Versions,
     features: Features,
     attachment: Attachment,
     host_netns: u64,
@@ -109,6 +112,8 @@ impl Datapath {
         let directory = pin_directory(bpffs);
         load::make_directory(&directory)?;
         let lock = Lock::take(&directory)?;
+        // An agent of another version of the layout would translate as well, and otherwise.
+        let others = Versions::lock(bpffs, Some(&directory))?;
         let (mut bpf, features) = load::load(&directory, *log_level)?;
         let mut maps = KernelMaps::take(&mut bpf, &directory.join(names::POOLS))?;
         let sockets = Sockets::take(&mut bpf)?;
@@ -121,14 +126,11 @@ impl Datapath {
         maps.set_control(Control { lease_until_ns, host_netns, ..Control::new(hz) })?;
         let attachment = Attachment::establish(&programs(&bpf)?, cgroup, &directory)?;
         let adopted = attachment.adopted();
-        if let Err(error) = uninstall::remove_others(bpffs, &directory) {
-            // They run before ours and know nothing of the present.
-            warn!(%error, "cannot remove what another version of the layout left attached");
-        }
         let datapath = Self {
             bpf,
             directory,
             _lock: lock,
+            others,
             features,
             attachment,
             host_netns,
@@ -136,6 +138,18 @@ impl Datapath {
             short_timeouts: false,
         };
         Ok(Opened { datapath, maps, sockets, events, log, adopted })
+    }
+
+    /// Removes what other versions of the layout have attached and pinned. To be called when the maps are
+    /// written: until then they are the ones that translate.
+    pub fn remove_other_versions(&mut self) {
+        let others = mem::take(&mut self.others);
+        match others.remove() {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(_) => info!(directories = ?others.directories(), "other versions are removed"),
+            // They run before ours and know nothing of the present.
+            Err(error) => warn!(%error, "another version stays attached"),
+        }
     }
 
     /// Asks the kernel whether the programs are where they should be.

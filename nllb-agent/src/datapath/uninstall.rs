@@ -12,42 +12,58 @@ use super::sys;
 /// that are going. Returns what was removed, in order.
 ///
 /// # Errors
-/// When an agent is running on the pins, or one cannot be removed; those before it are gone then.
+/// When an agent is running on any of the pins; nothing is removed then. When one cannot be removed; those
+/// before it are gone then.
 pub fn uninstall(bpffs: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    remove(versions(bpffs)?)
+    Versions::lock(bpffs, None)?.remove()
 }
 
-/// The same for every ABI version but the one in `keep`.
-pub(super) fn remove_others(bpffs: &Path, keep: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    remove(versions(bpffs)?.into_iter().filter(|version| version != keep))
-}
+/// Directories of ABI versions, each locked: an agent of one of them that ran at the same time would attach
+/// what is removed again, and only one agent may rule.
+#[derive(Debug, Default)]
+pub(super) struct Versions(Vec<(PathBuf, Lock)>);
 
-fn remove(versions: impl IntoIterator<Item = PathBuf>) -> Result<Vec<PathBuf>, LoadError> {
-    let mut removed = Vec::new();
-    for directory in versions {
-        // A running agent would only attach again.
-        let _lock = Lock::take(&directory)?;
-        let (links, maps): (Vec<_>, Vec<_>) = list(&directory)?.into_iter().partition(|path| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("link_"))
+impl Versions {
+    /// Locks those that there are, but for the one in `keep`.
+    ///
+    /// # Errors
+    /// When an agent is running on one of them.
+    pub(super) fn lock(bpffs: &Path, keep: Option<&Path>) -> Result<Self, LoadError> {
+        let versions = list(bpffs)?.into_iter().filter(|path| is_version(path));
+        let others = versions.filter(|version| Some(version.as_path()) != keep);
+        let locked = others.map(|version| {
+            let lock = Lock::take(&version)?;
+            Ok((version, lock))
         });
-        for link in &links {
-            // So that nothing is translated once we return. A link that is gone already, and one of
-            // before Linux 5.9, ends with its pin.
-            let _not_attached = sys::open_pin(link).and_then(sys::link_detach);
-        }
-        for pin in links.into_iter().chain(maps) {
-            fs::remove_file(&pin).map_err(failed(&pin))?;
-            removed.push(pin);
-        }
-        fs::remove_dir(&directory).map_err(failed(&directory))?;
-        removed.push(directory);
+        locked.collect::<Result<_, _>>().map(Self)
     }
-    Ok(removed)
-}
 
-/// The directories of the ABI versions.
-fn versions(bpffs: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    Ok(list(bpffs)?.into_iter().filter(|path| is_version(path)).collect())
+    /// The directories.
+    pub(super) fn directories(&self) -> Vec<&Path> {
+        self.0.iter().map(|(directory, _)| directory.as_path()).collect()
+    }
+
+    /// Removes them with all that is pinned in them. Returns what was removed, in order.
+    pub(super) fn remove(&self) -> Result<Vec<PathBuf>, LoadError> {
+        let mut removed = Vec::new();
+        for (directory, _) in &self.0 {
+            let (links, maps): (Vec<_>, Vec<_>) = list(directory)?.into_iter().partition(|path| {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("link_"))
+            });
+            for link in &links {
+                // So that nothing is translated once we return. A link that is gone already, and one of
+                // before Linux 5.9, ends with its pin.
+                let _not_attached = sys::open_pin(link).and_then(sys::link_detach);
+            }
+            for pin in links.into_iter().chain(maps) {
+                fs::remove_file(&pin).map_err(failed(&pin))?;
+                removed.push(pin);
+            }
+            fs::remove_dir(directory).map_err(failed(directory))?;
+            removed.push(directory.clone());
+        }
+        Ok(removed)
+    }
 }
 
 fn is_version(path: &Path) -> bool {
@@ -104,9 +120,23 @@ mod tests {
             fs::write(dir.path().join(version).join("link_connect4"), "").expect("write");
         }
         let keep = dir.path().join("v2");
-        remove_others(dir.path(), &keep).expect("removed");
+        let others = Versions::lock(dir.path(), Some(&keep)).expect("nobody uses it");
+        assert_eq!(others.directories(), [dir.path().join("v1")]);
+        others.remove().expect("removed");
         assert!(!dir.path().join("v1").exists());
         assert!(keep.join("link_connect4").exists());
+    }
+
+    #[test]
+    fn a_version_in_use_keeps_every_version_where_it_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for version in ["v1", "v2"] {
+            fs::create_dir_all(dir.path().join(version)).expect("create");
+        }
+        let _agent = Lock::take(&dir.path().join("v2")).expect("free");
+        let refused = uninstall(dir.path()).expect_err("in use").to_string();
+        assert!(refused.contains("v2: another agent is running"), "{refused}");
+        assert!(dir.path().join("v1").exists());
     }
 
     #[test]

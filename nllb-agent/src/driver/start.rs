@@ -60,6 +60,7 @@ impl Driver {
             // Whatever could be written is in place; every renewal of the lease tries again.
             error!(%error, "the maps are not as configured");
         }
+        datapath.remove_other_versions();
         let mut attached = Attached::install(datapath, &mut maps).await?;
         let sockets = Rc::new(sockets);
         let findings = attached.test(&sockets).await;
