@@ -25,6 +25,8 @@ pub struct Configuration {
     pub endpoints: Vec<SocketAddr>,
     /// The addresses of the VIP frontend.
     pub vip: Vec<SocketAddr>,
+    /// How the VIP frontend chooses.
+    pub policy: &'static str,
     /// The addresses of the loopback frontend; none: no such frontend.
     pub loopback: Vec<SocketAddr>,
     /// `host` or `all`.
@@ -70,6 +72,7 @@ impl Configuration {
         Self {
             endpoints: planes.map(crate::lab::ControlPlane::tls).collect(),
             vip: vec![(VIP_V4, 443).into(), (VIP_V6, 443).into()],
+            policy: "random",
             loopback: vec![(Ipv4Addr::LOCALHOST, 7443).into(), (Ipv6Addr::LOCALHOST, 7443).into()],
             loopback_scope: "host",
             node_addresses: NodeAddresses::Off,
@@ -109,8 +112,9 @@ impl Configuration {
             "apiVersion: nllb.dev/v1alpha1\n\
              kind: AgentConfiguration\n\
              frontends:\n\
-             - {{ name: kubernetes, kind: vip, addresses: {} }}\n",
-            list(&self.vip)
+             - {{ name: kubernetes, kind: vip, addresses: {}, policy: {} }}\n",
+            list(&self.vip),
+            self.policy
         );
         if !self.loopback.is_empty() {
             let (addresses, scope) = (list(&self.loopback), self.loopback_scope);
