@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 
 use crate::lab::Lab;
 use crate::place::Place;
@@ -80,6 +81,17 @@ enum Command {
         #[arg(long)]
         micros: u64,
     },
+    /// End the sockets of a backend, as an agent would, and say what has come of it.
+    Close {
+        /// The directory of the pins.
+        pins: PathBuf,
+        /// Id of the backend.
+        backend: u32,
+        /// Its epoch.
+        epoch: u32,
+        /// Its address.
+        address: SocketAddr,
+    },
     /// Remove what labs left behind whose process has gone.
     Clean,
 }
@@ -118,6 +130,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dial { address } => demo::keep::dial(address)?,
         Command::Relay { port, micros } => {
             fault::relay::run(&port, Duration::from_micros(micros))?;
+        }
+        Command::Close { pins, backend, epoch, address } => {
+            let closer = Closer::start(&pins, CloseSockets::Auto);
+            let order = Order { backend, epoch, address, count: None, spread: Duration::ZERO };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+            println!("{:?} {:?}", closer.closing(), runtime.block_on(closer.close(order)));
         }
         Command::Clean => {
             for name in lab::clean()? {

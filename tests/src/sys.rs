@@ -194,6 +194,36 @@ fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
+/// Lets the calling thread, and those it starts, read no cookies of network namespaces from sockets: as
+/// on a kernel before 5.14. It does not come back.
+pub(crate) fn refuse_netns_cookies() -> io::Result<()> {
+    // Classic BPF on `seccomp_data`: the call's number at 0, the second and third argument at 24 and 32.
+    const LOAD: u16 = 0x20;
+    const SKIP_UNLESS: u16 = 0x15;
+    const ANSWER: u16 = 0x06;
+    let number = u32::try_from(libc::SYS_getsockopt).map_err(io::Error::other)?;
+    let [level, option] = [libc::SOL_SOCKET, libc::SO_NETNS_COOKIE].map(i32::cast_unsigned);
+    let refusal = libc::SECCOMP_RET_ERRNO | libc::ENOPROTOOPT.cast_unsigned();
+    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let mut filter = [
+        step(LOAD, 0, 0),
+        step(SKIP_UNLESS, 5, number),
+        step(LOAD, 0, 24),
+        step(SKIP_UNLESS, 3, level),
+        step(LOAD, 0, 32),
+        step(SKIP_UNLESS, 1, option),
+        step(ANSWER, 0, refusal),
+        step(ANSWER, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let length = u16::try_from(filter.len()).map_err(io::Error::other)?;
+    let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    // SAFETY: the program and its filter live until after the call, which copies them.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Takes capabilities from the calling thread, and with it from those it starts. They do not come back.
 pub(crate) fn drop_capabilities(capabilities: &[u32]) -> io::Result<()> {
     #[repr(C)]

@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use nix::net::if_::if_nametoindex;
-use nllb_agent::datapath::closing::{CloseError, Closed, NamespaceError, Order};
+use nllb_agent::datapath::closing::{
+    CloseError, CloseSockets, Closed, Closer, NamespaceError, Order,
+};
 use nllb_lab::lab::{ControlPlane, Pod, VIP_V4};
-use nllb_lab::process::Process;
+use nllb_lab::process::{Process, program};
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Client, Connect, Lab, capability, netns};
 
@@ -106,6 +108,54 @@ fn without_the_right_to_look_at_processes_names_still_lead_to_namespaces() {
     assert_ended(&pod, handle);
 }
 
+#[test]
+fn without_the_hosts_processes_and_names_only_the_own_namespace_is_served() {
+    let Some(node) = node_with_pods(1) else { return };
+    let [host, pod] = [node.lab.client(0), node.lab.pod_client(0, 0)];
+    let [host, pod] = [host, pod].map(|client| client.expect("a client"));
+    let (on_host, in_pod) = (open(&host, &vip(VIP_V4)).0, open(&pod, &vip(VIP_V4)).0);
+    let Order { backend, epoch, address, .. } = node.order(node.lab.control_plane(0).tls());
+    let script = format!(
+        "mount -t tmpfs none /run/netns && {} close {} {backend} {epoch} {address}",
+        program().expect("a program").display(),
+        node.agent.pins().display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "bash", "-c", &script]);
+    let output = netns::run_in(node.lab.node(0).netns(), || command.output());
+    let output = output.expect("a namespace").expect("ran");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("sockets: 1") && said.contains("OtherPids"), "{said} {output:?}");
+    assert_ended(&host, on_host);
+    assert!(lives(&pod, in_pod));
+}
+
+#[test]
+fn on_a_kernel_that_tells_no_cookies_the_records_of_sockets_tell_them() {
+    let Some(node) = node_with_pods(2) else { return };
+    let client = node.lab.client(0).expect("a client");
+    let order = node.order(node.lab.control_plane(0).tls());
+    let pods: Vec<_> = (0..2).map(|pod| open_in(&node, &client, pod)).collect();
+    let direct = Connect { address: order.address, ..vip(VIP_V4) };
+    let (on_host, direct) = (open(&client, &vip(VIP_V4)).0, open(&client, &direct).0);
+    let pins = node.agent.pins();
+    let work = || {
+        capability::give_up_netns_cookies().expect("given up");
+        let closer = Closer::start(&pins, CloseSockets::Auto);
+        let reach = run(closer.refresh());
+        (reach, run(closer.close(order)))
+    };
+    let worked = netns::run_in(node.lab.node(0).netns(), work).expect("a namespace");
+    let (reach, closed) = worked;
+    assert_eq!((reach.namespaces, reach.errors.len()), (2, 0), "{reach:?}");
+    assert_eq!((closed.sockets, closed.namespaces), (3, 3), "{closed:?}");
+    assert!(closed.errors.is_empty() && !closed.searched, "{closed:?}");
+    for handle in pods.into_iter().chain([on_host]) {
+        assert_ended(&client, handle);
+    }
+    assert!(lives(&client, direct));
+}
+
 fn node_with_pods(pods: usize) -> Option<Node> {
     Node::start(Lab::builder().control_planes(1).pods(pods), ControlPlane::tls)
 }
@@ -133,7 +183,7 @@ fn hand_over(pod: &Pod) -> Process {
         pod.cgroup().display()
     );
     let mut command = Command::new("bash");
-    command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let start = || Process::start(command);
     let mut process = netns::run_in(pod.netns(), start).expect("a namespace").expect("a process");
     assert!(process.wait().expect("ended").success());
