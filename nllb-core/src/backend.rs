@@ -8,14 +8,26 @@ use nllb_common::EventKind;
 use nllb_common::maps::{State, Verdict};
 
 use crate::band::{Band, Distance};
+use crate::command::Via;
+use crate::damping::Damping;
+use crate::death::{Answered, Death};
+use crate::doubt::{Doubt, Doubts};
 use crate::eligible::Seen;
-use crate::health::Health;
+use crate::health::{Direction, Health, Run};
+use crate::ping::Ping;
 use crate::rebalance::LEAN;
 use crate::report::{Outcome, ProbeReport};
 use crate::rtt::Rtt;
-use crate::schedule::{Pace, Schedule};
+use crate::schedule::Schedule;
+use crate::sentinel::{Phase, Sentinel};
 use crate::settings::HealthSettings;
 use crate::version::KubeVersion;
+
+mod drained;
+mod hear;
+
+pub(crate) use drained::Drained;
+pub(crate) use hear::{Around, Heard};
 
 /// Index of a backend into VERDICT and EVIDENCE. Reused, hence always told apart by an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,20 +50,66 @@ pub(crate) struct Backend {
     pub(crate) addr: SocketAddr,
     /// Index of its pool in the settings.
     pub(crate) pool: usize,
+    /// What probes say of it.
     pub(crate) health: Health,
+    pub(crate) damping: Damping,
     pub(crate) schedule: Schedule,
+    /// The probe under way.
+    pub(crate) probe: Option<Probe>,
+    /// Probes since the last one over a connection of its own.
+    pub(crate) kept_probes: u32,
+    /// Whether one over the sentinel ended without an answer since.
+    pub(crate) kept_probe_failed: bool,
+    pub(crate) sentinel: Sentinel,
+    pub(crate) doubts: Doubts,
+    /// Failures in a row during each of which it answered a ping.
+    pub(crate) contradicted: u32,
+    pub(crate) death: Death,
+    /// Set while an operator has drained it.
+    pub(crate) drained: Option<Drained>,
+    /// Whether its connections were closed since it drains.
+    pub(crate) drain_done: bool,
+    /// What the last [`Machine::review`](crate::Machine) told of it: its state, and whether it is in
+    /// doubt.
+    pub(crate) told: (State, bool),
     pub(crate) since: Instant,
     pub(crate) cause: Cause,
     pub(crate) transitions: u64,
     pub(crate) last: Option<(Instant, ProbeReport)>,
     pub(crate) last_evidence: Option<(Instant, EventKind)>,
     pub(crate) seen: Option<Seen>,
+    /// What the table on disk says of its certificate.
+    pub(crate) recalled: Option<Seen>,
+    /// The last answer to anything.
+    pub(crate) answered: Option<Answered>,
+    /// The last answer to a probe.
+    pub(crate) probe_answered: Option<Instant>,
+    /// The last answer to a ping.
+    pub(crate) ponged: Option<Instant>,
+    /// Of handshakes.
     pub(crate) rtt: Rtt,
+    /// Of pings.
+    pub(crate) ping_rtt: Rtt,
+    /// Of whole probes over connections of their own.
+    pub(crate) fresh_latency: Rtt,
+    /// Of whole probes over the sentinel.
+    pub(crate) kept_latency: Rtt,
     pub(crate) distance: Distance,
     pub(crate) band: Band,
     /// Whether new connections lean towards it.
     pub(crate) leans: bool,
     pub(crate) version: Option<KubeVersion>,
+}
+
+/// A probe under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    pub(crate) started: Instant,
+    pub(crate) via: Via,
+    /// Whether it was found overdue.
+    pub(crate) late: bool,
+    /// Whether it was asked for by a doubt or a hint, or confirms something.
+    pub(crate) early: bool,
 }
 
 /// Why a backend has its state.
@@ -61,7 +119,7 @@ pub(crate) enum Cause {
     New,
     /// The maps said so when the agent started.
     Adopted,
-    /// A probe ended like this.
+    /// A probe ended like this, or its sentinel said so.
     Probe(Outcome),
 }
 
@@ -75,33 +133,43 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What a report changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
-    /// The state that was left.
-    pub(crate) left: Option<State>,
-    /// Whether its certificate may now lead to other answers.
-    pub(crate) certificate_changed: bool,
-}
-
 impl Backend {
     /// A backend that nothing is known of; its first probe is due at once.
     pub(crate) fn new(slot: (BackendId, u32), addr: SocketAddr, seed: u32, now: Instant) -> Self {
         let (id, epoch) = slot;
+        let seed = nllb_common::mix(seed ^ id.0.rotate_left(16) ^ epoch);
         Self {
             id,
             epoch,
             addr,
             pool: 0,
             health: Health::new(State::Unknown),
-            schedule: Schedule::new(nllb_common::mix(seed ^ id.0.rotate_left(16) ^ epoch), now),
+            damping: Damping::default(),
+            schedule: Schedule::new(seed, now),
+            probe: None,
+            kept_probes: 0,
+            kept_probe_failed: false,
+            sentinel: Sentinel::new(!seed, now),
+            doubts: Doubts::default(),
+            contradicted: 0,
+            death: Death::default(),
+            drained: None,
+            drain_done: false,
+            told: (State::Unknown, false),
             since: now,
             cause: Cause::New,
             transitions: 0,
             last: None,
             last_evidence: None,
             seen: None,
+            recalled: None,
+            answered: None,
+            probe_answered: None,
+            ponged: None,
             rtt: Rtt::default(),
+            ping_rtt: Rtt::default(),
+            fresh_latency: Rtt::default(),
+            kept_latency: Rtt::default(),
             distance: Distance::default(),
             band: Band::default(),
             leans: false,
@@ -109,19 +177,42 @@ impl Backend {
         }
     }
 
-    /// The same backend, in the state that the maps hold for it.
-    pub(crate) fn adopted(mut self, state: State) -> Self {
+    /// The same backend, as the maps hold it.
+    pub(crate) fn adopted(mut self, state: State, doubted: bool) -> Self {
         self.health = Health::new(state);
         self.cause = Cause::Adopted;
+        if doubted {
+            self.doubts.raise(Doubt::Before);
+        }
+        self.told = (state, doubted);
         self
     }
 
+    /// Its state: what probes say, unless an operator drained it.
     pub(crate) const fn state(&self) -> State {
-        self.health.state()
+        match (self.health.state(), self.drained.is_some()) {
+            (State::Unknown | State::Healthy | State::Degraded, true) => State::Draining,
+            (state, _) => state,
+        }
     }
 
-    pub(crate) const fn verdict(&self) -> Verdict {
-        Verdict::new(self.state(), self.band.number(), self.weight(), self.epoch)
+    /// Why it has its state.
+    pub(crate) fn reason(&self) -> String {
+        if self.state() == self.health.state() {
+            self.cause.to_string()
+        } else {
+            "drained by an operator".to_owned()
+        }
+    }
+
+    /// Whether it gets new connections.
+    pub(crate) const fn is_eligible(&self) -> bool {
+        matches!(self.state(), State::Healthy | State::Degraded)
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        let doubted = self.doubt().is_some();
+        Verdict::new(self.state(), self.band.number(), self.weight(), self.epoch).doubted(doubted)
     }
 
     /// Its share of the new connections within its band.
@@ -129,85 +220,131 @@ impl Backend {
         if self.leans { LEAN } else { WEIGHT }
     }
 
-    /// Takes the report of its outstanding probe and plans the next one.
-    pub(crate) fn hear(
-        &mut self,
-        report: ProbeReport,
-        settings: &HealthSettings,
-        now: Instant,
-    ) -> Heard {
-        let left = self.health.observe(&report.outcome, settings);
-        if left.is_some() {
-            self.since = now;
-            self.cause = Cause::Probe(report.outcome.clone());
-            self.transitions += 1;
-        } else if matches!(self.cause, Cause::Adopted) && self.agrees(&report.outcome) {
-            self.cause = Cause::Probe(report.outcome.clone());
+    /// Why others are preferred to it. One that is out of service cannot be doubted more.
+    pub(crate) fn doubt(&self) -> Option<Doubt> {
+        match self.state() {
+            State::Draining | State::Unhealthy => None,
+            State::Unknown | State::Healthy | State::Degraded => {
+                let down = |run: Run| run.direction == Direction::Down;
+                let failing = self.contradicted > 0 || self.health.run().is_some_and(down);
+                self.doubts.any().or_else(|| failing.then_some(Doubt::Failing))
+            }
         }
-        let certificate_changed = self.see(&report);
-        if let Some(rtt) = report.rtt {
-            self.rtt.observe(rtt);
-        }
-        let took = report.latency;
-        self.last = Some((now, report));
-        self.schedule.finish(self.pace(), settings, took, now);
-        Heard { left, certificate_changed }
     }
 
-    /// Whether the outcome, just taken, is one for the state there is.
-    const fn agrees(&self, outcome: &Outcome) -> bool {
-        self.health.run().is_none() && !matches!(outcome, Outcome::Local { .. })
+    /// Whether it may be dead, so that witnesses are wanted.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.doubt().is_some() || self.death.is_near()
     }
 
-    /// Keeps the certificate of the report, or else judges the one it has by the report's clock.
-    fn see(&mut self, report: &ProbeReport) -> bool {
-        let held = self.seen.as_ref().map(|seen| &seen.certificate);
-        let Some(certificate) = report.certificate.as_ref().or(held) else {
-            return false;
+    /// Whether it calls for a close look at its pool.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        let confirming = |probe: Probe| probe.early && probe.via == Via::Fresh;
+        self.is_suspect() || (self.is_eligible() && self.probe.is_some_and(confirming))
+    }
+
+    /// When the next probe is due. A doubt does not wait for one over the sentinel: when the backend
+    /// has just died, that one takes its whole timeout.
+    pub(crate) fn probe_due(&self) -> Option<Instant> {
+        match self.probe {
+            None => self.schedule.due(),
+            Some(Probe { via: Via::Sentinel, .. }) => self.schedule.wish(),
+            Some(Probe { via: Via::Fresh, .. }) => None,
+        }
+    }
+
+    /// Starts the probe that is due.
+    pub(crate) fn start_probe(&mut self, settings: &HealthSettings, now: Instant) {
+        let early = self.schedule.is_early() || self.health.run().is_some();
+        let steady = !(early || self.kept_probe_failed)
+            && self.doubt().is_none()
+            && !matches!(self.health.state(), State::Unknown | State::Unhealthy);
+        let kept = self.kept_probes.saturating_add(1);
+        let via = if steady && self.sentinel.ping().is_some() && kept < settings.fresh_every {
+            self.kept_probes = kept;
+            Via::Sentinel
+        } else {
+            self.kept_probes = 0;
+            self.kept_probe_failed = false;
+            Via::Fresh
         };
-        let seen = Seen { certificate: certificate.clone(), unix_time: report.unix_time };
-        let changed = self.seen.as_ref().is_none_or(|before| !before.same_answers(&seen));
-        self.seen = Some(seen);
-        changed
+        self.schedule.start();
+        self.probe = Some(Probe { started: now, via, late: false, early });
+    }
+
+    /// Over which connection the probe under way goes.
+    pub(crate) fn via(&self) -> Via {
+        self.probe.map_or(Via::Fresh, |probe| probe.via)
+    }
+
+    /// When the probe under way is overdue.
+    pub(crate) fn probe_overdue(&self) -> Option<Instant> {
+        let probe = self.probe.filter(|probe| !probe.late)?;
+        let usual = match probe.via {
+            Via::Fresh => &self.fresh_latency,
+            Via::Sentinel => &self.kept_latency,
+        };
+        Some(probe.started + usual.probe_overdue())
+    }
+
+    /// Makes its next probe due soon because of a doubt. One over a connection of its own that is under
+    /// way already will tell.
+    pub(crate) fn check_soon(&mut self, settings: &HealthSettings, now: Instant) {
+        if self.probe.is_none_or(|probe| probe.via == Via::Sentinel) {
+            self.schedule.hurry(settings, now);
+        }
     }
 
     /// Takes a hint. Of an unhealthy backend it says what the verdict says already, and a probe for
     /// each would undo the backoff just when every client on every node runs into it.
     pub(crate) fn suspect(&mut self, kind: EventKind, settings: &HealthSettings, now: Instant) {
         self.last_evidence = Some((now, kind));
-        if self.state() != State::Unhealthy {
+        if self.health.state() != State::Unhealthy {
             self.schedule.hurry(settings, now);
+            self.ping_soon(settings, now);
         }
     }
 
-    /// How long its connect may take. One that is believed dead gets all the time there is: it may
+    /// Makes the next ping due soon.
+    pub(crate) fn ping_soon(&mut self, settings: &HealthSettings, now: Instant) {
+        if let Some(ping) = self.sentinel.ping_mut() {
+            ping.hurry(settings.confirm_interval, now);
+        }
+    }
+
+    /// How long its connect may take. One that is known to be dead gets all the time there is: it may
     /// have come back behind another route.
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
-        match self.state() {
-            State::Unhealthy => None,
-            State::Unknown | State::Healthy | State::Degraded | State::Draining => {
-                self.rtt.connect_timeout()
-            }
+        match self.health.state() {
+            State::Unhealthy if !self.death.is_near() => None,
+            State::Unknown
+            | State::Healthy
+            | State::Degraded
+            | State::Draining
+            | State::Unhealthy => self.rtt.connect_timeout(),
         }
     }
 
-    /// How soon to look again. After a fault of this host the confirming pace would only add to it.
-    const fn pace(&self) -> Pace {
-        if self.health.run().is_some() && !self.last_was_local() {
-            Pace::Confirm
-        } else {
-            self.settled_pace()
-        }
+    /// Its round-trip time: of pings, which are many, or else of handshakes.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.ping_rtt.smoothed().or_else(|| self.rtt.smoothed())
     }
 
-    const fn settled_pace(&self) -> Pace {
-        match self.state() {
-            State::Unhealthy => Pace::Backoff,
-            State::Unknown | State::Healthy | State::Degraded | State::Draining => Pace::Steady,
-        }
+    /// The next moment at which something is due that concerns this backend alone.
+    pub(crate) fn next_due(&self, alert: Option<Duration>) -> Option<Instant> {
+        let ping = self.sentinel.ping();
+        let due = [
+            self.probe_due(),
+            self.probe_overdue(),
+            self.sentinel.open_at(),
+            ping.and_then(|ping| ping.due(alert)),
+            ping.and_then(Ping::look_at),
+        ];
+        due.into_iter().flatten().min()
     }
 
-    const fn last_was_local(&self) -> bool {
-        matches!(&self.last, Some((_, ProbeReport { outcome: Outcome::Local { .. }, .. })))
+    /// Whether its sentinel is open.
+    pub(crate) const fn has_sentinel(&self) -> bool {
+        matches!(self.sentinel.phase(), Phase::Up { .. })
     }
 }

@@ -71,7 +71,9 @@ impl fmt::Display for Change {
         match self {
             Self::ResetEvidence { id, epoch } => write!(f, "reset evidence {id}.{epoch}"),
             Self::SetVerdict { id, verdict } => {
-                write!(f, "set verdict {id}.{} {}", verdict.epoch(), verdict.state().label())
+                let doubted = if verdict.is_doubted() { " doubted" } else { "" };
+                let (epoch, state) = (verdict.epoch(), verdict.state().label());
+                write!(f, "set verdict {id}.{epoch} {state}{doubted}")
             }
             Self::SetPool { pool, set } => write!(f, "set pool {pool}:{}", PoolText(set)),
             Self::SetFrontend { key, frontend } => {

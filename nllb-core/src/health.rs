@@ -82,8 +82,14 @@ impl Health {
         self.run
     }
 
-    /// Takes an outcome and returns the state that was left, if one was.
-    pub fn observe(&mut self, outcome: &Outcome, settings: &HealthSettings) -> Option<State> {
+    /// Takes an outcome and returns the state that was left, if one was. What is not `admitted` stays
+    /// out, however often it succeeds.
+    pub fn observe(
+        &mut self,
+        outcome: &Outcome,
+        settings: &HealthSettings,
+        admitted: bool,
+    ) -> Option<State> {
         let (to, direction) = match rule(self.state, Finding::of(outcome)) {
             Rule::Ignore => return None,
             Rule::Settle => {
@@ -95,11 +101,27 @@ impl Health {
         };
         let before = self.run.filter(|run| run.direction == direction).map_or(0, |run| run.count);
         let run = Run { direction, count: before.saturating_add(1) };
-        if run.count >= run.needed(settings) {
+        if run.count >= run.needed(settings) && (admitted || !self.is_let_in_by(to)) {
             return Some(self.enter(to));
         }
         self.run = Some(run);
         None
+    }
+
+    /// It is dead, however it looked: enters unhealthy, and returns the state that was left.
+    pub const fn condemn(&mut self) -> Option<State> {
+        match self.state {
+            State::Unhealthy => None,
+            State::Unknown | State::Healthy | State::Degraded | State::Draining => {
+                Some(self.enter(State::Unhealthy))
+            }
+        }
+    }
+
+    /// Whether `to` gets connections and the state does not.
+    const fn is_let_in_by(&self, to: State) -> bool {
+        matches!(self.state, State::Draining | State::Unhealthy)
+            && matches!(to, State::Healthy | State::Degraded)
     }
 
     /// Enters `to` and returns the state that was left.

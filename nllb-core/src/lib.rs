@@ -12,13 +12,17 @@ pub mod backend;
 pub mod band;
 pub mod command;
 pub mod damping;
+mod death;
 pub mod diff;
+pub mod doubt;
 pub mod drain;
 pub mod eligible;
 pub mod expiry;
 pub mod health;
 mod ids;
+mod jitter;
 pub mod maglev;
+mod ping;
 pub mod pool;
 pub mod rebalance;
 pub mod remembered;
@@ -26,6 +30,7 @@ pub mod report;
 pub mod rtt;
 mod scale;
 pub mod schedule;
+mod sentinel;
 pub mod settings;
 pub mod table;
 pub mod version;
@@ -34,6 +39,7 @@ pub mod view;
 pub use backend::BackendId;
 pub use command::{CloseCause, CloseOrder, Command, Question, Via};
 pub use diff::{Change, diff};
+pub use doubt::Doubt;
 pub use drain::{Drain, DrainError};
 pub use eligible::{Eligibility, Reason};
 pub use expiry::{Ending, Expiry, Urgency};
@@ -51,5 +57,5 @@ pub use settings::{
 pub use table::{Table, TableError};
 pub use version::{KubeVersion, VersionError};
 pub use view::{
-    BackendView, Doubt, FrontendBackend, FrontendView, PoolView, ProbeSummary, SentinelView, View,
+    BackendView, FrontendBackend, FrontendView, PoolView, ProbeSummary, SentinelView, View,
 };

@@ -67,6 +67,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the backend answered over HTTP, whatever it said: its way, its TLS and its process work.
+    #[must_use]
+    pub const fn is_answer(&self) -> bool {
+        self.is_success() || matches!(self, Self::NotReady { .. })
+    }
+
+    /// Whether it may get connections.
+    #[must_use]
+    pub const fn is_success(&self) -> bool {
+        matches!(self, Self::Ready | Self::Unauthorized | Self::CredentialsRefused)
+    }
+
     /// The word for it in metrics.
     #[must_use]
     pub const fn label(&self) -> &'static str {
@@ -184,6 +196,20 @@ pub struct CertificateFacts {
     pub issuer: String,
     /// Whom it names as its subject; shown only, never compared.
     pub subject: String,
+}
+
+impl CertificateFacts {
+    /// What is left of a certificate that was seen once: its names.
+    pub(crate) const fn remembered(names: Vec<SubjectName>) -> Self {
+        Self {
+            names,
+            not_before: i64::MIN,
+            not_after: i64::MAX,
+            chain_not_after: None,
+            issuer: String::new(),
+            subject: String::new(),
+        }
+    }
 }
 
 /// A subject alternative name.

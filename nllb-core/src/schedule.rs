@@ -2,14 +2,11 @@
 //!
 //! Three paces: the plain interval; the much shorter confirming one while outcomes speak for
 //! another state, so that needing two in a row costs a tenth of a second and not a second; and for
-//! an unhealthy backend an exponential backoff. Every wait is spread by a jitter, else the nodes
-//! that saw the same backend die would ask after it in step for ever. The jitter is drawn from a
-//! seed, so a test sees the same times in every run.
+//! an unhealthy backend an exponential backoff. Every wait is spread, see `jitter`.
 
 use std::time::{Duration, Instant};
 
-use nllb_common::mix;
-
+use crate::jitter::Jitter;
 use crate::settings::HealthSettings;
 
 /// Longest wait whatever the settings say; keeps sums of times far from overflow.
@@ -29,8 +26,7 @@ pub struct Schedule {
     wish: Option<Instant>,
     /// How often the backoff doubled.
     doublings: u32,
-    seed: u32,
-    draws: u32,
+    jitter: Jitter,
 }
 
 /// How soon after a report the next probe follows.
@@ -48,7 +44,7 @@ impl Schedule {
     /// A schedule whose first probe is due at once.
     #[must_use]
     pub const fn new(seed: u32, now: Instant) -> Self {
-        Self { due: Some(now), hurried: None, wish: None, doublings: 0, seed, draws: 0 }
+        Self { due: Some(now), hurried: None, wish: None, doublings: 0, jitter: Jitter::new(seed) }
     }
 
     /// When the next probe is due; `None` while one is under way.
@@ -57,9 +53,28 @@ impl Schedule {
         self.due
     }
 
+    /// When the early probe is due that was asked for while another is under way, should it not wait
+    /// for that one's end.
+    #[must_use]
+    pub const fn wish(&self) -> Option<Instant> {
+        self.wish
+    }
+
+    /// Whether the next probe is due early because something asked for it.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        self.wish.is_some() || (self.due.is_some() && self.due == self.hurried)
+    }
+
     /// Notes that the probe has started; until [`Self::finish`] no other is due.
-    pub const fn start(&mut self) {
+    pub fn start(&mut self) {
         self.due = None;
+        self.hurried = self.wish.take().or(self.hurried);
+    }
+
+    /// Makes the next probe due at `at` if it would come later.
+    pub fn at_latest(&mut self, at: Instant) {
+        self.due = self.due.map(|due| due.min(at));
     }
 
     /// Notes that the probe has ended, after `took`, and plans the next one. What a probe took counts
@@ -67,7 +82,7 @@ impl Schedule {
     pub fn finish(&mut self, pace: Pace, settings: &HealthSettings, took: Duration, now: Instant) {
         let waited = if pace == Pace::Confirm { took } else { Duration::ZERO };
         let wait = self.wait(pace, settings).saturating_sub(waited);
-        let due = now + self.spread(wait.min(LONGEST), settings.jitter);
+        let due = now + self.jitter.around(wait.min(LONGEST), settings.jitter);
         self.due = Some(due);
         if let Some(wish) = self.wish.take() {
             self.advance(due, wish.max(now));
@@ -114,16 +129,6 @@ impl Schedule {
                 .saturating_mul(1 << doublings)
                 .min(settings.max_backoff.max(settings.interval)),
         }
-    }
-
-    /// `wait`, at most half the share `jitter` shorter or longer.
-    fn spread(&mut self, wait: Duration, jitter: f64) -> Duration {
-        // The golden ratio's fraction keeps the draws of neighbouring seeds apart (Knuth, TAOCP 6.4).
-        let draw = mix(self.seed.wrapping_add(self.draws.wrapping_mul(0x9e37_79b9)));
-        self.draws = self.draws.wrapping_add(1);
-        let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.0 };
-        let unit = f64::from(draw) / f64::from(u32::MAX);
-        wait.mul_f64(1.0 + jitter * (unit - 0.5))
     }
 }
 

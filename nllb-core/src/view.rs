@@ -8,11 +8,13 @@ use nllb_common::EventKind;
 use nllb_common::maps::{Policy, State};
 
 use crate::backend::{Backend, BackendId};
+use crate::doubt::Doubt;
 use crate::eligible::Eligibility;
 use crate::health::Run;
 use crate::pool::fronts::KernelFrontend;
 use crate::pool::roster::Roster;
 use crate::report::{CertificateFacts, Outcome};
+use crate::sentinel::Phase;
 use crate::settings::{
     Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings, ScopeSetting,
     VersionSkew,
@@ -133,32 +135,6 @@ pub struct BackendView {
     pub version: Option<KubeVersion>,
 }
 
-/// Why a backend is doubted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Doubt {
-    /// A ping is overdue.
-    Ping,
-    /// A probe is overdue.
-    Probe,
-    /// The sentinel ended, and no probe was answered since.
-    SentinelEnded,
-    /// The last probe failed.
-    Failing,
-}
-
-impl Doubt {
-    /// The words for it in status and logs.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Ping => "a ping is overdue",
-            Self::Probe => "a probe is overdue",
-            Self::SentinelEnded => "its sentinel ended",
-            Self::Failing => "its last probe failed",
-        }
-    }
-}
-
 /// The sentinel of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SentinelView {
@@ -260,32 +236,56 @@ impl FrontendView {
 
 impl PoolView {
     fn of(roster: &Roster, index: usize, settings: &PoolSettings) -> Self {
-        let backends = roster.pool(index);
+        let health = roster.health_of(index).unwrap_or(settings.health);
+        let backends = roster.pool(index).map(|backend| {
+            let alone = roster.is_alone(backend.id);
+            BackendView::of(backend, &health, alone)
+        });
         Self {
             name: settings.name.clone(),
-            backends: backends.map(|backend| BackendView::of(backend, &settings.health)).collect(),
-            nodes: None,
+            backends: backends.collect(),
+            nodes: roster.census.get(&index).and_then(|census| census.nodes),
         }
     }
 }
 
 impl BackendView {
-    fn of(backend: &Backend, settings: &HealthSettings) -> Self {
+    fn of(backend: &Backend, settings: &HealthSettings, alone: bool) -> Self {
         let run = backend.health.run();
+        let held = backend.is_held(settings);
+        let closes = backend.close_at(settings).filter(|_| !alone);
         let Backend {
             id,
             epoch,
             addr,
             pool: _,
-            health,
-            schedule,
+            health: _,
+            damping,
+            schedule: _,
+            probe: _,
+            kept_probes: _,
+            kept_probe_failed: _,
+            sentinel,
+            doubts: _,
+            contradicted: _,
+            death: _,
+            drained,
+            drain_done: _,
+            told: _,
             since,
-            cause,
+            cause: _,
             transitions,
             last,
             last_evidence,
             seen,
+            recalled: _,
+            answered: _,
+            probe_answered: _,
+            ponged: _,
             rtt: _,
+            ping_rtt: _,
+            fresh_latency: _,
+            kept_latency: _,
             distance: _,
             band,
             leans: _,
@@ -295,9 +295,9 @@ impl BackendView {
             addr: *addr,
             id: *id,
             epoch: *epoch,
-            state: health.state(),
+            state: backend.state(),
             since: *since,
-            reason: cause.to_string(),
+            reason: backend.reason(),
             run,
             run_needed: run.map(|run| run.needed(settings)),
             transitions: *transitions,
@@ -309,16 +309,28 @@ impl BackendView {
                 rtt: report.rtt,
                 latency: report.latency,
             }),
-            next_probe: schedule.due(),
+            next_probe: backend.probe_due(),
             last_evidence: *last_evidence,
             certificate: seen.as_ref().map(|seen| seen.certificate.clone()),
-            doubt: None,
-            drained: false,
-            close_at: None,
-            held_until: None,
-            sentinel: if settings.sentinel { SentinelView::Down } else { SentinelView::Off },
-            rtt: None,
+            doubt: backend.doubt(),
+            drained: drained.is_some(),
+            close_at: closes.map(|(at, _)| at),
+            held_until: damping.until().filter(|_| held),
+            sentinel: SentinelView::of(sentinel.phase()),
+            rtt: backend.round_trip(),
             version: version.clone(),
+        }
+    }
+}
+
+impl SentinelView {
+    const fn of(phase: &Phase) -> Self {
+        match phase {
+            Phase::Off => Self::Off,
+            Phase::Down { no_http2: false, .. } => Self::Down,
+            Phase::Down { no_http2: true, .. } => Self::NoHttp2,
+            Phase::Opening { .. } => Self::Opening,
+            Phase::Up { since, .. } => Self::Up { since: *since },
         }
     }
 }

@@ -8,6 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "story/network.rs"]
+mod network;
 #[path = "story/play.rs"]
 mod play;
 #[path = "story/script.rs"]

@@ -60,7 +60,7 @@ fn settings() -> HealthSettings {
 fn after(state: State, outcomes: &[Outcome]) -> State {
     let mut health = Health::new(state);
     for outcome in outcomes {
-        health.observe(outcome, &settings());
+        health.observe(outcome, &settings(), true);
     }
     health.state()
 }
@@ -72,7 +72,7 @@ fn every_outcome_in_every_state_leads_where_the_table_says_after_as_many_as_it_s
             let mut health = Health::new(from);
             let mut left_after = None;
             for count in 1..=10 {
-                if let Some(left) = health.observe(&outcome, &settings()) {
+                if let Some(left) = health.observe(&outcome, &settings(), true) {
                     assert_eq!(left, from, "{from:?} {outcome}");
                     assert_eq!(left_after, None, "moved twice: {from:?} {outcome}");
                     left_after = Some(count);
@@ -121,9 +121,9 @@ fn successes_of_both_kinds_count_together_on_the_way_back() {
 fn a_fault_of_this_host_neither_counts_nor_ends_a_count() {
     let local = Outcome::Local { reason: String::from("no file descriptor") };
     let mut health = Health::new(Healthy);
-    health.observe(&Outcome::Refused, &settings());
+    health.observe(&Outcome::Refused, &settings(), true);
     let before = health;
-    health.observe(&local, &settings());
+    health.observe(&local, &settings(), true);
     assert_eq!(health, before);
 }
 
@@ -131,10 +131,33 @@ fn a_fault_of_this_host_neither_counts_nor_ends_a_count() {
 fn a_lower_count_in_new_settings_takes_effect_with_the_next_outcome() {
     let mut health = Health::new(Healthy);
     for _ in 0..3 {
-        health.observe(&Outcome::Refused, &settings());
+        health.observe(&Outcome::Refused, &settings(), true);
     }
     let strict = HealthSettings { fall: 1, ..settings() };
-    assert_eq!(health.observe(&Outcome::Refused, &strict), Some(Healthy));
+    assert_eq!(health.observe(&Outcome::Refused, &strict, true), Some(Healthy));
+}
+
+#[test]
+fn who_is_not_admitted_stays_out_and_enters_with_the_first_success_that_is() {
+    let mut health = Health::new(Unhealthy);
+    for _ in 0..10 {
+        assert_eq!(health.observe(&Outcome::Ready, &settings(), false), None);
+    }
+    assert_eq!(health.observe(&Outcome::Ready, &settings(), true), Some(Unhealthy));
+    for _ in 0..RISE {
+        health.observe(&Outcome::Unauthorized, &settings(), false);
+    }
+    assert_eq!(health.state(), Degraded, "it was let in already");
+}
+
+#[test]
+fn what_is_condemned_is_unhealthy_at_once_and_only_once() {
+    for from in State::ALL {
+        let mut health = Health::new(from);
+        assert_eq!(health.condemn(), (from != Unhealthy).then_some(from));
+        assert_eq!(health.state(), Unhealthy);
+        assert_eq!(health.condemn(), None);
+    }
 }
 
 proptest! {
@@ -152,7 +175,7 @@ proptest! {
         let mut history: Vec<State> = Vec::new();
         for pick in picks {
             let (outcome, to) = &outcomes()[pick];
-            health.observe(outcome, &settings);
+            health.observe(outcome, &settings, true);
             if let Some(to) = *to {
                 history.push(to);
                 let up = |s: State| matches!(s, Healthy | Degraded);

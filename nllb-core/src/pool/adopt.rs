@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use nllb_common::addr::{join, split};
-use nllb_common::maps::{FrontendKey, Scope, State};
+use nllb_common::maps::{FrontendKey, Scope, Slot, State, Verdict};
 
 use crate::backend::BackendId;
 use crate::pool::Machine;
@@ -24,9 +24,10 @@ impl Machine {
             id,
             epoch,
             state,
+            doubted: false,
         });
         self.roster.adopt(known, self.seed, self.started);
-        self.probes.clear();
+        self.wishes.clear();
         self.rebuild_table();
     }
 
@@ -51,19 +52,20 @@ impl Machine {
                 addr: join(slot.addr, slot.port),
                 id: BackendId(slot.backend),
                 epoch: slot.epoch,
-                state: state(actual, slot.backend, slot.epoch),
+                state: verdict(actual, slot).map_or(State::Unknown, Verdict::state),
+                doubted: verdict(actual, slot).is_some_and(Verdict::is_doubted),
             })
             .collect();
         self.roster.adopt(known.into_iter(), self.seed, self.started);
-        self.probes.clear();
+        self.wishes.clear();
         self.rebuild_table();
     }
 }
 
-/// The state that the maps hold for a backend.
-fn state(actual: &Table, id: u32, epoch: u32) -> State {
-    let verdict = actual.verdicts.get(&id).filter(|verdict| verdict.epoch() == epoch);
-    verdict.map_or(State::Unknown, |verdict| verdict.state())
+/// The verdict that the maps hold on a backend.
+fn verdict(actual: &Table, slot: &Slot) -> Option<Verdict> {
+    let verdict = actual.verdicts.get(&slot.backend).copied();
+    verdict.filter(|verdict| verdict.epoch() == slot.epoch)
 }
 
 impl Roster {

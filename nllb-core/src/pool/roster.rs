@@ -11,6 +11,7 @@ use nllb_common::maps::{MAX_BACKENDS, State};
 
 use crate::backend::{Backend, BackendId};
 use crate::ids;
+use crate::pool::answer::Census;
 use crate::pool::check;
 use crate::pool::fronts::{Identity, KernelFrontend};
 use crate::pool::shares::Shares;
@@ -37,6 +38,8 @@ pub(crate) struct Roster {
     pub(crate) kubelet: Option<KubeVersion>,
     /// What rebalancing keeps, by index of the pool.
     pub(crate) shares: BTreeMap<usize, Shares>,
+    /// What is known of the cluster, by index of the pool.
+    pub(crate) census: BTreeMap<usize, Census>,
 }
 
 /// A backend that the maps hold when the agent starts.
@@ -48,6 +51,8 @@ pub(crate) struct Known {
     pub(crate) id: BackendId,
     pub(crate) epoch: u32,
     pub(crate) state: State,
+    /// Whether the verdict has the bit of doubt.
+    pub(crate) doubted: bool,
 }
 
 impl Roster {
@@ -72,6 +77,7 @@ impl Roster {
         let frontends = next.plan_frontends(|_, identity| before.get(&identity).copied(), &lately);
         next.frontends = frontends;
         next.shares = next.kept_shares(self, seed, now);
+        next.census = next.kept_census(self, seed);
         Ok(next)
     }
 
@@ -81,6 +87,16 @@ impl Roster {
         let one = |(index, pool): (usize, &PoolSettings)| {
             let kept = named(&pool.name).and_then(|index| old.shares.get(&index)).cloned();
             (index, kept.unwrap_or_else(|| Shares::new(seed, now)))
+        };
+        self.settings.pools.iter().enumerate().map(one).collect()
+    }
+
+    /// What was known of the clusters behind the pools that stay.
+    fn kept_census(&self, old: &Self, seed: u32) -> BTreeMap<usize, Census> {
+        let named = |name: &str| old.settings.pools.iter().position(|pool| pool.name == name);
+        let one = |(index, pool): (usize, &PoolSettings)| {
+            let kept = named(&pool.name).and_then(|index| old.census.get(&index)).cloned();
+            (index, kept.unwrap_or_else(|| Census::new(seed)))
         };
         self.settings.pools.iter().enumerate().map(one).collect()
     }
@@ -125,6 +141,7 @@ impl Roster {
             // There are at most as many backends as ids: `check` saw to it.
             let Some(mut backend) = backend else { continue };
             backend.pool = place.0;
+            backend.sentinel.configure(&self.settings.pools[place.0].health);
             if !self.settings.pools[place.0].latency_bands {
                 backend.band.forget();
             }
@@ -138,7 +155,7 @@ impl Roster {
     pub(crate) fn adopt(&mut self, known: impl Iterator<Item = Known>, seed: u32, now: Instant) {
         let mut given = BTreeMap::new();
         let mut lately = BTreeSet::new();
-        for Known { pool, addr, id, epoch, state } in known {
+        for Known { pool, addr, id, epoch, state, doubted } in known {
             if id.0 >= MAX_BACKENDS || !lately.insert(id.0) {
                 continue;
             }
@@ -150,7 +167,8 @@ impl Roster {
                     && !given.contains_key(place)
             };
             if let Some(place) = self.places().find(open) {
-                given.insert(place, Backend::new((id, epoch), addr, seed, now).adopted(state));
+                let backend = Backend::new((id, epoch), addr, seed, now);
+                given.insert(place, backend.adopted(state, doubted));
             }
         }
         self.fill(given, &lately, seed, now);
@@ -181,22 +199,29 @@ impl Roster {
         ids.filter_map(|id| self.backends.get(id))
     }
 
+    /// The rules of a pool, as they suit the size of its cluster.
+    pub(crate) fn health_of(&self, pool: usize) -> Option<HealthSettings> {
+        let nodes = self.census.get(&pool).and_then(|census| census.nodes);
+        Some(self.settings.pools.get(pool)?.health.scaled(nodes))
+    }
+
     /// A backend of this epoch, with the rules of its pool.
     pub(crate) fn backend_mut(
         &mut self,
         id: BackendId,
         epoch: u32,
-    ) -> Option<(&mut Backend, &HealthSettings)> {
-        let backend = self.backends.get_mut(&id).filter(|backend| backend.epoch == epoch)?;
-        let settings = &self.settings.pools.get(backend.pool)?.health;
-        Some((backend, settings))
+    ) -> Option<(&mut Backend, HealthSettings)> {
+        let pool = self.backends.get(&id).filter(|backend| backend.epoch == epoch)?.pool;
+        let settings = self.health_of(pool)?;
+        Some((self.backends.get_mut(&id)?, settings))
     }
 
     /// Every backend, with the rules of its pool.
-    pub(crate) fn backends_mut(&mut self) -> impl Iterator<Item = (&mut Backend, &HealthSettings)> {
-        let pools = &self.settings.pools;
-        self.backends.values_mut().filter_map(|backend| {
-            let settings = &pools.get(backend.pool)?.health;
+    pub(crate) fn backends_mut(&mut self) -> impl Iterator<Item = (&mut Backend, HealthSettings)> {
+        let pools = 0..self.settings.pools.len();
+        let rules: Vec<_> = pools.map(|pool| self.health_of(pool)).collect();
+        self.backends.values_mut().filter_map(move |backend| {
+            let settings = rules.get(backend.pool).copied().flatten()?;
             Some((backend, settings))
         })
     }

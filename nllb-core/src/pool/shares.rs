@@ -128,7 +128,7 @@ impl Machine {
             spread: SPREAD,
         };
         let (epoch, addr) = (backend.epoch, backend.addr);
-        self.transitions.push_back(Command::Close { id, epoch, addr, order });
+        self.notices.push_back(Command::Close { id, epoch, addr, order });
     }
 
     /// Lets new connections lean towards some backends of a pool.

@@ -74,7 +74,7 @@ fn knowledge<'a>(front: &KernelFrontend, backend: &'a Backend) -> Knowledge<'a> 
     match (&backend.seen, &front.inherited) {
         (Some(seen), _) => Knowledge::Seen(seen),
         (None, Some(inherited)) => Knowledge::Inherited { used: inherited.contains(&backend.id) },
-        (None, None) => Knowledge::Nothing,
+        (None, None) => backend.recalled.as_ref().map_or(Knowledge::Nothing, Knowledge::Seen),
     }
 }
 

@@ -25,7 +25,8 @@ impl fmt::Display for Table {
         for (id, verdict) in verdicts {
             let (state, band) = (verdict.state().label(), verdict.band());
             let (weight, epoch) = (verdict.weight(), verdict.epoch());
-            writeln!(f, "verdict {id}.{epoch} {state} band {band} weight {weight}")?;
+            let doubted = if verdict.is_doubted() { " doubted" } else { "" };
+            writeln!(f, "verdict {id}.{epoch} {state}{doubted} band {band} weight {weight}")?;
         }
         for (id, epoch) in fresh {
             if verdicts.get(id).is_none_or(|verdict| verdict.epoch() != *epoch) {

@@ -1,24 +1,22 @@
 //! Plays a story: virtual time, servers that answer as told, and a driver that obeys at once.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nllb_core::{
-    BackendId, CertificateFacts, Command, EvidenceFact, Machine, Outcome, ProbeReport, Settings,
-    Table, diff,
+    BackendId, CloseOrder, Command, EvidenceFact, Machine, Settings, Table, TcpState, Via, diff,
 };
 
-use crate::script::{Line, Server, address, duration};
+use crate::network::{Network, News, Who, ending};
+use crate::script::{Line, address, duration};
 
 /// Plays the events and returns what came of them.
 pub(crate) fn play(name: &str, events: &str) -> String {
     let mut play = Play::new();
     for line in Line::all(events) {
         // What an agent takes over it takes over before it writes anything.
-        if line.words[0] != "adopt" {
+        if !matches!(line.words[0], "adopt" | "known") {
             play.obey();
         }
         play.event(&line);
@@ -34,12 +32,9 @@ struct Play {
     maps: Table,
     start: Instant,
     now: Instant,
-    servers: BTreeMap<SocketAddr, Server>,
-    certificates: BTreeMap<SocketAddr, Arc<CertificateFacts>>,
-    /// Probes under way, by the time of their end and by their number.
-    under_way: BTreeMap<(Instant, usize), (BackendId, u32, ProbeReport)>,
-    probes: usize,
+    network: Network,
     tell_probes: bool,
+    tell_pings: bool,
     out: String,
 }
 
@@ -52,11 +47,9 @@ impl Play {
             maps: Table::default(),
             start: now,
             now,
-            servers: BTreeMap::new(),
-            certificates: BTreeMap::new(),
-            under_way: BTreeMap::new(),
-            probes: 0,
+            network: Network::default(),
             tell_probes: false,
+            tell_pings: false,
             out: String::new(),
         }
     }
@@ -71,6 +64,8 @@ impl Play {
             }
             "forget" => return self.settings = Settings::default(),
             "probes" => return self.tell_probes = true,
+            "pings" => return self.tell_pings = true,
+            "quiet" => return (self.tell_probes, self.tell_pings) = (false, false),
             _ => writeln!(self.out, "> {}", line.text).expect("a string takes all"),
         }
         match line.words[0] {
@@ -79,7 +74,7 @@ impl Play {
                 let mut heir = self.born();
                 heir.adopt_table(&self.maps);
                 self.machine = Some(heir);
-                self.under_way.clear();
+                self.network.forget();
             }
             "reload" => {
                 let (settings, now) = (self.settings.clone(), self.now);
@@ -97,6 +92,22 @@ impl Play {
                 let (BackendId(backend), epoch) = self.id_of(addr);
                 let now = self.now;
                 self.machine().handle_evidence(EvidenceFact { backend, epoch, kind }, now);
+            }
+            "sentinel" => {
+                let (id, epoch) = self.id_of(address(line.words[1]));
+                let now = self.now;
+                self.network.ended(address(line.words[1]));
+                self.machine().handle_sentinel(id, epoch, ending(line), now);
+            }
+            "known" => {
+                let now = self.now;
+                self.machine().handle_known(&[line.remembered()], now);
+            }
+            "drain" | "undrain" => {
+                let ((addr, drain), now) = (line.drain(), self.now);
+                if let Err(error) = self.machine().handle_drain(addr, drain, now) {
+                    self.tell(&format!("refused: {error}"));
+                }
             }
             "network" => {
                 let now = self.now;
@@ -125,18 +136,7 @@ impl Play {
             one => vec![address(one)],
         };
         for addr in addresses {
-            if let Some(names) = server.names.clone() {
-                let facts = CertificateFacts {
-                    names,
-                    not_before: 0,
-                    not_after: server.expires,
-                    chain_not_after: None,
-                    issuer: String::from("kubernetes"),
-                    subject: String::from("kube-apiserver"),
-                };
-                self.certificates.insert(addr, Arc::new(facts));
-            }
-            self.servers.insert(addr, server.clone());
+            self.network.set(addr, &server, self.now);
         }
     }
 
@@ -144,21 +144,29 @@ impl Play {
     fn run(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
-            let ends = self.under_way.keys().next().map(|(at, _)| *at);
+            let ends = self.network.next();
             let due = self.machine().poll_timeout();
             let next = ends.into_iter().chain(due).min().filter(|next| *next <= end);
             let Some(next) = next else { break };
             self.now = next.max(self.now);
             let now = self.now;
-            while let Some(entry) = self.under_way.first_entry().filter(|e| e.key().0 <= now) {
-                let (id, epoch, report) = entry.remove();
-                self.machine().handle_probe(id, epoch, report, now);
+            while let Some((who, news)) = self.network.pop(now) {
+                self.hear(who, news);
                 self.obey();
             }
             self.machine().handle_timeout(now);
             self.obey();
         }
         self.now = end;
+    }
+
+    fn hear(&mut self, (id, epoch): Who, news: News) {
+        let now = self.now;
+        match news {
+            News::Probe(report) => self.machine().handle_probe(id, epoch, report, now),
+            News::Sentinel(fact) => self.machine().handle_sentinel(id, epoch, fact, now),
+            News::Answer(answer) => self.machine().handle_answer(id, epoch, answer, now),
+        }
     }
 
     /// Carries out the commands.
@@ -177,37 +185,53 @@ impl Play {
                 Command::Transition { addr, from, to, reason, .. } => {
                     self.tell(&format!("{addr} {} -> {}: {reason}", from.label(), to.label()));
                 }
-                Command::Open { .. }
-                | Command::Ping { .. }
-                | Command::Inspect { .. }
-                | Command::Ask { .. }
-                | Command::Close { .. } => {}
-                Command::Probe { id, epoch, addr, pool, .. } => {
+                Command::Close { addr, order, .. } => {
+                    let CloseOrder { cause, reason, count, spread } = order;
+                    let count = count.map_or("all".to_owned(), |count| count.to_string());
+                    let cause = cause.label();
+                    let waves =
+                        if spread.is_zero() { String::new() } else { format!(" over {spread:?}") };
+                    self.tell(&format!("close {count} of {addr}{waves}, {cause}: {reason}"));
+                }
+                Command::Probe { id, epoch, addr, pool, connect_timeout, via } => {
                     assert!(self.settings.pools[pool].endpoints.contains(&addr));
-                    self.probe(id, epoch, addr);
+                    if self.tell_probes {
+                        let kept = if via == Via::Sentinel { " over the sentinel" } else { "" };
+                        self.tell(&format!("probe {addr}{kept}"));
+                    }
+                    let (how, when) = ((via, connect_timeout), (self.start, self.now));
+                    self.network.probe((id, epoch), addr, how, when);
+                }
+                Command::Open { id, epoch, addr, .. } => {
+                    self.tell_ping(&format!("open {addr}"));
+                    self.network.open((id, epoch), addr, self.start, self.now);
+                }
+                Command::Ping { id, epoch } => {
+                    let addr = addr_of(&machine, id);
+                    self.tell_ping(&format!("ping {addr}"));
+                    self.network.ping((id, epoch), addr, self.now);
+                }
+                Command::Inspect { id, epoch } => {
+                    let addr = addr_of(&machine, id);
+                    let acknowledged = match self.network.inspect((id, epoch), addr, self.now) {
+                        TcpState::Acknowledged => "acknowledged",
+                        TcpState::Silent => "not acknowledged",
+                    };
+                    self.tell_ping(&format!("overdue {addr}, {acknowledged}"));
+                }
+                Command::Ask { id, epoch, question, .. } => {
+                    let addr = addr_of(&machine, id);
+                    self.network.ask((id, epoch), addr, question, self.now);
                 }
             }
         }
         self.machine = Some(machine);
     }
 
-    fn probe(&mut self, id: BackendId, epoch: u32, addr: SocketAddr) {
-        if self.tell_probes {
-            self.tell(&format!("probe {addr}"));
+    fn tell_ping(&mut self, text: &str) {
+        if self.tell_pings {
+            self.tell(text);
         }
-        let server = self.servers.get(&addr).expect("a server at the address");
-        let ends = self.now + server.takes;
-        let shown = matches!(server.outcome, Outcome::Ready | Outcome::Unauthorized)
-            || matches!(server.outcome, Outcome::NotReady { .. } | Outcome::Slow);
-        let report = ProbeReport {
-            outcome: server.outcome.clone(),
-            rtt: None,
-            latency: server.takes,
-            certificate: self.certificates.get(&addr).filter(|_| shown).cloned(),
-            unix_time: i64::try_from(ends.duration_since(self.start).as_secs()).expect("short"),
-        };
-        self.probes += 1;
-        self.under_way.insert((ends, self.probes), (id, epoch, report));
     }
 
     fn id_of(&mut self, addr: SocketAddr) -> (BackendId, u32) {
@@ -221,7 +245,9 @@ impl Play {
         let view = self.machine().view();
         for backend in view.pools.iter().flat_map(|pool| &pool.backends) {
             let state = backend.state.label();
-            self.tell(&format!("{} is {state}: {}", backend.addr, backend.reason));
+            let doubt = backend.doubt.map(|doubt| format!(", doubted: {doubt}"));
+            let doubt = doubt.unwrap_or_default();
+            self.tell(&format!("{} is {state}: {}{doubt}", backend.addr, backend.reason));
         }
         for front in &view.frontends {
             for backend in &front.backends {
@@ -236,4 +262,10 @@ impl Play {
         let at = self.now.duration_since(self.start).as_secs_f64();
         writeln!(self.out, "{at:.3} {text}").expect("a string takes all");
     }
+}
+
+fn addr_of(machine: &Machine, id: BackendId) -> SocketAddr {
+    let view = machine.view();
+    let mut backends = view.pools.iter().flat_map(|pool| &pool.backends);
+    backends.find(|backend| backend.id == id).expect("a backend").addr
 }

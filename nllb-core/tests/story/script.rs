@@ -1,18 +1,28 @@
 //! The words of a story, one event per line; `#` starts a comment.
 //!
 //! ```text
-//! pool NAME ENDPOINT... [interval=1s confirm=100ms backoff=30s rise=2 fall=2 jitter=0]
+//! pool NAME ENDPOINT... [interval=1s confirm=100ms backoff=30s rise=2 fall=2 jitter=0 sentinel=no
+//!                        ping=600ms fresh=10 close-after=D]
 //! frontend NAME vip|loopback|node-address ADDRESS... [pool=NAME scope=host|all empty=fail name=NAME trust=yes]
 //! start                      the agent starts with these settings
 //! forget                     the settings are written anew; then pools and frontends as above
 //! reload                     the agent takes the new settings
 //! restart                    another agent takes over the maps
 //! adopt ADDRESS id=N epoch=N STATE
-//! server ADDRESS|* OUTCOME [takes=1ms names=NAME,... expires=SECONDS]
+//! server ADDRESS|* OUTCOME [takes=1ms names=NAME,... expires=SECONDS version=V nodes=N]
+//!                          [http1=yes   it does not speak HTTP/2]
+//!                          [pongs=yes   a sentinel is answered, although probes end otherwise]
+//!                          [retransmit=200ms   after silence, until TCP sends a ping again]
+//! sentinel ADDRESS goaway|closed|reset|lost
+//! known POOL ADDRESS STATE [drained=yes]      the table on disk
+//! drain ADDRESS [after=DURATION force=yes]
+//! undrain ADDRESS
 //! evidence ADDRESS silence|reset|aborted
 //! network                    the host's network changes
 //! run DURATION               time passes
 //! probes                     tell of each probe from now on
+//! pings                      tell of sentinels and pings from now on
+//! quiet                      tell of neither
 //! status                     why the backends have their state, and who may serve what
 //! dump                       what the maps hold
 //! ```
@@ -24,8 +34,8 @@ use std::time::Duration;
 use nllb_common::EventKind;
 use nllb_common::maps::State;
 use nllb_core::{
-    Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, Outcome, PoolSettings,
-    ScopeSetting, SubjectName,
+    Coverage, Drain, FrontendKind, FrontendSettings, HealthSettings, KubeVersion, OnEmpty, Outcome,
+    PoolSettings, Remembered, ScopeSetting, SubjectName,
 };
 
 /// A line cut into words: those in order, and those of the form `key=value`.
@@ -63,7 +73,10 @@ impl<'a> Line<'a> {
                 max_backoff: self.option("backoff", duration, default.max_backoff),
                 rise: self.option("rise", number, default.rise),
                 fall: self.option("fall", number, default.fall),
-                ..default
+                sentinel: !self.options.contains_key("sentinel"),
+                ping_interval: self.option("ping", duration, default.ping_interval),
+                fresh_every: self.option("fresh", number, default.fresh_every),
+                drain_close_after: self.options.get("close-after").map(|text| duration(text)),
             },
             ..PoolSettings::default()
         }
@@ -106,14 +119,38 @@ impl<'a> Line<'a> {
             takes: self.option("takes", duration, Duration::from_millis(takes)),
             names: self.options.get("names").map(|list| names(list)),
             expires: self.option("expires", number, i64::MAX),
+            http1: self.options.contains_key("http1"),
+            pongs: self.options.contains_key("pongs"),
+            retransmit: self.option("retransmit", duration, Duration::from_millis(200)),
+            version: self.options.get("version").map(|text| text.parse().expect("a version")),
+            nodes: self.options.get("nodes").map(|text| number(text)),
         }
     }
 
     /// A backend that the maps hold: address, id, epoch, state.
     pub(crate) fn known(&self) -> (SocketAddr, u32, u32, State) {
-        let state = State::ALL.into_iter().find(|state| state.label() == self.words[2]);
         let (id, epoch) = (self.option("id", number, 0), self.option("epoch", number, 1));
-        (address(self.words[1]), id, epoch, state.expect("a state"))
+        (address(self.words[1]), id, epoch, state(self.words[2]))
+    }
+
+    /// A backend that the table on disk holds.
+    pub(crate) fn remembered(&self) -> Remembered {
+        Remembered {
+            pool: self.words[1].to_owned(),
+            addr: address(self.words[2]),
+            state: state(self.words[3]),
+            drained: self.options.contains_key("drained"),
+            rtt: None,
+            names: Vec::new(),
+            version: None,
+        }
+    }
+
+    /// What an operator wants.
+    pub(crate) fn drain(&self) -> (SocketAddr, Drain) {
+        let close_after = self.options.get("after").map(|text| duration(text));
+        let on = Drain::On { close_after, force: self.options.contains_key("force") };
+        (address(self.words[1]), if self.words[0] == "drain" { on } else { Drain::Off })
     }
 
     pub(crate) fn evidence(&self) -> (SocketAddr, EventKind) {
@@ -127,6 +164,10 @@ impl<'a> Line<'a> {
     }
 }
 
+fn state(word: &str) -> State {
+    State::ALL.into_iter().find(|state| state.label() == word).expect("a state")
+}
+
 /// What a server answers to a probe.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
@@ -135,6 +176,11 @@ pub(crate) struct Server {
     /// `None` leaves the certificate as it was.
     pub(crate) names: Option<Vec<SubjectName>>,
     pub(crate) expires: i64,
+    pub(crate) http1: bool,
+    pub(crate) pongs: bool,
+    pub(crate) retransmit: Duration,
+    pub(crate) version: Option<KubeVersion>,
+    pub(crate) nodes: Option<u64>,
 }
 
 /// An outcome, and how many milliseconds it takes to come to it.

@@ -1,0 +1,39 @@
+//! Draining, by an operator or by its own word, and what comes of it when it takes too long.
+
+use std::time::{Duration, Instant};
+
+use nllb_common::maps::State;
+
+use crate::backend::Backend;
+use crate::settings::HealthSettings;
+
+/// An operator's drain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drained {
+    pub(crate) since: Instant,
+    pub(crate) close_after: Option<Duration>,
+}
+
+impl Backend {
+    /// When its established connections are to be closed, and how long after the drain that is.
+    pub(crate) fn close_at(&self, settings: &HealthSettings) -> Option<(Instant, Duration)> {
+        if self.drain_done {
+            return None;
+        }
+        let by_operator = self.drained.and_then(|drained| {
+            let after = drained.close_after?;
+            Some((drained.since.checked_add(after)?, after))
+        });
+        let by_settings = settings.drain_close_after.filter(|_| self.state() == State::Draining);
+        let by_settings =
+            by_settings.and_then(|after| Some((self.since.checked_add(after)?, after)));
+        by_operator.into_iter().chain(by_settings).min()
+    }
+
+    /// Forgets that connections were closed, once it no longer drains.
+    pub(crate) fn forget_drain(&mut self) {
+        if self.drained.is_none() && self.state() != State::Draining {
+            self.drain_done = false;
+        }
+    }
+}

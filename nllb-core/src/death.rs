@@ -1,0 +1,129 @@
+//! Whether a backend's established connections may be closed: is it dead, and is it not we who are?
+//!
+//! Closing what works is worse than waiting for what does not, so death needs more than a state:
+//! - silence, three times in a row and for half a second at least. A listener that refuses is no death:
+//!   an API server that ends keeps its watches for a minute;
+//! - each time a *witness*: another backend of the same pool answered while this one did not. When all
+//!   are silent at once, it is us or our network, and nothing is closed;
+//! - no answer by the backend itself, over any connection.
+//!
+//! At the edges of a failure of our own network one backend can be asked before it and another can
+//! answer after it. So a witness must have been asked after the first silence, and that first one alone
+//! may have been seen by anybody: across an edge that makes at most two.
+
+use std::time::{Duration, Instant};
+
+use crate::report::Outcome;
+
+/// Witnessed silences in a row that are a death.
+const ENOUGH: u32 = 3;
+/// And the least time from the start of the first to the end of the last.
+const SPAN: Duration = Duration::from_millis(500);
+
+/// A moment in which a backend answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// When it was asked.
+    pub(crate) asked: Instant,
+    /// When the answer came.
+    pub(crate) at: Instant,
+}
+
+/// How near a backend is to being called dead.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Death {
+    /// Witnessed silences in a row.
+    silences: u32,
+    /// When the first of them began.
+    first: Option<Instant>,
+    confirmed: bool,
+}
+
+/// What a probe that failed says of death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// Nobody there.
+    Silence,
+    /// It fits a death that is known, and makes none.
+    Agrees,
+    /// Somebody is there.
+    Life,
+    /// Nothing.
+    Nothing,
+}
+
+impl Sign {
+    const fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Silent | Outcome::Unreachable => Self::Silence,
+            // The kernel of a frozen process accepts connections.
+            Outcome::Hung | Outcome::Unresponsive => Self::Agrees,
+            Outcome::Ready
+            | Outcome::NotReady { .. }
+            | Outcome::Unauthorized
+            | Outcome::CredentialsRefused
+            | Outcome::Refused
+            | Outcome::Reset
+            | Outcome::TlsFailed { .. }
+            | Outcome::Slow
+            | Outcome::Closed => Self::Life,
+            Outcome::Local { .. } => Self::Nothing,
+        }
+    }
+}
+
+impl Death {
+    /// Whether silences were counted that are not yet enough: worth looking closely.
+    pub(crate) const fn is_near(&self) -> bool {
+        self.silences > 0 && !self.confirmed
+    }
+
+    /// Since when a witness must have been asked; `None` when anybody who answers will do.
+    pub(crate) const fn first(&self) -> Option<Instant> {
+        self.first
+    }
+
+    /// Takes the outcome of a probe over a connection of its own that began at `start`. `out` says
+    /// whether the backend is out of service. True when its connections are to be closed.
+    pub(crate) fn probed(
+        &mut self,
+        outcome: &Outcome,
+        start: Instant,
+        witnessed: bool,
+        out: bool,
+        now: Instant,
+    ) -> bool {
+        match Sign::of(outcome) {
+            Sign::Nothing => false,
+            Sign::Life => {
+                self.disprove();
+                false
+            }
+            Sign::Silence | Sign::Agrees if !witnessed => {
+                self.disprove();
+                false
+            }
+            Sign::Agrees => self.confirmed && out,
+            Sign::Silence => {
+                self.silences = self.silences.saturating_add(1);
+                let first = *self.first.get_or_insert(start);
+                let long = now.saturating_duration_since(first) >= SPAN;
+                self.confirmed |= out && long && self.silences >= ENOUGH;
+                self.confirmed && out
+            }
+        }
+    }
+
+    /// It was found frozen.
+    pub(crate) const fn frozen(&mut self) {
+        self.confirmed = true;
+    }
+
+    /// It lives, or nobody can tell.
+    pub(crate) const fn disprove(&mut self) {
+        *self = Self { silences: 0, first: None, confirmed: false };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Pings over an open sentinel: when the next is due, when one is overdue, and what its silence means.
+//!
+//! An unanswered ping has one of three reasons, and TCP tells them apart:
+//! - something we sent is not acknowledged: the host or the way to it. Only a doubt, because after a
+//!   short failure of the network TCP may wait a second or more before it tries again, when a fresh
+//!   connection would long get through;
+//! - all is acknowledged, but nobody answers: the host is well and the process is not;
+//! - the answer is lost on this host: then probes are answered all the same.
+//!
+//! Silence is counted only as far as it was watched. An agent that did not run for two seconds saw
+//! nothing in them.
+
+use std::time::{Duration, Instant};
+
+use crate::report::TcpState;
+
+/// How long a ping must go unanswered at least before a process counts as frozen.
+const FROZEN: Duration = Duration::from_secs(1);
+/// And how many overdue periods: far away, or with losses, one second is not much.
+const FROZEN_PERIODS: u32 = 8;
+/// A sentinel whose ping was unanswered for so long is useless when probes are answered.
+const USELESS: Duration = Duration::from_secs(10);
+/// How often TCP is asked when the first answers have decided nothing.
+const SLOW_LOOK: Duration = Duration::from_secs(1);
+/// Questions about TCP that may go without an answer. They are answered at once, so more than a few
+/// mean that the driver has no such sentinel.
+const MOST_UNHEARD: u32 = 10;
+
+/// The pings over one sentinel.
+#[derive(Clone, Debug)]
+pub(crate) struct Ping {
+    /// When the next is due while all is calm.
+    next: Instant,
+    /// When the last was sent, or the sentinel opened.
+    last: Instant,
+    outstanding: Option<Outstanding>,
+}
+
+/// A ping without an answer.
+#[derive(Clone, Debug)]
+struct Outstanding {
+    sent: Instant,
+    /// After so long it is overdue, and so often TCP is asked.
+    period: Duration,
+    /// When to look next: first when it is overdue.
+    look_at: Instant,
+    /// Whether it is overdue.
+    late: bool,
+    /// Questions about TCP without an answer.
+    unheard: u32,
+    /// From when on silence counts as acknowledged, should TCP say so; `None` while it does not.
+    counted_from: Option<Instant>,
+    /// Acknowledged silence that was watched.
+    watched: Duration,
+    /// Whether the backend was found frozen because of it.
+    frozen: bool,
+}
+
+/// What to do about an overdue ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing.
+    Nothing,
+    /// Ask TCP.
+    Inspect,
+    /// Give the sentinel up.
+    GiveUp,
+}
+
+impl Ping {
+    pub(crate) const fn new(opened: Instant, first: Instant) -> Self {
+        Self { next: first, last: opened, outstanding: None }
+    }
+
+    /// When the next ping is due; in an alert one follows the last after so long.
+    pub(crate) fn due(&self, alert: Option<Duration>) -> Option<Instant> {
+        if self.outstanding.is_some() {
+            return None;
+        }
+        Some(alert.map_or(self.next, |gap| self.next.min(self.last + gap)))
+    }
+
+    /// Makes the next ping due at once, but not within `gap` of the last.
+    pub(crate) fn hurry(&mut self, gap: Duration, now: Instant) {
+        self.next = self.next.min(now.max(self.last + gap));
+    }
+
+    pub(crate) fn send(&mut self, now: Instant, period: Duration, next: Instant) {
+        self.next = next;
+        self.last = now;
+        self.outstanding = Some(Outstanding {
+            sent: now,
+            period,
+            look_at: now + period,
+            late: false,
+            unheard: 0,
+            counted_from: Some(now),
+            watched: Duration::ZERO,
+            frozen: false,
+        });
+    }
+
+    /// Takes the answer and returns when the ping was sent; `None` when there is none to be answered.
+    pub(crate) fn answer(&mut self) -> Option<Instant> {
+        Some(self.outstanding.take()?.sent)
+    }
+
+    /// When to look at the outstanding ping.
+    pub(crate) fn look_at(&self) -> Option<Instant> {
+        Some(self.outstanding.as_ref()?.look_at)
+    }
+
+    /// Looks at the outstanding ping. The first time it has become overdue, which is the first part of
+    /// the result. `answered` is when a probe of the same backend was last answered.
+    pub(crate) fn look(&mut self, answered: Option<Instant>, now: Instant) -> (bool, Look) {
+        let Some(ping) = self.outstanding.as_mut().filter(|ping| ping.look_at <= now) else {
+            return (false, Look::Nothing);
+        };
+        let first = !std::mem::replace(&mut ping.late, true);
+        let age = now.saturating_duration_since(ping.sent);
+        let answered_since = answered.is_some_and(|at| at > ping.sent);
+        if ping.unheard >= MOST_UNHEARD || (answered_since && age >= USELESS.max(ping.limit())) {
+            return (first, Look::GiveUp);
+        }
+        let decided = ping.frozen || age > ping.limit() * 2;
+        let wait = if decided { ping.period.max(SLOW_LOOK) } else { ping.period };
+        ping.look_at = now + wait;
+        ping.unheard += 1;
+        (first, Look::Inspect)
+    }
+
+    /// Takes what TCP says. Returns since when the ping is unanswered when that is for long enough to
+    /// call the process frozen.
+    pub(crate) fn tcp(&mut self, state: TcpState, now: Instant) -> Option<Instant> {
+        let ping = self.outstanding.as_mut().filter(|ping| ping.unheard > 0)?;
+        ping.unheard = 0;
+        match state {
+            TcpState::Silent => {
+                ping.counted_from = None;
+                ping.watched = Duration::ZERO;
+                None
+            }
+            TcpState::Acknowledged => {
+                let from = ping.counted_from.replace(now).unwrap_or(now);
+                ping.watched += now.saturating_duration_since(from).min(ping.period * 2);
+                (ping.watched >= ping.limit() && !ping.frozen).then_some(ping.sent)
+            }
+        }
+    }
+
+    /// Notes that the backend was found frozen.
+    pub(crate) const fn set_frozen(&mut self) {
+        if let Some(ping) = &mut self.outstanding {
+            ping.frozen = true;
+        }
+    }
+}
+
+impl Outstanding {
+    /// Acknowledged silence that is enough.
+    fn limit(&self) -> Duration {
+        FROZEN.max(self.period * FROZEN_PERIODS)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Which established connections are to be closed.
+//!
+//! - Of a dead backend all at once: whoever waits on one waits for nothing. Again with each further
+//!   sign of its death, since a connection may have been under way.
+//! - Of one that drains for too long: in waves, and only when others get connections; closing what has
+//!   nowhere else to go would only make it come back.
+
+use std::time::{Duration, Instant};
+
+use crate::backend::BackendId;
+use crate::command::{CloseCause, CloseOrder, Command};
+use crate::pool::Machine;
+
+/// The longest and the shortest time over which the connections of a draining backend are closed;
+/// between these it is a tenth of the time that they were given.
+const LONGEST_SPREAD: Duration = Duration::from_secs(10);
+/// See [`LONGEST_SPREAD`].
+const SHORTEST_SPREAD: Duration = Duration::from_secs(1);
+
+impl Machine {
+    /// Closes all connections to a dead backend.
+    pub(crate) fn close_dead(&mut self, id: BackendId, reason: &str) {
+        let (cause, reason) = (CloseCause::Dead, reason.to_owned());
+        self.close(id, CloseOrder { cause, reason, count: None, spread: Duration::ZERO });
+    }
+
+    /// When the connections of some draining backend are to be closed.
+    pub(crate) fn drain_due(&self) -> Option<Instant> {
+        let backends = self.roster.backends.values();
+        let due = backends.filter_map(|backend| {
+            let (at, _) = backend.close_at(&self.roster.health_of(backend.pool)?)?;
+            (!self.roster.is_alone(backend.id)).then_some(at)
+        });
+        due.min()
+    }
+
+    /// Closes the connections of backends that drain for too long.
+    pub(crate) fn close_drained(&mut self, now: Instant) {
+        let ids: Vec<BackendId> = self.roster.backends.keys().copied().collect();
+        for id in ids {
+            let alone = self.roster.is_alone(id);
+            let Some(backend) = self.roster.backends.get(&id) else { continue };
+            let Some(settings) = self.roster.health_of(backend.pool) else { continue };
+            let due = backend.close_at(&settings).filter(|(at, _)| *at <= now && !alone);
+            let Some((_, after)) = due else { continue };
+            if let Some(backend) = self.roster.backends.get_mut(&id) {
+                backend.drain_done = true;
+            }
+            let spread = (after / 10).clamp(SHORTEST_SPREAD, LONGEST_SPREAD);
+            let reason = format!("draining for {after:?}");
+            self.close(id, CloseOrder { cause: CloseCause::Drained, reason, count: None, spread });
+        }
+    }
+
+    pub(crate) fn close(&mut self, id: BackendId, order: CloseOrder) {
+        if let Some(backend) = self.roster.backends.get(&id) {
+            let (epoch, addr) = (backend.epoch, backend.addr);
+            self.notices.push_back(Command::Close { id, epoch, addr, order });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What follows when something was heard: doubts, transitions and verdicts.
+//!
+//! One look at every backend after each event, and not a reaction to each event: so whatever changes
+//! a state or a doubt, it is told the same way, and nothing is told that was taken back at once.
+
+use std::time::Instant;
+
+use nllb_common::maps::State;
+
+use crate::backend::BackendId;
+use crate::command::Command;
+use crate::doubt::Doubt;
+use crate::pool::Machine;
+
+impl Machine {
+    pub(crate) fn review(&mut self, now: Instant) {
+        let ids: Vec<BackendId> = self.roster.backends.keys().copied().collect();
+        let mut moved = false;
+        for id in ids {
+            moved |= self.review_one(id, now);
+        }
+        if moved && self.roster.asks_for_versions() {
+            self.rebuild_table();
+        }
+    }
+
+    /// Tells what is new of a backend; true when its state is.
+    fn review_one(&mut self, id: BackendId, now: Instant) -> bool {
+        let Some(epoch) = self.roster.backends.get(&id).map(|backend| backend.epoch) else {
+            return false;
+        };
+        let Some((backend, settings)) = self.roster.backend_mut(id, epoch) else { return false };
+        let (from, was_doubted) = backend.told;
+        let to = backend.state();
+        if matches!(to, State::Draining | State::Unhealthy) {
+            backend.doubts.clear();
+        }
+        let doubt = backend.doubt();
+        backend.told = (to, doubt.is_some());
+        // After a failure the next probe follows at the confirming pace, else several in a row would be
+        // no more than one.
+        if !was_doubted && doubt.is_some_and(|doubt| doubt != Doubt::Failing) {
+            backend.check_soon(&settings, now);
+        }
+        if from != to {
+            backend.since = now;
+            backend.transitions += 1;
+            let (addr, reason) = (backend.addr, backend.reason());
+            self.notices.push_back(Command::Transition { id, addr, from, to, reason });
+        }
+        backend.forget_drain();
+        let (verdict, pool) = (backend.verdict(), backend.pool);
+        if self.table.verdicts.get(&id.0) != Some(&verdict) {
+            self.table.verdicts.insert(id.0, verdict);
+            self.apply = true;
+        }
+        if from != to {
+            self.stop_leaning(pool);
+            self.greet(id, from, now);
+        }
+        from != to
+    }
+
+    /// The first backend of its pool that returns tells that others may be back as well, and that who
+    /// waits for a long backoff need not.
+    fn greet(&mut self, id: BackendId, from: State, now: Instant) {
+        let returned = matches!(from, State::Draining | State::Unhealthy);
+        let Some(backend) = self.roster.backends.get(&id) else { return };
+        let pool = backend.pool;
+        if !(returned && backend.is_eligible() && self.roster.is_alone(id)) {
+            return;
+        }
+        let others = self.roster.backends_mut();
+        let waiting = others.filter(|(other, _)| other.pool == pool && other.probe.is_none());
+        for (other, settings) in waiting.filter(|(other, _)| other.id != id) {
+            other.schedule.reset_backoff();
+            other.schedule.hurry(&settings, now);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The signal of time: what is due, and what is overdue.
+
+use std::time::Instant;
+
+use crate::backend::{Backend, BackendId};
+use crate::doubt::Doubt;
+use crate::ping::Look;
+use crate::pool::{Machine, What};
+
+impl Machine {
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let pools = 0..self.roster.settings.pools.len();
+        let of_pool = |pool: usize| {
+            let health = self.roster.health_of(pool)?;
+            let alert = self.roster.is_alert(pool).then_some(health.confirm_interval);
+            let due = self.roster.pool(pool).filter_map(|backend| backend.next_due(alert)).min();
+            due.into_iter().chain(self.count_due(pool)).min()
+        };
+        pools.filter_map(of_pool).chain(self.drain_due()).min()
+    }
+
+    /// Does what is due. Whatever was heard until `now` must have been handed in before: an answer that
+    /// waits to be read is not missing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.notice_overdue(now);
+        self.review(now);
+        self.start_due(now);
+        // Who is doubted, or asked out of turn, is looked at beside the others of its pool.
+        self.ping_due(now);
+        self.ask_due(now);
+        self.close_drained(now);
+    }
+
+    /// Raises doubts for what is overdue, and asks TCP about pings.
+    fn notice_overdue(&mut self, now: Instant) {
+        let mut inspect = Vec::new();
+        for backend in self.roster.backends.values_mut() {
+            if backend.probe_overdue().is_some_and(|at| at <= now) {
+                backend.doubts.raise(Doubt::Probe);
+                if let Some(probe) = &mut backend.probe {
+                    probe.late = true;
+                }
+            }
+            let answered = backend.probe_answered;
+            let Some(ping) = backend.sentinel.ping_mut() else { continue };
+            let (overdue, look) = ping.look(answered, now);
+            if overdue {
+                backend.doubts.raise(Doubt::Ping);
+            }
+            match look {
+                Look::Nothing => {}
+                Look::Inspect => inspect.push((backend.id, backend.epoch)),
+                Look::GiveUp => {
+                    backend.sentinel.ended(now);
+                    backend.doubts.ponged();
+                }
+            }
+        }
+        for who in inspect {
+            self.wish(who, What::Inspect);
+        }
+    }
+
+    /// Those without a sentinel are witnesses by a probe: beside each of a backend that may be dead.
+    fn call_witnesses(&mut self, now: Instant) {
+        let is_due = |backend: &&Backend| backend.probe_due().is_some_and(|due| due <= now);
+        let suspects = self.roster.backends.values().filter(|backend| backend.is_suspect());
+        let suspects: Vec<_> = suspects.filter(is_due).map(|one| (one.id, one.pool)).collect();
+        for (backend, settings) in self.roster.backends_mut() {
+            let other =
+                |(id, pool): &(BackendId, usize)| *pool == backend.pool && *id != backend.id;
+            let called = suspects.iter().any(other) && !backend.has_sentinel();
+            if called && backend.is_eligible() && !backend.is_suspect() && backend.probe.is_none() {
+                backend.schedule.hurry(&settings, now);
+            }
+        }
+    }
+
+    fn start_due(&mut self, now: Instant) {
+        self.call_witnesses(now);
+        let mut wishes = Vec::new();
+        for (backend, settings) in self.roster.backends_mut() {
+            let who = (backend.id, backend.epoch);
+            if backend.probe_due().is_some_and(|due| due <= now) {
+                backend.start_probe(&settings, now);
+                wishes.push((who, What::Probe));
+            }
+            if backend.sentinel.open_at().is_some_and(|due| due <= now) {
+                backend.sentinel.open(now);
+                wishes.push((who, What::Open));
+            }
+        }
+        for (who, what) in wishes {
+            self.wish(who, what);
+        }
+    }
+
+    fn ping_due(&mut self, now: Instant) {
+        for pool in 0..self.roster.settings.pools.len() {
+            let Some(settings) = self.roster.health_of(pool) else { continue };
+            let alert = self.roster.is_alert(pool).then_some(settings.confirm_interval);
+            let is_due = |backend: &&Backend| {
+                let due = backend.sentinel.ping().and_then(|ping| ping.due(alert));
+                due.is_some_and(|due| due <= now)
+            };
+            let due = self.roster.pool(pool).filter(is_due);
+            let due: Vec<(BackendId, u32)> = due.map(|one| (one.id, one.epoch)).collect();
+            for (id, epoch) in due {
+                if let Some(backend) = self.roster.backends.get_mut(&id) {
+                    let overdue = backend.ping_rtt.ping_overdue();
+                    backend.sentinel.pinged(&settings, overdue, now);
+                    self.wish((id, epoch), What::Ping);
+                }
+            }
+        }
+    }
+}
