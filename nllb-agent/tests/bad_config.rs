@@ -1,4 +1,5 @@
-//! Every file in `tests/bad_config` is refused with the one line that its first line gives.
+//! Every file in `tests/bad_config` is refused with the one line that its first line gives; and what
+//! the documents show is accepted.
 //!
 //! `UPDATE_EXPECTED=1 cargo test -p nllb-agent --test bad_config` writes the first lines anew.
 //! `$DIR` in a file stands for a directory with the files that `fixtures` makes.
@@ -42,6 +43,27 @@ fn a_file_that_is_not_there_is_named() {
     );
 }
 
+#[test]
+fn the_documents_examples_are_what_the_agent_reads() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fixtures(dir.path());
+    let document = include_str!("../../docs/configuration.md");
+    let examples = document.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut count = 0;
+    for example in examples {
+        let name = dir.path().display().to_string();
+        let text = example
+            .replace("/etc/kubernetes/pki/ca.crt", &format!("{name}/ca.crt"))
+            .replace("/etc/kubernetes/kubelet.conf", &format!("{name}/kubeconfig-good"))
+            .replace("/var/lib/nllb/token", &format!("{name}/token"));
+        let file = dir.path().join("agent.yaml");
+        fs::write(&file, text).expect("writable");
+        load(&file, Unresolved::Refuse).expect("as documented");
+        count += 1;
+    }
+    assert!(count >= 2, "{count} examples");
+}
+
 fn cases() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad_config");
     let mut cases: Vec<PathBuf> = fs::read_dir(dir)
@@ -76,6 +98,11 @@ fn fixtures(dir: &Path) {
     write("client.key", &key.serialize_pem());
     write("readme.txt", "no certificate here\n");
     write("empty", "\n");
+    write("token", "secret\n");
+    write(
+        "kubeconfig-good",
+        "clusters: [{name: a, cluster: {server: 'https://10.0.0.13:6443'}}]\n",
+    );
     write("kubeconfig-no-clusters", "clusters: []\n");
     write("kubeconfig-http", "clusters: [{name: a, cluster: {server: 'http://10.0.0.1:6443'}}]\n");
     write("kubeconfig-not-yaml", "clusters: [\n");

@@ -7,8 +7,12 @@ use std::time::Instant;
 use nllb_core::{BackendView, Drain, DrainError, View};
 
 use super::Driver;
+use crate::datapath::closing::Closing;
 use crate::datapath::maps::Maps as _;
 use crate::drain::{self, Done, Order, Refused};
+
+const CLOSES_NOTHING: &str =
+    "the agent cannot close connections on this node; nllb status says why under closing";
 
 impl Driver {
     /// Carries out an order about the backend of that name.
@@ -38,13 +42,15 @@ impl Driver {
             evidence.filter(|evidence| evidence.epoch == backend.epoch)
         };
         let close_at = after.iter().filter_map(|backend| backend.close_at).min().filter(|_| is_on);
+        let closes = matches!(self.closings.closing(), Closing::SockDiag);
         let done = Done {
             backend: addr,
             changed: before.iter().any(|backend| backend.drained != is_on),
             connections: after.iter().filter_map(evidence).map(|evidence| evidence.active).sum(),
             close_after_ms: close_at
+                .filter(|_| closes)
                 .map(|at| super::status::millis(at.saturating_duration_since(now))),
-            note: None,
+            note: close_at.filter(|_| !closes).map(|_| CLOSES_NOTHING.to_owned()),
         };
         tracing::info!(backend = %addr, ?order, changed = done.changed, "told by an operator");
         Ok(done)

@@ -26,7 +26,7 @@ pub struct TableOnDisk {
     pub generation: u64,
     /// Time since this agent wrote it last; `None` before the first.
     pub age_ms: Option<u64>,
-    /// Why it could not be written, as long as it cannot.
+    /// Why it could not be read or written, until it could be.
     pub error: Option<String>,
     /// Backends that this agent took from it when it started.
     pub used: u64,
