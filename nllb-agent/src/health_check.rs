@@ -73,17 +73,18 @@ impl fmt::Debug for Material {
     }
 }
 
-/// Whether this is PEM with at least one certificate and no broken one.
-pub(crate) fn holds_certificates(pem: &[u8]) -> bool {
-    let mut count = 0;
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let Ok(certificate) = certificate else {
-            return false;
-        };
-        if x509_parser::parse_x509_certificate(&certificate).is_err() {
-            return false;
-        }
-        count += 1;
-    }
-    count > 0
+/// Whether this is PEM with at least one certificate and no broken one, as a chain must be.
+pub(crate) fn holds_chain(pem: &[u8]) -> bool {
+    let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
+    certificates.peek().is_some() && certificates.all(|certificate| usable(certificate.ok()))
+}
+
+/// Whether this is PEM with at least one certificate that can be used. Authorities do not depend on
+/// each other, so one that is broken does no harm to the rest.
+pub(crate) fn holds_authority(pem: &[u8]) -> bool {
+    CertificateDer::pem_slice_iter(pem).any(|certificate| usable(certificate.ok()))
+}
+
+fn usable(certificate: Option<CertificateDer<'_>>) -> bool {
+    certificate.is_some_and(|der| x509_parser::parse_x509_certificate(&der).is_ok())
 }

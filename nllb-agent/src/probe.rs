@@ -15,6 +15,7 @@
 //! thousands of nodes do not fill the API server's table.
 
 mod certificate;
+mod chain;
 mod credentials;
 mod dial;
 mod http;

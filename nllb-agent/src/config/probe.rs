@@ -92,7 +92,7 @@ impl TryFrom<At<RawProbe>> for Probe {
         }
         let credentials = Credentials {
             authority: authority
-                .map(|raw| file(raw, "/etc/kubernetes/pki/ca.crt", holds_certificate))
+                .map(|raw| file(raw, "/etc/kubernetes/pki/ca.crt", holds_authority))
                 .transpose()?,
             server_name: match place.optional("serverName", raw_server_name) {
                 Some(raw) => Some(raw.check(server_name)?.value),
@@ -139,7 +139,7 @@ fn client(
         }
         (None, Some(key)) => Err(key.fault(Problem::Needs { other: "clientCertificateFile" })),
         (Some(certificate), Some(key)) => Ok(Some(ClientIdentity {
-            certificate: file(certificate, "/etc/nllb/client.crt", holds_certificate)?,
+            certificate: file(certificate, "/etc/nllb/client.crt", holds_chain)?,
             key: file(key, "/etc/nllb/client.key", holds_key)?,
         })),
     }
@@ -159,18 +159,20 @@ fn file(
     Ok(Material::File(checked.value))
 }
 
-fn holds_certificate(path: &Path, content: &[u8]) -> Result<(), Problem> {
-    if health_check::holds_certificates(content) {
-        return Ok(());
-    }
-    Err(Problem::NotPem { path: path.to_owned(), what: "certificate" })
+fn holds_authority(path: &Path, content: &[u8]) -> Result<(), Problem> {
+    holds(health_check::holds_authority(content), path, "certificate")
+}
+
+fn holds_chain(path: &Path, content: &[u8]) -> Result<(), Problem> {
+    holds(health_check::holds_chain(content), path, "certificate")
 }
 
 fn holds_key(path: &Path, content: &[u8]) -> Result<(), Problem> {
-    match PrivateKeyDer::from_pem_slice(content) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Problem::NotPem { path: path.to_owned(), what: "private key" }),
-    }
+    holds(PrivateKeyDer::from_pem_slice(content).is_ok(), path, "private key")
+}
+
+fn holds(it: bool, path: &Path, what: &'static str) -> Result<(), Problem> {
+    if it { Ok(()) } else { Err(Problem::NotPem { path: path.to_owned(), what }) }
 }
 
 fn holds_token(path: &Path, content: &[u8]) -> Result<(), Problem> {

@@ -3,7 +3,7 @@
 //! Own types and not kube's: that crate brings a client with it, and this needs eight keys. A
 //! kubeconfig belongs to others, so unknown keys are fine here.
 
-use crate::health_check::{ClientIdentity, Credentials, Material, holds_certificates};
+use crate::health_check::{ClientIdentity, Credentials, Material, holds_authority};
 use crate::yaml::{self, YamlError, YamlProblem};
 use serde::Deserialize;
 use std::io;
@@ -279,7 +279,7 @@ fn trust(key: &str, raw: RawCluster, base: &Path) -> Result<Credentials, Kubecon
     let at = format!("{key}.certificate-authority");
     let authority = material(&at, certificate_authority_data, certificate_authority, base)?;
     match &authority {
-        Some((_, pem)) if holds_certificates(pem) => {}
+        Some((_, pem)) if holds_authority(pem) => {}
         Some((material, _)) => {
             let suffix = if material.path().is_some() { "" } else { "-data" };
             return Err(KubeconfigProblem::NoCertificate { key: format!("{at}{suffix}") });

@@ -1,12 +1,15 @@
 //! Names and validity of a certificate, read without judging it.
 
+use super::chain::{self, Anchor};
 use nllb_core::{CertificateFacts, SubjectName};
+use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
 use x509_parser::extensions::GeneralName;
 
-/// What the core needs to know of a certificate; `None` when it is not one.
-pub(super) fn facts(der: &[u8]) -> Option<CertificateFacts> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+/// What the core needs to know of the first of the certificates that were shown, when the pool trusts
+/// these authorities; `None` when it is not one.
+pub(super) fn facts(shown: &[CertificateDer<'_>], anchors: &[Anchor]) -> Option<CertificateFacts> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(shown.first()?).ok()?;
     let names = match certificate.subject_alternative_name() {
         Ok(Some(extension)) => extension.value.general_names.iter().filter_map(name).collect(),
         Ok(None) | Err(_) => Vec::new(),
@@ -16,7 +19,7 @@ pub(super) fn facts(der: &[u8]) -> Option<CertificateFacts> {
         names,
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
-        chain_not_after: None,
+        chain_not_after: chain::not_after(shown, anchors),
         issuer: certificate.issuer().to_string(),
         subject: certificate.subject().to_string(),
     })

@@ -22,14 +22,14 @@ use tokio_rustls::client::TlsStream;
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) rtt: Option<Duration>,
-    recorder: Option<Arc<Recorder>>,
+    shown: Option<(Arc<Recorder>, Arc<Tls>)>,
 }
 
 impl Seen {
     /// The certificate that was shown, when the handshake got that far.
     pub(super) fn certificate(&self) -> Option<Arc<CertificateFacts>> {
-        let shown = self.recorder.as_ref()?.certificate()?;
-        certificate::facts(&shown).map(Arc::new)
+        let (recorder, tls) = self.shown.as_ref()?;
+        certificate::facts(&recorder.shown(), &tls.anchors).map(Arc::new)
     }
 }
 
@@ -56,7 +56,7 @@ where
 /// Agrees on TLS by `until`, and on one of the protocols.
 pub(super) async fn tls<S>(
     stream: S,
-    tls: &Tls,
+    tls: &Arc<Tls>,
     protocols: &[&[u8]],
     name: ServerName<'static>,
     until: Instant,
@@ -66,7 +66,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let recorder = Arc::new(Recorder::new(Arc::clone(&tls.verifier)));
-    seen.recorder = Some(Arc::clone(&recorder));
+    seen.shown = Some((Arc::clone(&recorder), Arc::clone(tls)));
     let mut config = tls.config.clone();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config.dangerous().set_certificate_verifier(recorder);

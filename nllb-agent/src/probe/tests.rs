@@ -230,6 +230,29 @@ async fn a_client_certificate_is_shown_when_there_is_one() {
     assert_eq!(run(&prober(AMPLE, known), server.address).await.outcome, Outcome::Ready);
 }
 
+#[tokio::test]
+async fn an_unusable_authority_breaks_no_other_in_its_file() {
+    let (authority, expired) = (Authority::new(), Authority::expired());
+    let server = Server::start(&authority, Reply::Status(200)).await;
+    let pem =
+        |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    let (no_base64, no_certificate) = (pem("%%%%"), pem("AAAA"));
+    let cut_short = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+    let file = [&no_base64, &expired.pem(), &no_certificate, &authority.pem(), cut_short].concat();
+    let credentials = |pem: String| Credentials {
+        authority: Some(Material::Inline(pem.into_bytes())),
+        ..Credentials::default()
+    };
+    let report = run(&prober(AMPLE, credentials(file)), server.address).await;
+    assert_eq!(report.outcome, Outcome::Ready);
+    let facts = report.certificate.expect("a certificate");
+    assert_eq!(facts.chain_not_after, Some(server::AUTHORITY_NOT_AFTER));
+    for useless in [no_base64, no_certificate, cut_short.to_owned(), String::new()] {
+        let report = run(&prober(AMPLE, credentials(useless)), server.address).await;
+        assert!(matches!(report.outcome, Outcome::Local { .. }), "{:?}", report.outcome);
+    }
+}
+
 #[test]
 fn secrets_are_never_printed() {
     let credentials =

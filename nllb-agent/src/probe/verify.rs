@@ -22,17 +22,17 @@ pub(super) enum Verifier {
 #[derive(Debug)]
 pub(super) struct Recorder {
     verifier: Arc<Verifier>,
-    shown: Mutex<Option<CertificateDer<'static>>>,
+    shown: Mutex<Vec<CertificateDer<'static>>>,
 }
 
 impl Recorder {
     pub(super) const fn new(verifier: Arc<Verifier>) -> Self {
-        Self { verifier, shown: Mutex::new(None) }
+        Self { verifier, shown: Mutex::new(Vec::new()) }
     }
 
-    /// The leaf certificate of the handshake, when it got that far.
-    pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The certificates of the handshake, the backend's own first; none when it did not get that far.
+    pub(super) fn shown(&self) -> Vec<CertificateDer<'static>> {
+        std::mem::take(&mut *self.shown.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -45,8 +45,9 @@ impl ServerCertVerifier for Recorder {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let shown = [end_entity].into_iter().chain(intermediates);
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(end_entity.clone().into_owned());
+            shown.map(|certificate| certificate.clone().into_owned()).collect();
         match self.verifier.as_ref() {
             Verifier::Authority(verifier) => verifier.verify_server_cert(
                 end_entity,

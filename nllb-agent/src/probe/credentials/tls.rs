@@ -5,6 +5,7 @@
 
 use super::{CredentialsError, read};
 use crate::health_check::{ClientIdentity, Credentials, Material};
+use crate::probe::chain::Anchor;
 use crate::probe::unix_time;
 use crate::probe::verify::{Recorder, Verifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -12,7 +13,6 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::Path;
 use std::sync::Arc;
 
 /// What every connection to a backend begins with.
@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub(in crate::probe) struct Tls {
     pub(in crate::probe) config: ClientConfig,
     pub(in crate::probe) verifier: Arc<Verifier>,
+    /// The authorities that are trusted.
+    pub(in crate::probe) anchors: Vec<Anchor>,
     /// Whether a client certificate is shown.
     known: bool,
     digest: u64,
@@ -34,13 +36,14 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn read(source: &Credentials) -> Result<Self, CredentialsError> {
-        let Credentials { authority, server_name: _, client, token: _, insecure_skip_verify: _ } =
+        let Credentials { authority, server_name: _, client, token: _, insecure_skip_verify } =
             source;
+        let authority = authority.as_ref().filter(|_| !insecure_skip_verify);
         let client = match client {
             Some(ClientIdentity { certificate, key }) => Some((read(certificate)?, read(key)?)),
             None => None,
         };
-        Ok(Self { authority: authority.as_ref().map(read).transpose()?, client })
+        Ok(Self { authority: authority.map(read).transpose()?, client })
     }
 
     /// Tells one content from another without keeping a second copy of a key.
@@ -54,12 +57,12 @@ impl Content {
 impl Tls {
     pub(super) fn new(source: &Credentials, content: &Content) -> Result<Self, CredentialsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let Authorities { roots, anchors } = Authorities::read(source, content)?;
         let verifier = Arc::new(if source.insecure_skip_verify {
             Verifier::Anything(Arc::clone(&provider))
         } else {
-            let path = source.authority.as_ref().and_then(Material::path);
-            let roots = Arc::new(roots(content.authority.as_deref().unwrap_or_default(), path)?);
-            let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            let provider = Arc::clone(&provider);
+            let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
             Verifier::Authority(builder.build()?)
         });
         let recorder = Arc::new(Recorder::new(Arc::clone(&verifier)));
@@ -81,7 +84,7 @@ impl Tls {
         // A resumed session shows no certificate.
         config.resumption = Resumption::disabled();
         let known = content.client.is_some();
-        Ok(Self { config, verifier, known, digest: content.digest() })
+        Ok(Self { config, verifier, anchors, known, digest: content.digest() })
     }
 
     /// Whether servers learn from it who we are.
@@ -100,35 +103,44 @@ impl Tls {
     }
 }
 
-/// The authorities that can be used; an error when there are some, but none of use. An expired one
-/// stays, since only the chains of real clients depend on its date, but is named too.
-fn roots(pem: &[u8], path: Option<&Path>) -> Result<RootCertStore, CredentialsError> {
-    let mut roots = RootCertStore::empty();
-    let (mut unusable, mut expired) = (Vec::new(), Vec::new());
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let added = certificate
-            .map_err(CredentialsError::pem("the certificate authority"))
-            .and_then(|der| {
-                expired.extend(subject_if_expired(&der));
-                roots.add(der).map_err(CredentialsError::Authority)
-            });
-        unusable.extend(added.err());
-    }
-    if roots.is_empty() && !unusable.is_empty() {
-        return Err(unusable.swap_remove(0));
-    }
-    let file = path.map(|path| tracing::field::display(path.display()));
-    for error in unusable {
-        tracing::warn!(file, %error, "an authority cannot be used; the others are");
-    }
-    for subject in expired {
-        tracing::warn!(file, %subject, "an authority has expired");
-    }
-    Ok(roots)
+/// The authorities that can be used.
+struct Authorities {
+    roots: RootCertStore,
+    anchors: Vec<Anchor>,
 }
 
-fn subject_if_expired(der: &[u8]) -> Option<String> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    let expired = certificate.validity().not_after.timestamp() < unix_time();
-    expired.then(|| certificate.subject().to_string())
+impl Authorities {
+    /// Fails when there are some but none can be used. An expired one stays, since no harm comes of
+    /// it, but is named too.
+    fn read(source: &Credentials, content: &Content) -> Result<Self, CredentialsError> {
+        let mut roots = RootCertStore::empty();
+        let (mut anchors, mut unusable) = (Vec::new(), Vec::new());
+        let pem = content.authority.as_deref().unwrap_or_default();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let added = certificate
+                .map_err(CredentialsError::pem("the certificate authority"))
+                .and_then(|der| {
+                    let anchor = Anchor::read(&der);
+                    roots.add(der).map_err(CredentialsError::Authority)?;
+                    Ok(anchor)
+                });
+            match added {
+                Ok(anchor) => anchors.extend(anchor),
+                Err(error) => unusable.push(error),
+            }
+        }
+        if roots.is_empty() && !unusable.is_empty() {
+            return Err(unusable.swap_remove(0));
+        }
+        let path = source.authority.as_ref().and_then(Material::path);
+        let file = path.map(|path| tracing::field::display(path.display()));
+        for error in unusable {
+            tracing::warn!(file, %error, "an authority cannot be used; the others are");
+        }
+        let now = unix_time();
+        for Anchor { name, .. } in anchors.iter().filter(|anchor| anchor.not_after < now) {
+            tracing::warn!(file, authority = name, "an authority has expired");
+        }
+        Ok(Self { roots, anchors })
+    }
 }

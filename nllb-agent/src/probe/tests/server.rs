@@ -19,6 +19,8 @@ use tokio_rustls::server::TlsStream;
 /// 2020-01-01 and 2100-01-01.
 pub(in crate::probe) const NOT_BEFORE: i64 = 1_577_836_800;
 pub(in crate::probe) const NOT_AFTER: i64 = 4_102_444_800;
+/// 2200-01-01.
+pub(in crate::probe) const AUTHORITY_NOT_AFTER: i64 = 7_258_118_400;
 
 /// What the server does once TLS is up and a request was read.
 #[derive(Clone, Copy)]
@@ -49,7 +51,16 @@ impl Drop for Server {
 
 impl Authority {
     pub(in crate::probe) fn new() -> Self {
+        Self::until(2200)
+    }
+
+    pub(in crate::probe) fn expired() -> Self {
+        Self::until(2001)
+    }
+
+    fn until(year: i32) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.not_after = date_time_ymd(year, 1, 1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test authority");
         let key = KeyPair::generate().expect("a key");
