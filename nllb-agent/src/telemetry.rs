@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::str::FromStr;
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -54,15 +54,36 @@ pub fn install(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// The HTTP/2 library warns of each strange frame, so a backend could fill the log; what matters of
+/// it the probes tell. Who names the library hears it.
 fn targets(level: &str) -> Result<Targets, TelemetryError> {
-    Targets::from_str(level)
-        .map_err(|source| TelemetryError::Level { level: level.to_owned(), source })
+    const LIBRARY: &str = "h2";
+    let targets = Targets::from_str(level)
+        .map_err(|source| TelemetryError::Level { level: level.to_owned(), source })?;
+    let named = targets.iter().any(|(target, _)| target.starts_with(LIBRARY));
+    let quiet = targets.default_level().map_or(LevelFilter::OFF, |all| all.min(LevelFilter::ERROR));
+    Ok(if named { targets } else { targets.with_target(LIBRARY, quiet) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use tracing::Level;
+
+    #[test]
+    fn the_http2_library_speaks_only_when_asked() {
+        for (level, speaks) in [("debug", false), ("h2=debug", true), ("warn,h2::proto=warn", true)]
+        {
+            let targets = targets(level).expect("a level");
+            assert_eq!(
+                targets.would_enable("h2::proto::ping_pong", &Level::WARN),
+                speaks,
+                "{level}"
+            );
+        }
+        assert!(targets("info").expect("a level").would_enable("h2", &Level::ERROR));
+        assert!(!targets("off").expect("a level").would_enable("h2", &Level::ERROR));
+    }
 
     #[test]
     fn a_level_holds_for_all_or_for_a_module() {

@@ -12,6 +12,7 @@ pub(super) struct Link {
     pinger: Mutex<Pinger>,
     /// How the connection ended, by the first that noticed.
     cause: OnceLock<Outcome>,
+    goodbye: AtomicBool,
     ended: AtomicBool,
     abandoned: AtomicBool,
 }
@@ -64,6 +65,16 @@ impl Link {
     /// Remembers how the connection ended; the first word counts.
     pub(super) fn note(&self, cause: Outcome) {
         let _known = self.cause.set(cause);
+    }
+
+    /// The server wants no more requests.
+    pub(super) fn say_goodbye(&self) {
+        self.goodbye.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server said so.
+    pub(super) fn said_goodbye(&self) -> bool {
+        self.goodbye.load(Ordering::Relaxed)
     }
 
     /// Requests that were not sent yet are too late.

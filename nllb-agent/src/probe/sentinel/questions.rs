@@ -95,3 +95,76 @@ fn nodes(list: &List) -> Option<u64> {
         None => next.is_empty().then_some(here),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_every_distribution_are_read() {
+        for (text, release) in [
+            ("v1.30.4", (1, 30)),
+            ("v1.30.4+k3s1", (1, 30)),
+            ("v1.29.8+rke2r1", (1, 29)),
+            ("v1.30.4-eks-a737599", (1, 30)),
+            ("v1.31.1-gke.1846000", (1, 31)),
+            ("v1.36.0-alpha.2.14+0a9b8c7d6e5f4a-dirty", (1, 36)),
+        ] {
+            let info = format!(
+                r#"{{"major":"1","minor":"30+","gitVersion":"{text}","platform":"linux/amd64"}}"#
+            );
+            let Some(Answer::Version(version)) = answer(Question::Version, info.as_bytes()) else {
+                panic!("no version in {info}");
+            };
+            assert_eq!((version.text.as_str(), version.release()), (text, release));
+            let node = format!(
+                r#"{{"kind":"Node","status":{{"images":[],"nodeInfo":{{"kubeletVersion":"{text}"}}}}}}"#
+            );
+            let kubelet = answer(Question::Kubelet, node.as_bytes());
+            assert_eq!(kubelet, Some(Answer::KubeletVersion(version)));
+        }
+    }
+
+    #[test]
+    fn the_nodes_are_those_in_the_list_and_those_that_remain() {
+        for (list, nodes) in [
+            (r#"{"metadata":{"continue":"x","remainingItemCount":4999},"items":[{}]}"#, Some(5000)),
+            // One node, or none: everything is here.
+            (r#"{"metadata":{"resourceVersion":"7"},"items":[{"metadata":{}}]}"#, Some(1)),
+            (r#"{"metadata":{"continue":""},"items":[]}"#, Some(0)),
+            (r#"{"items":[{},{}]}"#, Some(2)),
+            // There are more, but nobody says how many.
+            (r#"{"metadata":{"continue":"x"},"items":[{}]}"#, None),
+            (r#"{"metadata":{"remainingItemCount":-1},"items":[{}]}"#, None),
+            (r#"{"metadata":{"remainingItemCount":18446744073709551615},"items":[{}]}"#, None),
+        ] {
+            let expected = nodes.map(Answer::Nodes);
+            assert_eq!(answer(Question::Nodes, list.as_bytes()), expected, "{list}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_no_answer() {
+        let long = format!(r#"{{"gitVersion":"v1.30.{}"}}"#, "9".repeat(100));
+        for body in ["", "{}", "[]", "null", "<html>", r#"{"gitVersion":"x"}"#, &long] {
+            for question in [Question::Version, Question::Nodes, Question::Kubelet] {
+                assert_eq!(answer(question, body.as_bytes()), None, "{body}");
+            }
+        }
+        let escaped = br#"{"gitVersion":"v1.30.0\u001b[2J"}"#;
+        assert_eq!(answer(Question::Version, escaped), None);
+    }
+
+    #[test]
+    fn a_name_leads_to_its_node_and_nowhere_else() {
+        let like = Uri::from_static("https://10.0.0.1:6443/readyz?verbose");
+        let path = |question, name| target(question, &like, name).map(|uri| uri.to_string());
+        let at = |path: &str| Some(format!("https://10.0.0.1:6443{path}"));
+        assert_eq!(path(Question::Version, None), at("/version"));
+        assert_eq!(path(Question::Nodes, Some("ignored")), at("/api/v1/nodes?limit=1"));
+        assert_eq!(path(Question::Kubelet, Some("a-1.b")), at("/api/v1/nodes/a-1.b"));
+        for name in [None, Some(""), Some(".."), Some("a/b"), Some("a?b"), Some("a%2fb")] {
+            assert_eq!(path(Question::Kubelet, name), None, "{name:?}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The task behind a sentinel: drives the connection, sends pings, and reports what it sees.
 
+use super::goodbye::Listening;
 use super::link::Link;
 use super::observed::Observed;
 use h2::client::{Builder, Connection, SendRequest};
@@ -11,11 +12,13 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::io::{self, Join, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio_rustls::client::TlsStream;
 
-type Stream = TlsStream<Observed<TcpStream>>;
+type Tls = TlsStream<Observed<TcpStream>>;
+type Stream = Join<Listening<ReadHalf<Tls>>, WriteHalf<Tls>>;
 
 /// What a backend may send on one stream before we have read it. The answers are small.
 const STREAM_WINDOW: u32 = 32 << 10;
@@ -32,8 +35,8 @@ const FORGOTTEN_STREAMS: usize = 64;
 pub(super) struct Task {
     connection: Connection<Stream, Bytes>,
     pings: PingPong,
-    /// Tells of a GOAWAY, and keeps an idle connection from being closed.
-    requests: SendRequest<Bytes>,
+    /// Keeps an idle connection from being closed.
+    _requests: SendRequest<Bytes>,
     link: Arc<Link>,
     facts: UnboundedSender<SentinelFact>,
     /// The end was reported; open requests may go on.
@@ -46,11 +49,13 @@ impl Task {
     /// Exchanges settings and a first ping. Since settings come first, an answered ping is the proof
     /// that both sides have them.
     pub(super) async fn greet(
-        stream: Stream,
+        stream: Tls,
         link: Arc<Link>,
         facts: UnboundedSender<SentinelFact>,
         heard: &mut UnboundedReceiver<SentinelFact>,
     ) -> Result<(Self, SendRequest<Bytes>), Outcome> {
+        let (reader, writer) = io::split(stream);
+        let stream = io::join(Listening::new(reader, Arc::clone(&link)), writer);
         let handshake = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -64,7 +69,7 @@ impl Task {
         let mut task = Self {
             connection,
             pings,
-            requests: requests.clone(),
+            _requests: requests.clone(),
             link,
             facts,
             ended: false,
@@ -95,14 +100,6 @@ impl Task {
         // Nobody listens once the handle is gone, and then this task ends too.
         let _unheard = self.facts.send(fact);
     }
-
-    /// Whether the server said goodbye. h2 goes on serving open requests, but takes no new ones.
-    fn said_goodbye(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.requests.poll_ready(cx) {
-            Poll::Ready(Err(error)) => error.is_go_away() && error.is_remote(),
-            Poll::Ready(Ok(())) | Poll::Pending => false,
-        }
-    }
 }
 
 impl Future for Task {
@@ -113,17 +110,18 @@ impl Future for Task {
         if this.over {
             return Poll::Ready(());
         }
-        if this.link.take_ping(cx) {
+        if this.link.take_ping(cx) && !this.ended {
             // Fails only on a connection that is over, which is seen next.
             let _over = this.pings.send_ping(Ping::opaque());
         }
         let connection = Pin::new(&mut this.connection).poll(cx);
         if matches!(this.pings.poll_pong(cx), Poll::Ready(Ok(_))) {
-            if let Some(rtt) = this.link.take_pong() {
+            let rtt = this.link.take_pong().filter(|_| !this.ended);
+            if let Some(rtt) = rtt {
                 this.report(SentinelFact::Pong { rtt });
             }
         }
-        if this.said_goodbye(cx) {
+        if this.link.said_goodbye() {
             this.end(SentinelFact::GoAway);
         }
         let result = ready!(connection);

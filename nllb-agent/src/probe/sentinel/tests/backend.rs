@@ -4,6 +4,7 @@ use crate::probe::tests::server::Authority;
 use h2::server::SendResponse;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
+use rustls::ServerConfig;
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -32,7 +33,19 @@ impl Backend {
         F: Fn(Stream) -> S + Send + 'static,
         S: Future<Output = ()> + Send + 'static,
     {
-        let mut config = authority.server_config(false);
+        Self::start_with(authority.server_config(false), protocols, script).await
+    }
+
+    /// The same with a TLS configuration of its own.
+    pub(super) async fn start_with<F, S>(
+        mut config: ServerConfig,
+        protocols: &[&str],
+        script: F,
+    ) -> Self
+    where
+        F: Fn(Stream) -> S + Send + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
@@ -41,6 +54,7 @@ impl Backend {
             let mut scripts = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("accepted");
+                stream.set_nodelay(true).expect("set");
                 // A client that turns away is part of the tests.
                 if let Ok(stream) = acceptor.accept(stream).await {
                     scripts.spawn(script(stream));
