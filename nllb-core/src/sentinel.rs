@@ -130,10 +130,13 @@ impl Sentinel {
         self.phase = Phase::Opening { since: now };
     }
 
-    /// It is open. Returns since when it was being opened; `None` when nobody asked for it.
+    /// It is open. Returns since when it was being opened; `None` when nobody asked for it. One that is
+    /// up already was opened anew in its place, with other credentials: what the old one owes is void.
     pub(crate) fn up(&mut self, settings: &HealthSettings, now: Instant) -> Option<Instant> {
-        let Phase::Opening { since: asked } = self.phase else {
-            return None;
+        let asked = match self.phase {
+            Phase::Opening { since } => since,
+            Phase::Up { .. } => now,
+            Phase::Off | Phase::Down { .. } => return None,
         };
         let first = now + self.jitter.within(settings.ping_interval);
         self.phase = Phase::Up { since: now, ping: Ping::new(now, first) };

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 #[path = "invariants/driver.rs"]
 mod driver;
+#[path = "invariants/ledger.rs"]
+mod ledger;
 #[path = "invariants/operations.rs"]
 mod operations;
 #[path = "invariants/promises.rs"]
@@ -63,8 +65,8 @@ proptest! {
             let ready = || Operation::Answer {
                 pick, outcome: nllb_core::Outcome::Ready, certificate: None,
             };
-            probes += driver.outstanding.iter().filter(|(id, _)| id.0 == 0).count();
-            while !driver.outstanding.is_empty() {
+            probes += driver.probes.keys().filter(|(id, _)| id.0 == 0).count();
+            while !driver.probes.is_empty() {
                 driver.perform(&ready());
             }
             driver.perform(&Operation::Evidence { id: 0, epoch: 1 });

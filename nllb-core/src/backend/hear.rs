@@ -9,7 +9,7 @@ use crate::command::Via;
 use crate::death::Answered;
 use crate::doubt::Doubt;
 use crate::eligible::Seen;
-use crate::health::Direction;
+use crate::health::{Direction, Run};
 use crate::report::{Outcome, ProbeReport};
 use crate::schedule::Pace;
 use crate::settings::HealthSettings;
@@ -87,6 +87,13 @@ impl Backend {
             ping.set_frozen();
         }
         self.changed(left, &Outcome::Unresponsive, now);
+    }
+
+    /// Lets it in that was held back, by what its last probe said.
+    pub(crate) fn admit(&mut self, settings: &HealthSettings, now: Instant) {
+        if let Some((_, ProbeReport { outcome, .. })) = self.last.clone() {
+            self.observe(&outcome, true, settings, now);
+        }
     }
 
     /// Whether an outcome says something of the backend's state.
@@ -187,9 +194,8 @@ impl Backend {
 
     /// Whether it would be let in again, if it had not been lost so often.
     pub(crate) fn is_held(&self, settings: &HealthSettings) -> bool {
-        self.health
-            .run()
-            .is_some_and(|run| run.direction == Direction::Up && run.count >= run.needed(settings))
+        let enough = |run: Run| run.direction == Direction::Up && run.count >= run.needed(settings);
+        is_out(self.health.state()) && self.health.run().is_some_and(enough)
     }
 
     /// How soon to look again. After a fault of this host the confirming pace would only add to it.

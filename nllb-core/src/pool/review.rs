@@ -19,9 +19,29 @@ impl Machine {
         for id in ids {
             moved |= self.review_one(id, now);
         }
+        moved |= self.admit_held(now);
         if moved && self.roster.asks_for_versions() {
             self.rebuild_table();
         }
+    }
+
+    /// Lets in who answers well and only waits because it was lost so often, where there is nobody else.
+    fn admit_held(&mut self, now: Instant) -> bool {
+        let held = self
+            .roster
+            .backends_mut()
+            .filter(|(backend, settings)| backend.drained.is_none() && backend.is_held(settings));
+        let held: Vec<_> = held.map(|(backend, _)| (backend.id, backend.epoch)).collect();
+        let mut moved = false;
+        for (id, epoch) in held {
+            if self.roster.is_alone(id) {
+                if let Some((backend, settings)) = self.roster.backend_mut(id, epoch) {
+                    backend.admit(&settings, now);
+                }
+                moved |= self.review_one(id, now);
+            }
+        }
+        moved
     }
 
     /// Tells what is new of a backend; true when its state is.

@@ -108,6 +108,17 @@ fn what_nobody_asked_for_changes_nothing() {
 }
 
 #[test]
+fn one_that_is_opened_anew_owes_no_pong() {
+    let now = Instant::now();
+    let mut sentinel = born(now);
+    up(&mut sentinel, now);
+    sentinel.pinged(&settings(), SECOND, now);
+    assert_eq!(sentinel.ping().and_then(|ping| ping.due(None)), None);
+    assert_eq!(sentinel.up(&settings(), now + SECOND), Some(now + SECOND));
+    assert!(sentinel.ping().and_then(|ping| ping.due(None)).is_some());
+}
+
+#[test]
 fn settings_that_want_none_end_it_and_others_let_it_come_back() {
     let now = Instant::now();
     let mut sentinel = born(now);

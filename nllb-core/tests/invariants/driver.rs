@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 
 use nllb_common::EventKind;
 use nllb_common::maps::State;
-use nllb_core::{BackendId, Change, Command, EvidenceFact, Machine, Table, View, diff};
+use nllb_core::{
+    Answer, BackendId, BackendView, Change, CloseCause, Command, DrainError, EvidenceFact, Machine,
+    SentinelFact, SentinelView, Table, TcpState, Via, View, diff,
+};
 
-use crate::operations::{Operation, report, settings, too_large};
+use crate::ledger::{Ledger, Who};
+use crate::operations::{Operation, endpoint, report, settings, too_large};
 
 /// A backend in the words of the settings.
 pub(crate) type Place = (String, SocketAddr);
@@ -19,7 +23,10 @@ pub(crate) struct Driver {
     pub(crate) now: Instant,
     /// What the kernel maps hold.
     pub(crate) maps: Table,
-    pub(crate) outstanding: Vec<(BackendId, u32)>,
+    /// Probes under way: when they started, and over which connection.
+    pub(crate) probes: BTreeMap<Who, (Instant, Via)>,
+    ledger: Ledger,
+    tcp: TcpState,
     pub(crate) places: BTreeMap<Place, (BackendId, u32)>,
     /// The last epoch that each id was seen with.
     pub(crate) epochs: BTreeMap<BackendId, u32>,
@@ -33,7 +40,9 @@ impl Driver {
             machine,
             now,
             maps: Table::default(),
-            outstanding: Vec::new(),
+            probes: BTreeMap::new(),
+            ledger: Ledger::default(),
+            tcp: TcpState::Acknowledged,
             places: BTreeMap::new(),
             epochs: BTreeMap::new(),
         };
@@ -50,17 +59,38 @@ impl Driver {
                 self.machine.handle_timeout(self.now);
                 assert!(self.machine.poll_timeout().is_none_or(|due| due > self.now));
             }
-            Operation::Answer { pick, outcome, certificate } if !self.outstanding.is_empty() => {
-                let (id, epoch) = self.outstanding.swap_remove(pick.index(self.outstanding.len()));
-                self.machine.handle_probe(id, epoch, report(outcome, certificate), self.now);
+            Operation::Answer { pick, outcome, certificate } if !self.probes.is_empty() => {
+                let nth = pick.index(self.probes.len());
+                let who = *self.probes.keys().nth(nth).expect("so many");
+                let probe = self.probes.remove(&who).expect("it is under way");
+                self.ledger.probed(who, probe, outcome, self.now);
+                self.machine.handle_probe(who.0, who.1, report(outcome, certificate), self.now);
             }
             Operation::Answer { .. } => {}
             Operation::Unasked { id, epoch, outcome } => {
-                if !self.outstanding.contains(&(BackendId(*id), *epoch)) {
+                if !self.probes.contains_key(&(BackendId(*id), *epoch)) {
                     let report = report(outcome, &None);
                     self.machine.handle_probe(BackendId(*id), *epoch, report, self.now);
                     assert_eq!(self.machine.view(), before, "a report that nobody waits for");
                 }
+            }
+            Operation::Fact { pick, fact } => {
+                let backends: Vec<&BackendView> =
+                    before.pools.iter().flat_map(|pool| &pool.backends).collect();
+                if !backends.is_empty() {
+                    self.tell(backends[pick.index(backends.len())], fact, &before);
+                }
+            }
+            Operation::Tcp(state) => self.tcp = *state,
+            Operation::Drain { host, drain } => {
+                let result = self.machine.handle_drain(endpoint(*host), *drain, self.now);
+                if let Err(DrainError::Last { .. } | DrainError::Unknown { .. }) = result {
+                    assert_eq!(self.machine.view(), before, "refused, but something changed");
+                }
+            }
+            Operation::Nodes { id, epoch, nodes } => {
+                let answer = Answer::Nodes(*nodes);
+                self.machine.handle_answer(BackendId(*id), *epoch, answer, self.now);
             }
             Operation::Evidence { id, epoch } => {
                 let kind = EventKind::SynSilence;
@@ -87,10 +117,24 @@ impl Driver {
         self.carry_out();
         self.check_limits();
         self.check_frontends();
+        self.check_nobody_waits_in_vain();
+        self.check_verdicts();
+    }
+
+    /// Hands in a fact of a sentinel.
+    fn tell(&mut self, backend: &BackendView, fact: &SentinelFact, before: &View) {
+        let who = (backend.id, backend.epoch);
+        let opening = backend.sentinel == SentinelView::Opening;
+        let up = matches!(backend.sentinel, SentinelView::Up { .. });
+        self.ledger.heard(who, fact, (opening, up), self.now);
+        self.machine.handle_sentinel(who.0, who.1, fact.clone(), self.now);
+        if !(opening || up) {
+            assert_eq!(&self.machine.view(), before, "{fact:?} of no sentinel");
+        }
     }
 
     fn carry_out(&mut self) {
-        let mut transitions = Vec::new();
+        let mut moved = BTreeSet::new();
         while let Some(command) = self.machine.next_command() {
             match command {
                 Command::Apply => {
@@ -98,23 +142,44 @@ impl Driver {
                     assert!(!changes.is_empty(), "told to apply nothing");
                     changes.iter().for_each(|change| self.write(change));
                 }
-                Command::Probe { id, epoch, .. } => {
-                    assert!(!self.outstanding.contains(&(id, epoch)), "two probes of {id}.{epoch}");
-                    self.outstanding.push((id, epoch));
+                Command::Probe { id, epoch, via, .. } => {
+                    let before = self.probes.insert((id, epoch), (self.now, via));
+                    let replaces = before.is_none_or(|(_, before)| before == Via::Sentinel);
+                    assert!(replaces && (before.is_none() || via == Via::Fresh), "two probes");
                 }
-                Command::Open { .. }
-                | Command::Ping { .. }
-                | Command::Inspect { .. }
-                | Command::Ask { .. }
-                | Command::Close { .. } => {}
-                Command::Transition { from, to, .. } => {
+                Command::Open { id, epoch, .. } => self.ledger.opened((id, epoch)),
+                Command::Ping { id, epoch } => self.ledger.pinged((id, epoch), self.now),
+                Command::Inspect { id, epoch } => {
+                    let fact = SentinelFact::Tcp(self.tcp);
+                    self.machine.handle_sentinel(id, epoch, fact, self.now);
+                }
+                Command::Ask { .. } => {}
+                Command::Close { id, epoch, order, .. } => match order.cause {
+                    CloseCause::Dead => {
+                        let others = self.others(id);
+                        self.ledger.buried((id, epoch), &others, self.now);
+                    }
+                    CloseCause::Drained => {
+                        let view = self.machine.view();
+                        let pool = pool_of(&view, id);
+                        assert!(pool.iter().any(|one| one.id != id && eligible(one)));
+                    }
+                    CloseCause::Rebalance => panic!("nobody asked for it"),
+                },
+                Command::Transition { id, from, to, .. } => {
                     assert_ne!(from, to);
-                    transitions.push(to);
+                    assert!(moved.insert(id), "{id} moved twice at once");
                 }
             }
         }
         assert_eq!(&self.maps, self.machine.table(), "the table changed without a word");
-        assert!(transitions.len() <= 1, "one report moves one backend");
+    }
+
+    /// The other backends of its pool.
+    fn others(&self, id: BackendId) -> Vec<Who> {
+        let view = self.machine.view();
+        let pool = pool_of(&view, id).iter().filter(|one| one.id != id);
+        pool.map(|one| (one.id, one.epoch)).collect()
     }
 
     fn write(&mut self, change: &Change) {
@@ -128,4 +193,14 @@ impl Driver {
 fn verdicts(view: &View) -> Vec<(BackendId, u32, State, u64)> {
     let backends = view.pools.iter().flat_map(|pool| &pool.backends);
     backends.map(|b| (b.id, b.epoch, b.state, b.transitions)).collect()
+}
+
+fn pool_of(view: &View, id: BackendId) -> &[BackendView] {
+    let pools = view.pools.iter().map(|pool| &pool.backends);
+    let mut of = pools.filter(|backends| backends.iter().any(|backend| backend.id == id));
+    of.next().map_or(&[], |backends| backends.as_slice())
+}
+
+pub(crate) fn eligible(backend: &BackendView) -> bool {
+    matches!(backend.state, State::Healthy | State::Degraded)
 }

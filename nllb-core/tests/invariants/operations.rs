@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nllb_core::{
-    CertificateFacts, Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, Outcome,
-    PoolSettings, ProbeReport, ScopeSetting, Settings, SubjectName,
+    CertificateFacts, Coverage, Drain, FrontendKind, FrontendSettings, HealthSettings, OnEmpty,
+    Outcome, PoolSettings, ProbeReport, ScopeSetting, SentinelFact, Settings, SubjectName,
+    TcpState,
 };
 use proptest::prelude::*;
 
@@ -19,6 +20,14 @@ pub(crate) enum Operation {
     Answer { pick: prop::sample::Index, outcome: Outcome, certificate: Option<Vec<SubjectName>> },
     /// A report comes that nobody waits for.
     Unasked { id: u32, epoch: u32, outcome: Outcome },
+    /// A sentinel tells something, asked or not.
+    Fact { pick: prop::sample::Index, fact: SentinelFact },
+    /// From now on TCP says this of every sentinel.
+    Tcp(TcpState),
+    /// An operator drains a backend, or ends that.
+    Drain { host: u8, drain: Drain },
+    /// Somebody says how many nodes there are.
+    Nodes { id: u32, epoch: u32, nodes: u64 },
     /// The kernel gives a hint.
     Evidence { id: u32, epoch: u32 },
     /// The network changes.
@@ -37,10 +46,41 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         12 => answer,
         1 => (0u32..8, 0u32..4, outcome())
             .prop_map(|(id, epoch, outcome)| Operation::Unasked { id, epoch, outcome }),
+        8 => (any::<prop::sample::Index>(), fact())
+            .prop_map(|(pick, fact)| Operation::Fact { pick, fact }),
+        1 => prop::sample::select(vec![TcpState::Acknowledged, TcpState::Silent])
+            .prop_map(Operation::Tcp),
+        1 => (1u8..6, drain()).prop_map(|(host, drain)| Operation::Drain { host, drain }),
+        1 => (0u32..8, 0u32..4, 0u64..10_000)
+            .prop_map(|(id, epoch, nodes)| Operation::Nodes { id, epoch, nodes }),
         2 => (0u32..8, 0u32..4).prop_map(|(id, epoch)| Operation::Evidence { id, epoch }),
         1 => Just(Operation::Network),
         1 => (0..SETTINGS).prop_map(Operation::Settings),
         1 => (0..TOO_LARGE).prop_map(Operation::TooLarge),
+    ]
+}
+
+fn fact() -> impl Strategy<Value = SentinelFact> {
+    let rtt = Duration::from_millis(1);
+    prop_oneof![
+        4 => Just(SentinelFact::Up { rtt, certificate: None, unix_time: 50 }),
+        1 => Just(SentinelFact::Failed { outcome: Outcome::Refused }),
+        1 => Just(SentinelFact::NoHttp2),
+        8 => Just(SentinelFact::Pong { rtt }),
+        1 => Just(SentinelFact::Tcp(TcpState::Acknowledged)),
+        1 => Just(SentinelFact::GoAway),
+        1 => Just(SentinelFact::Closed),
+        1 => Just(SentinelFact::Reset),
+        1 => Just(SentinelFact::Lost),
+    ]
+}
+
+fn drain() -> impl Strategy<Value = Drain> {
+    let after = prop::option::of((0u64..3_000).prop_map(Duration::from_millis));
+    let on = (after, any::<bool>());
+    prop_oneof![
+        1 => on.prop_map(|(close_after, force)| Drain::On { close_after, force }),
+        1 => Just(Drain::Off),
     ]
 }
 
@@ -50,7 +90,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         1 => Just(Outcome::Unauthorized),
         2 => Just(Outcome::NotReady { status: 500 }),
         1 => Just(Outcome::Slow),
-        3 => Just(Outcome::Refused),
+        2 => Just(Outcome::Refused),
+        4 => Just(Outcome::Silent),
+        1 => Just(Outcome::Unreachable),
         1 => Just(Outcome::Hung),
         1 => Just(Outcome::Local { reason: String::from("no file descriptor") }),
     ]
@@ -84,7 +126,7 @@ pub(crate) fn report(outcome: &Outcome, names: &Option<Vec<SubjectName>>) -> Pro
 }
 
 /// How many good settings there are.
-pub(crate) const SETTINGS: usize = 5;
+pub(crate) const SETTINGS: usize = 7;
 
 /// Settings that overlap in what pools, endpoints and frontends they have.
 pub(crate) fn settings(which: usize) -> Settings {
@@ -102,7 +144,9 @@ pub(crate) fn settings(which: usize) -> Settings {
             vec![pool("a", &[1, 2]), pool("b", &[2, 1])],
             vec![front("other", &["127.0.0.1:7443"], "b"), vip("a"), nodes("a")],
         ),
-        _ => (vec![pool("a", &[])], vec![vip("a")]),
+        4 => (vec![pool("a", &[])], vec![vip("a")]),
+        5 => (vec![pool("a", &[1, 2, 3, 4, 5])], vec![vip("a")]),
+        _ => (vec![drained_for_long(pool("a", &[1, 2, 3, 4]))], vec![vip("a")]),
     };
     Settings { pools, frontends, ..Settings::default() }
 }
@@ -125,7 +169,14 @@ fn pool(name: &str, hosts: &[u8]) -> PoolSettings {
     }
 }
 
-fn endpoint(host: u8) -> SocketAddr {
+/// Without sentinels, and with a limit to draining.
+fn drained_for_long(mut pool: PoolSettings) -> PoolSettings {
+    pool.health.sentinel = false;
+    pool.health.drain_close_after = Some(Duration::from_secs(2));
+    pool
+}
+
+pub(crate) fn endpoint(host: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, host], 6443))
 }
 

@@ -7,9 +7,9 @@ use nllb_common::addr::join;
 use nllb_common::maps::{
     MAX_BACKENDS, MAX_FRONTENDS, MAX_POOL_BACKENDS, MAX_POOLS, State, frontend_flags,
 };
-use nllb_core::{BackendId, BackendView, FrontendKind, SubjectName, Table};
+use nllb_core::{BackendId, BackendView, Direction, FrontendKind, Outcome, SubjectName, Table};
 
-use crate::driver::Driver;
+use crate::driver::{Driver, eligible};
 
 impl Driver {
     /// Ids stay with their backend, and one that went to another has grown its epoch.
@@ -42,6 +42,34 @@ impl Driver {
         assert!(pools.values().all(|set| set.len as usize <= MAX_POOL_BACKENDS));
         assert!(verdicts.keys().all(|id| *id < MAX_BACKENDS));
         assert!(verdicts.iter().all(|(id, verdict)| fresh.get(id) == Some(&verdict.epoch())));
+    }
+
+    /// Where nobody gets connections, nobody who answers well enough is kept waiting.
+    pub(crate) fn check_nobody_waits_in_vain(&self) {
+        for pool in self.machine.view().pools {
+            if pool.backends.iter().any(eligible) {
+                continue;
+            }
+            for backend in pool.backends.iter().filter(|backend| !backend.drained) {
+                let last = backend.last.as_ref().map(|last| &last.outcome);
+                let well = last.is_some_and(Outcome::is_success);
+                let up = backend.run.is_some_and(|run| {
+                    run.direction == Direction::Up && Some(run.count) >= backend.run_needed
+                });
+                assert!(!(well && up), "{} is kept out of an empty pool", backend.addr);
+            }
+        }
+    }
+
+    /// The word in the maps says what status says.
+    pub(crate) fn check_verdicts(&self) {
+        for backend in self.machine.view().pools.iter().flat_map(|pool| &pool.backends) {
+            let verdict = self.maps.verdicts[&backend.id.0];
+            assert_eq!(verdict.state(), backend.state);
+            assert_eq!(verdict.is_doubted(), backend.doubt.is_some());
+            let out = matches!(backend.state, State::Draining | State::Unhealthy);
+            assert!(!(out && verdict.is_doubted()), "who is out cannot be doubted");
+        }
     }
 
     /// What a frontend promises to those who dial it.
