@@ -49,11 +49,11 @@ impl Node {
         self.with_closer(|closer| run(closer.close(order)))
     }
 
-    /// The same with fewer rights.
-    fn without(&self, capabilities: &[u32], order: Order) -> Closed {
+    /// The same with these capabilities only.
+    fn close_with(&self, capabilities: &[u32], order: Order) -> Closed {
         let pins = self.agent.pins();
         let work = || {
-            capability::give_up(capabilities).expect("given up");
+            capability::keep(capabilities).expect("the others are given up");
             run(Closer::start(&pins, CloseSockets::Auto).close(order))
         };
         netns::run_in(self.lab.node(0).netns(), work).expect("a namespace")

@@ -14,6 +14,9 @@ use nllb_lab::{Client, Connect, Lab, capability, netns};
 
 use crate::{Node, assert_ended, lives, open, run, vip};
 
+/// What an agent needs to run at all.
+const LEAST: [u32; 3] = [capability::NET_ADMIN, capability::PERFMON, capability::BPF];
+
 #[test]
 fn a_socket_whose_process_has_ended_ends_in_the_hands_of_another() {
     let Some(node) = node_with_pods(1) else { return };
@@ -89,7 +92,7 @@ fn without_the_right_to_enter_namespaces_the_hosts_own_is_served_and_the_rest_is
     let [host, pod] = [host, pod].map(|client| client.expect("a client"));
     let (on_host, in_pod) = (open(&host, &vip(VIP_V4)).0, open(&pod, &vip(VIP_V4)).0);
     let order = node.order(node.lab.control_plane(0).tls());
-    let closed = node.without(&[capability::SYS_ADMIN], order);
+    let closed = node.close_with(&LEAST, order);
     assert_eq!((closed.sockets, closed.namespaces), (1, 1), "{closed:?}");
     assert!(matches!(unreached(&closed)[..], [NamespaceError::Denied]), "{closed:?}");
     let said = closed.errors[0].to_string();
@@ -103,9 +106,30 @@ fn without_the_right_to_look_at_processes_names_still_lead_to_namespaces() {
     let Some(node) = node_with_pods(1) else { return };
     let pod = node.lab.pod_client(0, 0).expect("a client");
     let (handle, server) = open(&pod, &vip(VIP_V4));
-    let closed = node.without(&[capability::SYS_PTRACE], node.order(server));
+    let rights = [&LEAST[..], &[capability::SYS_ADMIN]].concat();
+    let closed = node.close_with(&rights, node.order(server));
     assert_eq!(closed.sockets, 1, "{closed:?}");
     assert_ended(&pod, handle);
+}
+
+#[test]
+fn with_the_right_to_look_at_processes_no_name_is_needed() {
+    let Some(node) = node_with_pods(1) else { return };
+    let pod = &node.lab.node(0).pods()[0];
+    let client = node.lab.pod_client(0, 0).expect("a client");
+    let (handle, server) = open(&client, &vip(VIP_V4));
+    netns::ip(None, &[format!("netns del {}", pod.netns())]).expect("deleted");
+    let rights = [&LEAST[..], &[capability::SYS_ADMIN]].concat();
+    let closed = node.close_with(&rights, node.order(server));
+    assert_eq!(closed.sockets, 0, "{closed:?}");
+    assert!(
+        matches!(unreached(&closed)[..], [NamespaceError::NotFound { hidden: 1.. }]),
+        "{closed:?}"
+    );
+    let rights = [&rights[..], &[capability::SYS_PTRACE]].concat();
+    let closed = node.close_with(&rights, node.order(server));
+    assert_eq!(closed.sockets, 1, "{closed:?}");
+    assert_ended(&client, handle);
 }
 
 #[test]
