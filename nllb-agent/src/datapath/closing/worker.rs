@@ -15,9 +15,6 @@ use super::namespaces::{Namespaces, Walk};
 use super::{CloseError, Closed, Order, Reach};
 use crate::datapath::maps::{self, MapsError};
 
-/// Rounds of listing and ending. A list is not a snapshot: the kernel goes through its table bucket by
-/// bucket while sockets come and go, so only a round that finds nothing proves that all are gone.
-const ROUNDS: usize = 4;
 /// Stands for the agent's own network namespace; the kernel gives out cookies from 1.
 const OWN: u64 = 0;
 
@@ -158,17 +155,18 @@ impl Worker {
         Ok(known)
     }
 
-    /// Ends what an order wants ended at once, or else lists it.
+    /// Ends what an order wants ended at once, or else lists it. Once: a list is not a snapshot, so a socket
+    /// that comes or goes meanwhile can be missed, and each list goes through the whole table of the
+    /// kernel. As long as its count of connections is not zero the order comes again.
     fn begin(&self, namespaces: &mut Namespaces, order: Order) -> (Tally, Vec<Target>) {
         let Order { backend, epoch, address, count, spread } = order;
         let wanted = Wanted { backend, epoch, address };
         let (mut tally, mut targets) = (Tally::default(), Vec::new());
         self.visit(namespaces, None, &mut tally, |tally, netns, diag| {
-            if count.is_none() && spread.is_zero() {
-                self.end_all(tally, netns, diag, wanted);
-                return;
-            }
             match diag.translated(&self.storage, wanted) {
+                Ok(found) if count.is_none() && spread.is_zero() => {
+                    tally.take(netns, diag.end(&found));
+                }
                 Ok(found) => targets.extend(found.into_iter().map(|found| found.of(netns))),
                 Err(source) => tally.fail("list sockets", source),
             }
@@ -189,24 +187,6 @@ impl Worker {
             }
         });
         tally
-    }
-
-    /// Ends sockets until a list has none.
-    fn end_all(&self, tally: &mut Tally, netns: u64, diag: &mut Diag, wanted: Wanted) {
-        for _ in 0..ROUNDS {
-            match diag.translated(&self.storage, wanted) {
-                Ok(found) if found.is_empty() => return,
-                Ok(found) => {
-                    let (ended, refused) = diag.end(&found);
-                    let again = ended > 0 && refused.is_none();
-                    tally.take(netns, (ended, refused));
-                    if !again {
-                        return;
-                    }
-                }
-                Err(source) => return tally.fail("list sockets", source),
-            }
-        }
     }
 
     /// Goes to the agent's own network namespace (number 0) and then to every other with connections, or
