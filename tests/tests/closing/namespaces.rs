@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use nix::net::if_::if_nametoindex;
 use nllb_agent::datapath::closing::{
-    CloseError, CloseSockets, Closed, Closer, NamespaceError, Order,
+    CloseError, CloseSockets, Closed, Closer, Closing, NamespaceError, Order,
 };
 use nllb_lab::lab::{ControlPlane, Pod, VIP_V4};
 use nllb_lab::process::{Process, program};
@@ -110,6 +110,23 @@ fn without_the_right_to_look_at_processes_names_still_lead_to_namespaces() {
     let closed = node.close_with(&rights, node.order(server));
     assert_eq!(closed.sockets, 1, "{closed:?}");
     assert_ended(&pod, handle);
+}
+
+#[test]
+fn without_the_right_to_end_sockets_connections_are_left_to_timeouts() {
+    let Some(node) = node_with_pods(0) else { return };
+    let client = node.lab.client(0).expect("a client");
+    let (handle, _) = open(&client, &vip(VIP_V4));
+    let pins = node.agent.pins();
+    let start = || {
+        // Enough to run: it stands for CAP_BPF, CAP_PERFMON and most of CAP_NET_ADMIN.
+        capability::keep(&[capability::SYS_ADMIN]).expect("the others are given up");
+        Closer::start(&pins, CloseSockets::Auto).closing().clone()
+    };
+    let closing = netns::run_in(node.lab.node(0).netns(), start).expect("a namespace");
+    let Closing::Timeouts { reason } = closing else { panic!("{closing:?}") };
+    assert!(reason.contains("CAP_NET_ADMIN"), "{reason}");
+    assert!(lives(&client, handle));
 }
 
 #[test]

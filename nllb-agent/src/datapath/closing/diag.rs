@@ -1,7 +1,7 @@
 //! Lists and ends the TCP sockets of one network namespace, over a netlink socket opened in it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 
 use aya::maps::MapData;
@@ -24,6 +24,9 @@ const ANSWER_BYTES: usize = 32 * 1024;
 const TRIES: usize = 5;
 /// Sockets ended by one system call: their acknowledgements must fit into the receive buffer.
 const BATCH: usize = 64;
+
+/// Stands for whichever socket has the addresses (`INET_DIAG_NOCOOKIE`).
+const ANY_COOKIE: [u8; 8] = [0xff; 8];
 
 /// Every state in which an application, or the kernel for it, can still wait for the peer. Not
 /// TIME_WAIT, which waits for nothing, and not what no connecting socket is ever in.
@@ -127,18 +130,28 @@ impl Diag {
         Ok(cookie)
     }
 
-    /// Whether the kernel lists storages and ends sockets at all; what it says if not.
+    /// Whether the kernel lists storages and ends sockets for us; what it says if not. Proven on a listener
+    /// of our own: a socket that is not there would be missed before rights are looked at.
     pub(super) fn check(&mut self, storage: &MapData) -> Result<(), String> {
         self.list(Family::V4, storage, Some(([0, 0, 0, 0], 0).into()), |_, _, _| {})
             .map_err(|error| format!("the kernel does not list sockets for us: {error}"))?;
-        // Nobody has this socket.
-        let nobody = Target { netns: 0, family: Family::V4, id: SocketId::new_v4() };
-        match self.end_one(&nobody) {
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+        let mut id = SocketId::new_v4();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        // Without a loopback address the answer is that of a socket that is not there.
+        if let Some(local) = listener.as_ref().ok().and_then(|listener| listener.local_addr().ok())
+        {
+            (id.source_address, id.source_port, id.cookie) = (local.ip(), local.port(), ANY_COOKIE);
+        }
+        let ended = self.end_batch(&[Target { netns: 0, family: Family::V4, id }]);
+        match ended.map_or_else(Some, |(_, refused)| refused) {
+            None => Ok(()),
+            Some(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                 Err("this kernel is built without CONFIG_INET_DIAG_DESTROY".to_owned())
             }
-            Err(error) => Err(format!("the kernel does not end sockets for us: {error}")),
-            Ok(_) => Ok(()),
+            Some(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                Err("not permitted to end sockets; that needs CAP_NET_ADMIN".to_owned())
+            }
+            Some(error) => Err(format!("the kernel does not end sockets for us: {error}")),
         }
     }
 
@@ -156,11 +169,6 @@ impl Diag {
             }
         }
         (ended, refused)
-    }
-
-    fn end_one(&mut self, target: &Target) -> io::Result<u64> {
-        let (ended, refused) = self.end_batch(std::slice::from_ref(target))?;
-        refused.map_or(Ok(ended), Err)
     }
 
     /// Sends a request for each and reads the answer to each.
