@@ -1,5 +1,7 @@
-//! What translation costs: the latency of `connect()` direct against translated, and the kernel
-//! programs' own time.
+//! Measurements: what clients feel when servers fail ([`failover`]), and what translation costs: the
+//! latency of `connect()` direct against translated, and the kernel programs' own time.
+//!
+//! Of the latter:
 //!
 //! | side | the socket's cgroup | it dials |
 //! |---|---|---|
@@ -11,6 +13,7 @@
 //! else the machine does falls on all of them. The kernel's statistics, which cost time
 //! themselves, are on only afterwards, for phases of one side alone.
 
+mod failover;
 mod floor;
 mod measure;
 mod programs;
@@ -30,7 +33,7 @@ use crate::demo::preflight;
 use crate::lab::Lab;
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Bench {
     /// The latency of `connect()`, direct against translated, and the kernel programs' own time.
     Connect {
@@ -41,6 +44,9 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = measure::SAMPLES)]
         samples: usize,
     },
+    /// What clients feel when servers fail: how soon it is known, how long connects fail, when
+    /// established connections are closed.
+    Failover(failover::Options),
 }
 
 /// The form of a result.
@@ -55,7 +61,6 @@ pub(crate) enum Output {
 
 /// Measures and prints the result.
 pub(crate) fn run(bench: Bench) -> Result<ExitCode> {
-    let Bench::Connect { output, samples } = bench;
     if let Err(reason) = preflight::check() {
         eprintln!("nllb-lab: the measurement {reason:#}");
         return Ok(Exit::Datapath.into());
@@ -63,6 +68,14 @@ pub(crate) fn run(bench: Bench) -> Result<ExitCode> {
     if cfg!(debug_assertions) {
         eprintln!("nllb-lab: this is a debug build; the figures are those of a debug build");
     }
+    match bench {
+        Bench::Connect { output, samples } => connect(output, samples)?,
+        Bench::Failover(options) => failover::run(&options)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn connect(output: Output, samples: usize) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // Everything that is started from here on leaves this processor to the workers.
     let cpu = reserve_cpu()?;
@@ -74,7 +87,7 @@ pub(crate) fn run(bench: Bench) -> Result<ExitCode> {
         Output::Table => print!("{}", report.table()),
         Output::Json => println!("{}", serde_json::to_string(&report.json())?),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Leaves the last processor, if there are two or more; gives its number.

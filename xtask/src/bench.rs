@@ -16,6 +16,18 @@ pub(crate) enum Bench {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
+    /// What clients feel when servers fail: blackouts, failed connects, closed connections.
+    Failover {
+        /// How often each fault strikes.
+        #[arg(long, value_name = "N")]
+        runs: Option<u64>,
+        /// Only this fault; may be given several times.
+        #[arg(long, value_name = "NAME")]
+        fault: Vec<OsString>,
+        /// The form of the result on stdout.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
 }
 
 /// The form of a result.
@@ -29,8 +41,19 @@ pub(crate) enum Output {
 }
 
 pub(crate) fn command(workspace: &Workspace, what: &Bench) -> Result<ExitCode> {
-    let Bench::Connect { output } = what;
-    let mut arguments: Vec<OsString> = vec!["bench".into(), "connect".into()];
+    let mut arguments: Vec<OsString> = vec!["bench".into()];
+    let output = match what {
+        Bench::Connect { output } => {
+            arguments.push("connect".into());
+            output
+        }
+        Bench::Failover { runs, fault, output } => {
+            arguments.push("failover".into());
+            arguments.extend(runs.iter().map(|runs| format!("--runs={runs}").into()));
+            arguments.extend(fault.iter().flat_map(|fault| ["--fault".into(), fault.clone()]));
+            output
+        }
+    };
     match output {
         Output::Table => {}
         Output::Json => arguments.extend(["-o".into(), "json".into()]),

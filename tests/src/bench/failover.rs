@@ -1,0 +1,109 @@
+//! What clients on a node feel when servers fail.
+//!
+//! In each run a fault strikes at a random moment of the agent's rhythm, while in three network
+//! namespaces, the node's and two pods', the same clients run:
+//!
+//! | client | what it is measured for |
+//! |---|---|
+//! | a loop of connects, 1 kHz, each waits for the one before | blackout, failures per client |
+//! | a loop of connects, 1 kHz, none waits (on the node) | when new connects have left a server |
+//! | a connection with a request every 5 ms, with each server | when it is closed, by whom |
+//! | an idle watch, with each server | when it is closed, by whom |
+//!
+//! | figure | from | until |
+//! |---|---|---|
+//! | `detect` | the fault | the last victim's verdict in the maps is bad or in doubt; without an agent, until the kernel suspects it |
+//! | `new_blackout` | a loop's last success | its next: the longest such gap after the fault. Where the whole network is silent: from its return until the loop's next success |
+//! | `new_leave` | the fault | the last start of a connect that failed or that a victim answered |
+//! | `established_closed` | the fault | the client's socket ends |
+//! | `readmit` | the server is ready again | the start of a connect that it answers; where nobody connects, a good verdict |
+//!
+//! The fault begins when its command is given, so the time that the command takes counts as ours. A
+//! loop gives up on an answer after 250 ms, as a client with a short timeout would.
+
+mod calm;
+mod fault;
+mod goals;
+mod report;
+mod rig;
+mod row;
+mod run;
+mod sample;
+mod verdicts;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::Output;
+use fault::Fault;
+use report::Report;
+use rig::Rig;
+use row::Row;
+use sample::Sample;
+
+/// What shall be measured.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// How often each fault strikes.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Only this fault; may be given several times.
+    #[arg(long, value_enum)]
+    fault: Vec<Fault>,
+    /// The form of the result.
+    #[arg(short, long, default_value = "table", value_enum)]
+    output: Output,
+}
+
+/// Measures and prints the result.
+pub(super) fn run(options: &Options) -> Result<()> {
+    let Options { runs, fault, output } = options;
+    let faults = if fault.is_empty() { Fault::ALL.to_vec() } else { fault.clone() };
+    let mut rigs = vec![Rig::build()?];
+    let agent = calm::measure(&mut rigs[0]).context("cannot measure the agent at rest")?;
+    let mut rows = Vec::new();
+    for fault in faults {
+        rows.push(Row::of(fault, &samples(&mut rigs, fault, *runs)?));
+        // The others would only keep the machine busy.
+        rigs.truncate(1);
+    }
+    let report = Report { rows, agent };
+    match output {
+        Output::Table => print!("{}", report.table()),
+        Output::Json => println!("{}", serde_json::to_string(&report.json())?),
+    }
+    Ok(())
+}
+
+/// Lets a fault strike so often, in as many labs at a time as it allows.
+fn samples(rigs: &mut Vec<Rig>, fault: Fault, runs: u64) -> Result<Vec<Sample>> {
+    let labs = fault.labs().min(usize::try_from(runs)?);
+    while rigs.len() < labs {
+        rigs.push(Rig::build()?);
+    }
+    let next = AtomicU64::new(0);
+    let work = |rig: &mut Rig| {
+        let mut samples = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= runs {
+                return Ok(samples);
+            }
+            eprintln!("nllb-lab: {fault}, {} of {runs}", number + 1);
+            let sample = run::once(rig, fault, number);
+            samples.push(sample.with_context(|| format!("{fault}, run {}", number + 1))?);
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> =
+            rigs[..labs].iter_mut().map(|rig| scope.spawn(|| work(rig))).collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, Result<Vec<Sample>>>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        let parts: Result<Vec<_>> = workers.into_iter().map(join).collect();
+        Ok(parts?.into_iter().flatten().collect())
+    })
+}

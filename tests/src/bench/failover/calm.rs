@@ -1,0 +1,89 @@
+//! What the agent costs while nothing happens.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::rig::{Rig, calm};
+use crate::apiserver::Stats;
+
+/// How long it is looked at.
+const PERIOD: Duration = Duration::from_secs(30);
+const PROBED_PATH: &str = "/readyz";
+
+/// The agent at rest.
+pub(super) struct Agent {
+    pub(super) rss_mib: f64,
+    pub(super) cpu_percent_idle: f64,
+    /// Of the backend that has most.
+    pub(super) readyz_per_second: f64,
+    /// As above.
+    pub(super) pings_per_second: f64,
+}
+
+/// Looks at a fresh agent of three backends, on a node where nobody connects.
+pub(super) fn measure(rig: &mut Rig) -> Result<Agent> {
+    rig.settle()?;
+    calm(0);
+    eprintln!("nllb-lab: the agent at rest, {} s", PERIOD.as_secs());
+    let id = rig.agent.id().context("the agent does not run")?;
+    let stats = || rig.servers().iter().map(|s| s.stats()).collect::<Result<Vec<_>>>();
+    let (begun, stats_before, cpu_before) = (Instant::now(), stats()?, cpu(id)?);
+    // reason: nothing shall happen.
+    sleep(PERIOD);
+    let (stats_after, cpu_after) = (stats()?, cpu(id)?);
+    let seconds = begun.elapsed().as_secs_f64();
+    let most = |count: fn(&Stats) -> u64| {
+        let before = stats_before.iter().map(count);
+        let each = stats_after.iter().map(count).zip(before).map(|(after, before)| after - before);
+        per_second(each.max().unwrap_or(0), seconds)
+    };
+    Ok(Agent {
+        rss_mib: rss_mib(id)?,
+        cpu_percent_idle: (cpu_after - cpu_before).as_secs_f64() / seconds * 100.0,
+        readyz_per_second: most(|stats| stats.requests.get(PROBED_PATH).copied().unwrap_or(0)),
+        pings_per_second: most(|stats| stats.pings),
+    })
+}
+
+impl Agent {
+    pub(super) fn json(&self) -> Value {
+        let digits = |number: f64| (number * 1000.0).round() / 1000.0;
+        json!({
+            "rss_mib": digits(self.rss_mib),
+            "cpu_percent_idle": digits(self.cpu_percent_idle),
+            "probes_per_second_per_backend": {
+                "readyz": digits(self.readyz_per_second),
+                "pings": digits(self.pings_per_second),
+            },
+        })
+    }
+}
+
+/// The time that a process has had a processor, all its threads together.
+fn cpu(id: u32) -> Result<Duration> {
+    let mut total = 0;
+    for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+        let path = thread?.path().join("schedstat");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let ns: u64 = text.split(' ').next().unwrap_or("").parse().context("not a number")?;
+        total += ns;
+    }
+    Ok(Duration::from_nanos(total))
+}
+
+fn rss_mib(id: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).context("no such process")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+    Ok(kib.parse::<f64>().context("not a number")? / 1024.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of half a minute")]
+fn per_second(count: u64, seconds: f64) -> f64 {
+    count as f64 / seconds
+}

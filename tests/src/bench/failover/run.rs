@@ -1,0 +1,121 @@
+//! One run: calm, a fault, what the clients saw of it, and the way back.
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::fault::{Fault, Struck};
+use super::rig::{Rig, calm};
+use super::sample::{Evidence, Sample};
+use super::verdicts::Watcher;
+use crate::client::protocol::TrafficReport;
+use crate::clock::now_ns;
+use crate::lab::ControlPlane;
+
+/// How long to wait until a server is used again; after that there is no figure.
+const READMISSION: Duration = Duration::from_secs(15);
+/// How often it is looked at. The times themselves are the clients'.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Runs it.
+pub(super) fn once(rig: &mut Rig, fault: Fault, number: u64) -> Result<Sample> {
+    rig.settle()?;
+    rig.start_clients(fault)?;
+    calm(number);
+    let indices = fault.victims(number, rig.servers().len());
+    let ids = rig.ids(&indices)?;
+    if fault.without_agent() {
+        rig.kill_agent()?;
+    }
+    let sample = observe(rig, fault, &indices, &ids);
+    rig.stop_clients()?;
+    sample
+}
+
+fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sample> {
+    let victims: Vec<_> = victims.iter().map(|index| &rig.servers()[*index]).collect();
+    let watcher = Watcher::start(&rig.agent, ids)?;
+    let calm = rig.mark()?;
+    let Struck { begun_ns, over } = fault.strike(rig, &victims)?;
+    // reason: what shall be seen is also that nothing more happens.
+    sleep(fault.window());
+    let after = rig.mark()?;
+
+    let (ready_ns, used) = match &over {
+        Some(over) => (over.at_ns, first_use(&after, &victims)),
+        None => {
+            fault.heal(&victims)?;
+            let ready_ns = now_ns();
+            // What was under way before it was ready does not count.
+            rig.mark()?;
+            (ready_ns, BTreeMap::new())
+        }
+    };
+    let (used_ns, later) = if !fault.has_readmission() {
+        (None, Vec::new())
+    } else if fault.has_connects() {
+        await_use(rig, &victims, used)?
+    } else {
+        (await_good(&watcher, ready_ns), Vec::new())
+    };
+    Ok(Sample::of(&Evidence {
+        fault,
+        victims: victims.iter().map(|victim| victim.name()).collect(),
+        begun_ns,
+        over,
+        calm,
+        after,
+        later,
+        looks: watcher.stop()?,
+        readmit_ns: used_ns.map(|used_ns| used_ns.saturating_sub(ready_ns)),
+    }))
+}
+
+/// When each victim was first used, as far as it was, by name.
+fn first_use<'a>(
+    reports: &[TrafficReport],
+    victims: &[&'a ControlPlane],
+) -> BTreeMap<&'a str, u64> {
+    let loops = || reports.iter().flat_map(|report| &report.loops);
+    let first = |name| loops().filter_map(|l| l.servers.get(name)).map(|seen| seen.first_ns).min();
+    victims.iter().filter_map(|victim| Some((victim.name(), first(victim.name())?))).collect()
+}
+
+/// Waits until every victim is used; gives when the last of them was for the first time, and what
+/// the clients saw meanwhile.
+fn await_use<'a>(
+    rig: &Rig,
+    victims: &[&'a ControlPlane],
+    mut used: BTreeMap<&'a str, u64>,
+) -> Result<(Option<u64>, Vec<TrafficReport>)> {
+    let deadline = Instant::now() + READMISSION;
+    let mut seen = Vec::new();
+    while used.len() < victims.len() {
+        if Instant::now() > deadline {
+            return Ok((None, seen));
+        }
+        // reason: clients are asked, they do not tell.
+        sleep(STEP);
+        let reports = rig.mark()?;
+        for (name, at_ns) in first_use(&reports, victims) {
+            used.entry(name).or_insert(at_ns);
+        }
+        seen.extend(reports);
+    }
+    Ok((used.into_values().max(), seen))
+}
+
+/// Waits until the verdict on every victim is good; gives when the last of them was.
+fn await_good(watcher: &Watcher, ready_ns: u64) -> Option<u64> {
+    let deadline = Instant::now() + READMISSION;
+    loop {
+        let good = watcher.all_good_since(ready_ns);
+        if good.is_some() || Instant::now() > deadline {
+            return good;
+        }
+        // reason: the watcher is asked, it does not tell.
+        sleep(STEP);
+    }
+}
