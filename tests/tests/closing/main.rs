@@ -1,5 +1,6 @@
 //! Ends the sockets of one backend, in every network namespace, and no others.
 
+mod agent;
 mod exact;
 mod namespaces;
 mod spread;
