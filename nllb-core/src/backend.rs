@@ -75,6 +75,8 @@ pub(crate) struct Backend {
     pub(crate) since: Instant,
     pub(crate) cause: Cause,
     pub(crate) transitions: u64,
+    /// How many times it came into doubt.
+    pub(crate) doubted: u64,
     pub(crate) last: Option<(Instant, ProbeReport)>,
     pub(crate) last_evidence: Option<(Instant, EventKind)>,
     pub(crate) seen: Option<Seen>,
@@ -159,6 +161,7 @@ impl Backend {
             since: now,
             cause: Cause::New,
             transitions: 0,
+            doubted: 0,
             last: None,
             last_evidence: None,
             seen: None,

@@ -107,6 +107,8 @@ pub struct BackendView {
     pub run_needed: Option<u32>,
     /// Changes of state so far.
     pub transitions: u64,
+    /// How many times it came into doubt so far.
+    pub doubted: u64,
     /// Latency class.
     pub band: u8,
     /// Share within the class.
@@ -275,6 +277,7 @@ impl BackendView {
             since,
             cause: _,
             transitions,
+            doubted,
             last,
             last_evidence,
             seen,
@@ -301,6 +304,7 @@ impl BackendView {
             run,
             run_needed: run.map(|run| run.needed(settings)),
             transitions: *transitions,
+            doubted: *doubted,
             band: band.number(),
             weight: backend.weight(),
             last: last.as_ref().map(|(at, report)| ProbeSummary {

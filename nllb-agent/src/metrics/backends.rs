@@ -15,6 +15,7 @@ pub(super) struct Backends {
     state_age: Seconds,
     transitions: Counters,
     doubted: Gauges,
+    doubts: Counters,
     drained: Gauges,
     held: Gauges,
     sentinel_up: Gauges,
@@ -38,7 +39,7 @@ impl Backends {
     pub(super) fn register(self, registry: &mut Registry) {
         let Self {
             cluster_nodes, probe_interval, ping_interval, state, state_age, transitions, doubted,
-            drained, held, sentinel_up, closed_sockets, rtt, band, info, probes, probe_rtt,
+            doubts, drained, held, sentinel_up, closed_sockets, rtt, band, info, probes, probe_rtt,
             probe_duration, certificate_expiry, certificate_chain_expiry, suspect, connections,
             active_connections,
         } = self;
@@ -49,6 +50,7 @@ impl Backends {
         registry.register_with_unit("backend_state_age", "Time in that state", Unit::Seconds, state_age);
         registry.register("backend_transitions", "Changes of state", transitions);
         registry.register("backend_doubted", "Whether others are preferred to the backend for the moment", doubted);
+        registry.register("doubts", "Times that a backend came into doubt", doubts);
         registry.register("backend_drained", "Whether an operator drained the backend", drained);
         registry.register("backend_held", "Whether the backend is held back because it was lost often", held);
         registry.register("backend_sentinel_up", "Whether the sentinel to the backend is up", sentinel_up);
@@ -95,6 +97,7 @@ impl Backends {
         seconds(&self.state_age, labels(), millis(backend.state_age_ms));
         counter(&self.transitions, labels(), backend.transitions);
         gauge(&self.doubted, labels(), backend.doubt.is_some().into());
+        counter(&self.doubts, labels(), backend.doubts);
         gauge(&self.drained, labels(), backend.drained.into());
         gauge(&self.held, labels(), backend.held_ms.is_some().into());
         let Sentinel { state, age_ms: _ } = &backend.sentinel;

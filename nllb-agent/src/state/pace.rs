@@ -9,6 +9,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// Observations of a calm cluster must not look outdated after a reboot.
 const REFRESH: Duration = Duration::from_secs(3600);
+/// In some networks round-trip times never rest, and those on disk are a guess anyway.
+const RTT_PAUSE: Duration = Duration::from_secs(600);
 /// A round-trip time that is within this factor of the one on disk is the same.
 const RTT_FACTOR: u32 = 2;
 
@@ -33,7 +35,8 @@ pub fn should_write(last: Option<&Last>, backends: &[Remembered], now: Instant) 
     };
     since >= REFRESH
         || drained(written) != drained(backends)
-        || (since >= PAUSE && differ(written, backends))
+        || (since >= PAUSE && differ(written, backends, differs))
+        || (since >= RTT_PAUSE && differ(written, backends, differs_in_rtt))
 }
 
 fn drained(backends: &[Remembered]) -> Vec<(&str, std::net::SocketAddr)> {
@@ -41,23 +44,29 @@ fn drained(backends: &[Remembered]) -> Vec<(&str, std::net::SocketAddr)> {
     drained.map(|backend| (backend.pool.as_str(), backend.addr)).collect()
 }
 
-fn differ(one: &[Remembered], other: &[Remembered]) -> bool {
+fn differ(
+    one: &[Remembered],
+    other: &[Remembered],
+    differs: fn(&Remembered, &Remembered) -> bool,
+) -> bool {
     one.len() != other.len() || one.iter().zip(other).any(|(one, other)| differs(one, other))
 }
 
+/// In anything but the round-trip time, of which only that there is one counts.
 fn differs(one: &Remembered, other: &Remembered) -> bool {
     let Remembered { pool, addr, state, drained, rtt, names, version } = one;
-    let same = *pool == other.pool
-        && *addr == other.addr
-        && *state == other.state
-        && *drained == other.drained
-        && *names == other.names
-        && *version == other.version;
-    let near = match (rtt, other.rtt) {
-        (Some(one), Some(other)) => *one <= other * RTT_FACTOR && other <= *one * RTT_FACTOR,
-        (one, other) => one.is_none() == other.is_none(),
-    };
-    !(same && near)
+    *pool != other.pool
+        || *addr != other.addr
+        || *state != other.state
+        || *drained != other.drained
+        || rtt.is_some() != other.rtt.is_some()
+        || *names != other.names
+        || *version != other.version
+}
+
+fn differs_in_rtt(one: &Remembered, other: &Remembered) -> bool {
+    let (one, other) = (one.rtt.unwrap_or_default(), other.rtt.unwrap_or_default());
+    one > other * RTT_FACTOR || other > one * RTT_FACTOR
 }
 
 #[cfg(test)]
@@ -101,12 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn a_round_trip_time_counts_as_changed_when_it_doubled_or_halved() {
+    fn a_round_trip_time_that_doubled_or_halved_is_written_after_a_long_pause() {
         let at = Instant::now();
         let last = Last { at, backends: Some(vec![backend()]) };
         for (micros, expected) in [(150, true), (200, false), (800, false), (801, true)] {
-            let changed = Remembered { rtt: Some(Duration::from_micros(micros)), ..backend() };
-            assert_eq!(should_write(Some(&last), &[changed], at + PAUSE), expected, "{micros}");
+            let changed = [Remembered { rtt: Some(Duration::from_micros(micros)), ..backend() }];
+            assert!(!should_write(Some(&last), &changed, at + PAUSE), "{micros}");
+            assert_eq!(should_write(Some(&last), &changed, at + RTT_PAUSE), expected, "{micros}");
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Backend {
     pub reason: String,
     /// Why others are preferred to it for the moment, though its state stands.
     pub doubt: Option<String>,
+    /// How many times it came into doubt so far.
+    pub doubts: u64,
     /// Whether an operator drained it.
     pub drained: bool,
     /// Time until its open connections are closed, because it drains for too long.

@@ -139,6 +139,7 @@ fn backends() -> Vec<Backend> {
         state_age_ms: 180_000,
         reason: "ready".to_owned(),
         doubt: None,
+        doubts: 3,
         drained: false,
         closes_in_ms: None,
         held_ms: None,

@@ -57,6 +57,7 @@ impl Machine {
         }
         let doubt = backend.doubt();
         backend.told = (to, doubt.is_some());
+        backend.doubted += u64::from(doubt.is_some() && !was_doubted);
         // After a failure the next probe follows at the confirming pace, else several in a row would be
         // no more than one.
         if !was_doubted && doubt.is_some_and(|doubt| doubt != Doubt::Failing) {

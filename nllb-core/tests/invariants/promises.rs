@@ -7,7 +7,9 @@ use nllb_common::addr::join;
 use nllb_common::maps::{
     MAX_BACKENDS, MAX_FRONTENDS, MAX_POOL_BACKENDS, MAX_POOLS, State, frontend_flags,
 };
-use nllb_core::{BackendId, BackendView, Direction, FrontendKind, Outcome, SubjectName, Table};
+use nllb_core::{
+    BackendId, BackendView, Direction, Doubt, FrontendKind, Outcome, SubjectName, Table,
+};
 
 use crate::driver::{Driver, eligible};
 
@@ -67,6 +69,8 @@ impl Driver {
             let verdict = self.maps.verdicts[&backend.id.0];
             assert_eq!(verdict.state(), backend.state);
             assert_eq!(verdict.is_doubted(), backend.doubt.is_some());
+            let new = backend.doubt.is_some_and(|doubt| doubt != Doubt::Before);
+            assert!(!new || backend.doubted > 0, "a doubt that was not counted");
             let out = matches!(backend.state, State::Draining | State::Unhealthy);
             assert!(!(out && verdict.is_doubted()), "who is out cannot be doubted");
         }

@@ -95,7 +95,8 @@ fn frontends(out: &mut String, frontends: &[Frontend]) {
     for frontend in frontends {
         for FrontendBackend { address, used: _, reason } in &frontend.backends {
             if let Some(reason) = reason {
-                wrap(out, &format!("{} {address}: {reason}", frontend.name));
+                // All names of a certificate are in the document; a screen is for people.
+                cut(out, &format!("{} {address}: {reason}", frontend.name));
             }
         }
     }
@@ -189,6 +190,21 @@ fn grid<const N: usize>(out: &mut String, rows: &[[String; N]]) {
         out.push_str(line.trim_end());
         out.push('\n');
     }
+}
+
+/// A sentence below a table, on one line whatever it takes.
+fn cut(out: &mut String, text: &str) {
+    let room = WIDTH - 2;
+    let line = match text.char_indices().nth(room) {
+        Some(_) => {
+            let end = text.char_indices().nth(room - 1).map_or(0, |(end, _)| end);
+            format!("{}…", text[..end].trim_end())
+        }
+        None => text.to_owned(),
+    };
+    out.push_str("  ");
+    out.push_str(&line);
+    out.push('\n');
 }
 
 /// A sentence below a table, broken at words.

@@ -72,8 +72,8 @@ fn remarks(backend: &Backend) -> Vec<String> {
         remarks.push(line);
     }
     remarks.extend(doubt.as_ref().map(|doubt| format!("is doubted: {doubt}")));
-    if *drained {
-        remarks.push("is drained by an operator, until nllb undrain".to_owned());
+    if *drained && state != "draining" {
+        remarks.push("is drained by an operator as well".to_owned());
     }
     remarks.extend(closes_in_ms.map(|ms| format!("has its connections closed in {}", age(ms))));
     remarks.extend(

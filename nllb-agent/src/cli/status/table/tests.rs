@@ -32,6 +32,11 @@ fn the_table_of_an_agent_in_trouble_names_every_problem() {
         backend.rtt_us = None;
         backend.version = None;
     }
+    status.frontends[1].backends[1].reason = Some(
+        "not eligible: its certificate does not cover 10.0.0.11, only kubernetes, \
+         kubernetes.default, kubernetes.default.svc, 10.96.0.1"
+            .to_owned(),
+    );
     let drained = &mut status.pools[0].backends[0];
     drained.state = "draining".to_owned();
     drained.reason = "drained by an operator".to_owned();
