@@ -75,6 +75,10 @@ const RENEWALS: u32 = 3;
 /// a few times in the minute that rebalancing goes by.
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long an ending agent waits for what blocks: a table on disk that is being written ends in that
+/// time, a disk or a resolver that hangs keeps nobody.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Why the agent could not run.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -113,11 +117,13 @@ pub fn run(file: &Path, config: Config) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::Runtime)?;
-    LocalSet::new().block_on(&runtime, async {
+    let ended = LocalSet::new().block_on(&runtime, async {
         let (driver, inputs) = Driver::start(file, config).await?;
         driver.serve(inputs).await;
         Ok(())
-    })
+    });
+    runtime.shutdown_timeout(LINGER);
+    ended
 }
 
 /// The agent's state.
