@@ -20,6 +20,9 @@ mod missing;
 
 pub(crate) use missing::{Lack, Missing};
 
+/// How it is optimised: for speed, and not for size as the agent is.
+const PROFILE: &str = "bpf";
+
 /// The release of bpf-linker that set-up installs.
 pub(crate) const BPF_LINKER_VERSION: &str = "0.13.0";
 /// The Debian packages of the distribution road, without LLVM, whose major follows the compiler's.
@@ -84,7 +87,7 @@ impl Toolchain {
         }
         command
             .current_dir(workspace)
-            .args(["build", "--release", "--package", PACKAGE, "--target", bpf_target()])
+            .args(["build", "--profile", PROFILE, "--package", PACKAGE, "--target", bpf_target()])
             .arg("--target-dir")
             .arg(target_dir)
             .env("RUSTC", &self.rustc)
@@ -99,7 +102,7 @@ impl Toolchain {
 
     /// Where [`Toolchain::command`] puts the object.
     pub(crate) fn object(&self, target_dir: &Path) -> PathBuf {
-        target_dir.join(bpf_target()).join("release").join(PACKAGE)
+        target_dir.join(bpf_target()).join(PROFILE).join(PACKAGE)
     }
 }
 
