@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::sys::{self, AttachType};
 
-pub use cgroup::{Cgroup, CgroupChoice, Process, kubelets};
+pub use cgroup::{Cgroup, CgroupChoice, Process, kubelets, still_kubelets};
 
 /// One of the places where a program attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,21 +1,27 @@
 //! Keeps the programs attached, and knows how it stands.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use crate::datapath::attach::{Coverage, Process, kubelets};
+use crate::datapath::attach::{Coverage, Process, kubelets, still_kubelets};
 use crate::datapath::maps::{Maps, Sockets};
 use crate::datapath::selftest::{Report, SelfTest};
 use crate::datapath::{Datapath, DatapathError};
+
+/// How often all processes are searched for kubelets; in between, those known are looked at.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The data path with the proofs that it works.
 #[derive(Debug)]
 pub(super) struct Attached {
     datapath: Datapath,
     self_test: Rc<SelfTest>,
+    kubelets: Vec<Process>,
+    /// When all processes were last searched.
+    searched_at: Option<Instant>,
     pub(super) coverage: Coverage,
     /// Why the last self-test failed; empty when it passed.
     pub(super) failures: Vec<String>,
@@ -40,6 +46,8 @@ impl Attached {
             coverage: datapath.verify(&[]),
             datapath,
             self_test: Rc::new(self_test),
+            kubelets: Vec::new(),
+            searched_at: None,
             failures: Vec::new(),
             checked_at: None,
             runs: 0,
@@ -59,12 +67,22 @@ impl Attached {
     }
 
     /// Starts a self-test, whose findings are for [`Self::conclude`].
-    pub(super) fn test(&self, sockets: &Rc<Sockets>) -> impl Future<Output = Findings> + use<> {
+    pub(super) fn test(&mut self, sockets: &Rc<Sockets>) -> impl Future<Output = Findings> + use<> {
         let (self_test, sockets) = (Rc::clone(&self.self_test), Rc::clone(sockets));
+        let now = Instant::now();
+        let search = self.searched_at.is_none_or(|at| now - at >= SEARCH_INTERVAL);
+        let known = std::mem::take(&mut self.kubelets);
+        if search {
+            self.searched_at = Some(now);
+        }
         async move {
             let report = self_test.run(&sockets).await;
-            // It ends with the list, or with the runtime.
-            let kubelets = spawn_blocking(kubelets).await.unwrap_or_default();
+            let kubelets = if search {
+                // It ends with the list, or with the runtime.
+                spawn_blocking(kubelets).await.unwrap_or_default()
+            } else {
+                still_kubelets(known)
+            };
             Findings { report, kubelets }
         }
     }
@@ -75,6 +93,7 @@ impl Attached {
         let was_proven = self.is_proven();
         let Findings { report: Report { failures, netns }, kubelets } = findings;
         self.coverage = self.datapath.verify(&kubelets);
+        self.kubelets = kubelets;
         self.failures = failures;
         self.checked_at = Some(Instant::now());
         self.runs += 1;

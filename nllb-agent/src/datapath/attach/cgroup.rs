@@ -133,7 +133,8 @@ pub struct Process {
     command: String,
 }
 
-/// Every kubelet on the host. Reads a file per process: not for a thread that others wait for.
+/// Every kubelet on the host. Reads a file per process: not often, and not on a thread that others wait
+/// for.
 #[must_use]
 pub fn kubelets() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
@@ -143,12 +144,21 @@ pub fn kubelets() -> Vec<Process> {
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter_map(|pid| {
-            let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-            let command = command.trim_end().to_owned();
-            KUBELETS.contains(&command.as_str()).then_some(Process { pid, command })
-        })
+        .filter_map(kubelet)
         .collect()
+}
+
+/// Those of `known` that are still there.
+#[must_use]
+pub fn still_kubelets(known: Vec<Process>) -> Vec<Process> {
+    known.into_iter().filter_map(|Process { pid, command: _ }| kubelet(pid)).collect()
+}
+
+/// The process with this id, if it is a kubelet.
+fn kubelet(pid: String) -> Option<Process> {
+    let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let command = command.trim_end().to_owned();
+    KUBELETS.contains(&command.as_str()).then_some(Process { pid, command })
 }
 
 /// Mount points of cgroup2 in a mountinfo file, as seen below `prefix`.
