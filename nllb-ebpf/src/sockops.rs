@@ -179,7 +179,8 @@ fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
         return;
     };
     let view = KernelView { zero: control.zero };
-    let since_ns = now.wrapping_sub(ANSWERED_NS);
+    // An answer from before the last wait may be from before all went silent.
+    let since_ns = now.wrapping_sub((u64::from(waits >> 1) * MS).min(ANSWERED_NS));
     if heard || !other_answered(pool, &view, record.backend, since_ns) {
         return;
     }
