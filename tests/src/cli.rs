@@ -72,14 +72,14 @@ enum Command {
         /// Where to.
         address: SocketAddr,
     },
-    /// Delay a host's frames.
+    /// Delay a host's frames, and lose some.
     Relay {
         /// The host's port on the bridge.
         #[arg(long)]
         port: String,
-        /// The delay of each direction, in microseconds.
-        #[arg(long)]
-        micros: u64,
+        /// What it does to them.
+        #[command(flatten)]
+        weakness: fault::relay::Weakness,
     },
     /// End the sockets of a backend, as an agent would, and say what has come of it.
     Close {
@@ -128,9 +128,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bench { what } => return bench::run(what),
         Command::BenchWorker { cpu } => bench::worker::run(cpu)?,
         Command::Dial { address } => demo::keep::dial(address)?,
-        Command::Relay { port, micros } => {
-            fault::relay::run(&port, Duration::from_micros(micros))?;
-        }
+        Command::Relay { port, weakness } => fault::relay::run(&port, weakness)?,
         Command::Close { pins, backend, epoch, address } => {
             let closer = Closer::start(&pins, CloseSockets::Auto);
             let order = Order { backend, epoch, address, count: None, spread: Duration::ZERO };

@@ -6,7 +6,7 @@
 //! | freeze | TCP accepts (the kernel does), nothing answers |
 //! | power off | silence: frames to and from the host vanish, ARP and neighbour discovery too |
 //! | drop to / from | TCP and UDP vanish in one direction, the host still answers ARP |
-//! | delay | everything late, both ways |
+//! | delay, weaken | everything late, both ways; some of it lost |
 //! | drain | `/readyz` 500, served until the delay ends, then refused |
 
 pub(crate) mod relay;
@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 
 use crate::lab::ControlPlane;
 use crate::netns;
-use relay::Relay;
+use relay::{Relay, Weakness};
 
 /// States of a bridge port (`include/uapi/linux/if_bridge.h`).
 const PORT_DISABLED: u8 = 0;
@@ -99,9 +99,17 @@ impl ControlPlane {
 
     /// Delays every frame to the host and every frame from it by `each_way`.
     pub fn delay(&self, each_way: Duration) -> Result<()> {
+        self.weaken(each_way, 0)
+    }
+
+    /// Delays every frame to the host and every frame from it by `each_way`, and loses so many of a
+    /// thousand in each direction.
+    pub fn weaken(&self, each_way: Duration, loss_per_mille: u32) -> Result<()> {
+        let micros = u64::try_from(each_way.as_micros()).context("too long")?;
         let mut state = self.state();
         state.relay = None;
-        state.relay = Some(Relay::start(self.switch(), self.name(), each_way)?);
+        let weakness = Weakness { micros, loss_per_mille };
+        state.relay = Some(Relay::start(self.switch(), self.name(), weakness)?);
         Ok(())
     }
 

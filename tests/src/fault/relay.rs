@@ -1,4 +1,4 @@
-//! Delays a host's frames in user space.
+//! Delays a host's frames in user space, and loses some of them.
 //!
 //! No queueing discipline of the kernels at hand can delay, so a host's port is moved from the
 //! bridge to a bridge of its own, and a process carries every frame between the two bridges through
@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::ChildStdin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +24,17 @@ use crate::sys;
 /// A whole frame of any MTU the lab has.
 const FRAME_LIMIT: usize = 65_536;
 
+/// What a relay does to frames.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Weakness {
+    /// The delay of each direction, in microseconds.
+    #[arg(long)]
+    pub(crate) micros: u64,
+    /// Of how many frames in a thousand nobody hears again, in each direction.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) loss_per_mille: u32,
+}
+
 /// A running relay; dropping it puts the port back.
 pub(crate) struct Relay {
     switch: String,
@@ -34,9 +46,14 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Puts a relay between `port` and the bridge of the namespace `switch`.
-    pub(crate) fn start(switch: &str, port: &str, each_way: Duration) -> Result<Self> {
-        let micros = each_way.as_micros().to_string();
-        let args = ["relay".into(), "--port".into(), port.into(), "--micros".into(), micros.into()];
+    pub(crate) fn start(switch: &str, port: &str, weakness: Weakness) -> Result<Self> {
+        let Weakness { micros, loss_per_mille } = weakness;
+        let args = [
+            "relay".into(),
+            format!("--port={port}").into(),
+            format!("--micros={micros}").into(),
+            format!("--loss-per-mille={loss_per_mille}").into(),
+        ];
         let mut process = Process::spawn(&Place::in_netns(switch), &args, None)?;
         let lifeline = process.take_stdin();
         let mut stdout = process.take_stdout().context("a relay without standard output")?;
@@ -74,11 +91,11 @@ impl Drop for Relay {
 }
 
 /// The relay's process: carries frames until standard input ends.
-pub(crate) fn run(port: &str, each_way: Duration) -> Result<()> {
+pub(crate) fn run(port: &str, weakness: Weakness) -> Result<()> {
     let [near, far] = taps(port);
     let near = sys::open_tap(&near).with_context(|| format!("cannot create {near}"))?;
     let far = sys::open_tap(&far).with_context(|| format!("cannot create {far}"))?;
-    let (towards, away) = (Line::new(each_way), Line::new(each_way));
+    let (towards, away) = (Line::new(weakness, 1), Line::new(weakness, 2));
     std::io::stdout().write_all(b"+").context("nobody waits for this relay")?;
     std::io::stdout().flush()?;
     thread::scope(|scope| {
@@ -95,13 +112,28 @@ pub(crate) fn run(port: &str, each_way: Duration) -> Result<()> {
 /// Frames under way in one direction.
 struct Line {
     delay: Duration,
+    loss_per_mille: u32,
+    /// Draws so far; they are the same in every run.
+    draws: AtomicU32,
     frames: Mutex<VecDeque<(Instant, Vec<u8>)>>,
     arrived: Condvar,
 }
 
 impl Line {
-    fn new(delay: Duration) -> Self {
-        Self { delay, frames: Mutex::default(), arrived: Condvar::new() }
+    fn new(weakness: Weakness, seed: u32) -> Self {
+        let Weakness { micros, loss_per_mille } = weakness;
+        Self {
+            delay: Duration::from_micros(micros),
+            loss_per_mille,
+            draws: AtomicU32::new(seed),
+            frames: Mutex::default(),
+            arrived: Condvar::new(),
+        }
+    }
+
+    fn loses_the_next(&self) -> bool {
+        let draw = nllb_common::mix(self.draws.fetch_add(0x9e37_79b9, Ordering::Relaxed));
+        draw % 1000 < self.loss_per_mille
     }
 
     fn read_from(&self, mut tap: &File) {
@@ -113,6 +145,9 @@ impl Line {
                 thread::sleep(Duration::from_millis(1));
                 continue;
             };
+            if self.loses_the_next() {
+                continue;
+            }
             let due = Instant::now() + self.delay;
             let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
             frames.push_back((due, buffer[..count].to_vec()));

@@ -50,6 +50,9 @@ fn row_text(row: &Row) -> String {
     line("established: closed", row.established_closed_ms, closed_ms);
     line("readmitted", row.readmit_ms, None);
     line("transitions", row.transitions, None);
+    for (error, count) in &row.errors {
+        text += &format!("  failed: {error:<16} {count:>9}\n");
+    }
     let closed_goal = closed_ms.map(|_| 0);
     for (name, count, goal) in [
         ("  closed wrongly", row.closed_wrongly, Some(0)),

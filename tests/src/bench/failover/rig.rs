@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nllb_agent::status::Backend;
 use nllb_common::Counter;
 
 use super::fault::Fault;
@@ -57,7 +58,7 @@ impl Rig {
         servers.iter().map(id).collect()
     }
 
-    /// A fresh agent that finds every server healthy: nothing of the run before counts any more, as
+    /// A fresh agent that finds every server healthy and has its sentinels open: nothing of the run before counts any more, as
     /// its flapping would.
     pub(super) fn settle(&mut self) -> Result<()> {
         if self.agent.id().is_some() {
@@ -65,7 +66,8 @@ impl Rig {
         }
         self.agent.restart()?;
         self.agent.await_status("every server healthy", |status| {
-            status.backends().all(|(_, backend)| backend.state == "healthy")
+            let settled = |b: &Backend| b.state == "healthy" && b.sentinel.state == "up";
+            status.backends().all(|(_, backend)| settled(backend))
         })?;
         Ok(())
     }

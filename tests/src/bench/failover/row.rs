@@ -1,5 +1,7 @@
 //! All runs of a fault in one row: percentiles.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::fault::Fault;
@@ -15,6 +17,7 @@ pub(super) struct Row {
     pub(super) calm_gap_ms: Option<Spread>,
     pub(super) failed: Option<Spread>,
     pub(super) failed_on_time: Option<Spread>,
+    pub(super) errors: BTreeMap<String, u64>,
     pub(super) established_closed_ms: Option<Spread>,
     pub(super) established_open: u64,
     pub(super) readmit_ms: Option<Spread>,
@@ -52,6 +55,7 @@ impl Row {
             } else {
                 None
             },
+            errors: errors(samples),
             established_closed_ms: lists(|sample| &sample.established_closed),
             established_open: sum(|sample| sample.established_open),
             readmit_ms: times(|sample| sample.readmit),
@@ -72,6 +76,7 @@ impl Row {
             "calm_gap_ms": spread(self.calm_gap_ms),
             "failed_connects_per_client": spread(self.failed),
             "failed_connects_that_do_not_wait": spread(self.failed_on_time),
+            "errors": self.errors,
             "established_closed_ms": spread(self.established_closed_ms),
             "established_open": self.established_open,
             "readmit_ms": spread(self.readmit_ms),
@@ -80,6 +85,14 @@ impl Row {
             "transitions": spread(self.transitions),
         })
     }
+}
+
+fn errors(samples: &[Sample]) -> BTreeMap<String, u64> {
+    let mut errors = BTreeMap::new();
+    for (error, count) in samples.iter().flat_map(|sample| &sample.errors) {
+        *errors.entry(error.clone()).or_default() += count;
+    }
+    errors
 }
 
 impl Spread {

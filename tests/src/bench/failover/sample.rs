@@ -1,5 +1,7 @@
 //! What a run says, worked out of what the clients and the watcher of verdicts saw.
 
+use std::collections::BTreeMap;
+
 use nllb_common::maps::State;
 
 use super::fault::{Established, Fault, Over};
@@ -35,6 +37,8 @@ pub(super) struct Sample {
     pub(super) leave: Option<u64>,
     /// Of the loop that does not wait.
     pub(super) failed_on_time: u64,
+    /// What connects failed with, of all loops.
+    pub(super) errors: BTreeMap<String, u64>,
     pub(super) established_closed: Vec<u64>,
     /// Connections that should have been closed and were not.
     pub(super) established_open: u64,
@@ -58,6 +62,7 @@ impl Sample {
             calm_gap: gaps(calm),
             leave: evidence.leave(),
             failed_on_time: on_time().map(failed).sum(),
+            errors: errors(after),
             established_closed: closed,
             established_open: open,
             closed_wrongly: evidence.closed_wrongly(),
@@ -125,6 +130,15 @@ impl Evidence<'_> {
 /// The loops that wait, the first of every client.
 fn in_turn(reports: &[TrafficReport]) -> impl Iterator<Item = &LoopReport> {
     reports.iter().filter_map(|report| report.loops.first())
+}
+
+fn errors(reports: &[TrafficReport]) -> BTreeMap<String, u64> {
+    let loops = reports.iter().flat_map(|report| &report.loops);
+    let mut errors = BTreeMap::new();
+    for error in loops.flat_map(|l| &l.bad).filter_map(|attempt| attempt.error.clone()) {
+        *errors.entry(error).or_default() += 1;
+    }
+    errors
 }
 
 /// How long after the end of a fault each loop had its first success.
