@@ -235,6 +235,27 @@ impl Backend {
         }
     }
 
+    /// Whether what it was asked last was answered in time.
+    pub(crate) fn is_heard(&self) -> bool {
+        let late = self.probe.is_some_and(|probe| probe.late)
+            || self.sentinel.ping().is_some_and(Ping::is_late);
+        let answered = self.last.as_ref().is_some_and(|(_, report)| report.outcome.is_answer());
+        answered && !late
+    }
+
+    /// Whether probes over connections of their own agree that nobody answers since `start`: one has
+    /// failed, or is overdue.
+    pub(crate) fn probes_agree(&self, start: Instant) -> bool {
+        let late = self
+            .probe
+            .is_some_and(|probe| probe.late && probe.via == Via::Fresh && probe.started >= start);
+        let failed = self
+            .last
+            .as_ref()
+            .is_some_and(|(at, report)| *at >= start && Death::agrees(&report.outcome));
+        late || failed
+    }
+
     /// Whether it may be dead, so that witnesses are wanted.
     pub(crate) fn is_suspect(&self) -> bool {
         self.doubt().is_some() || self.death.is_near()

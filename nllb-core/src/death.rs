@@ -5,6 +5,7 @@
 //!   an API server that ends keeps its watches for a minute;
 //! - each time a *witness*: another backend of the same pool answered while this one did not. When all
 //!   are silent at once, it is us or our network, and nothing is closed;
+//! - no moment in between in which nobody of the pool was heard;
 //! - no answer by the backend itself, over any connection.
 //!
 //! At the edges of a failure of our own network one backend can be asked before it and another can
@@ -81,6 +82,11 @@ impl Death {
     /// Since when a witness must have been asked; `None` when anybody who answers will do.
     pub(crate) const fn first(&self) -> Option<Instant> {
         self.first
+    }
+
+    /// Whether an outcome fits a backend of which only the kernel is alive.
+    pub(crate) const fn agrees(outcome: &Outcome) -> bool {
+        matches!(Sign::of(outcome), Sign::Silence | Sign::Agrees)
     }
 
     /// Takes the outcome of a probe over a connection of its own that began at `start`. `out` says

@@ -4,7 +4,9 @@
 //! - something we sent is not acknowledged: the host or the way to it. Only a doubt, because after a
 //!   short failure of the network TCP may wait a second or more before it tries again, when a fresh
 //!   connection would long get through;
-//! - all is acknowledged, but nobody answers: the host is well and the process is not;
+//! - all is acknowledged, but nobody answers: the host is well and the process is not. Or the answer
+//!   was lost when the network failed for a moment, and the server's TCP waits before it sends it
+//!   again: at most as long as the failure lasted, so that much longer is waited after one;
 //! - the answer is lost on this host: then probes are answered all the same.
 //!
 //! Silence is counted only as far as it was watched. An agent that did not run for two seconds saw
@@ -105,6 +107,11 @@ impl Ping {
         Some(self.outstanding.take()?.sent)
     }
 
+    /// Whether the outstanding ping is overdue.
+    pub(crate) fn is_late(&self) -> bool {
+        self.outstanding.as_ref().is_some_and(|ping| ping.late)
+    }
+
     /// When to look at the outstanding ping.
     pub(crate) fn look_at(&self) -> Option<Instant> {
         Some(self.outstanding.as_ref()?.look_at)
@@ -130,10 +137,21 @@ impl Ping {
     }
 
     /// Takes what TCP says. Returns since when the ping is unanswered when that is for long enough to
-    /// call the process frozen.
-    pub(crate) fn tcp(&mut self, state: TcpState, now: Instant) -> Option<Instant> {
+    /// call the process frozen. `quiet` is the last moment in which no backend of the pool answered.
+    pub(crate) fn tcp(
+        &mut self,
+        state: TcpState,
+        quiet: Option<Instant>,
+        now: Instant,
+    ) -> Option<Instant> {
         let ping = self.outstanding.as_mut().filter(|ping| ping.unheard > 0)?;
         ping.unheard = 0;
+        let quiet = quiet.filter(|at| *at >= ping.sent);
+        let limit = ping.limit() + quiet.map_or(Duration::ZERO, |at| at.duration_since(ping.sent));
+        if quiet.is_some_and(|at| ping.counted_from.is_some_and(|from| at >= from)) {
+            ping.counted_from = None;
+            ping.watched = Duration::ZERO;
+        }
         match state {
             TcpState::Silent => {
                 ping.counted_from = None;
@@ -143,7 +161,7 @@ impl Ping {
             TcpState::Acknowledged => {
                 let from = ping.counted_from.replace(now).unwrap_or(now);
                 ping.watched += now.saturating_duration_since(from).min(ping.period * 2);
-                (ping.watched >= ping.limit() && !ping.frozen).then_some(ping.sent)
+                (ping.watched >= limit && !ping.frozen).then_some(ping.sent)
             }
         }
     }

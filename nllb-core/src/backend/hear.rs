@@ -18,6 +18,10 @@ use crate::settings::HealthSettings;
 /// loses one packet in twenty a connect fails once in a hundred times, but hardly ever five times.
 const PATIENCE: u32 = 2;
 
+/// From this round trip on a probe of its own may be too slow for its limit because one packet was
+/// lost: it takes four round trips, and a loss at least three more.
+const FAR: Duration = Duration::from_millis(100);
+
 /// What a report is seen against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Around {
@@ -103,8 +107,7 @@ impl Backend {
             Outcome::Ready
             | Outcome::NotReady { .. }
             | Outcome::Unauthorized
-            | Outcome::CredentialsRefused
-            | Outcome::Slow => true,
+            | Outcome::CredentialsRefused => true,
             // The sentinel ended below it. What a new connection would meet, one will tell.
             Outcome::Refused
             | Outcome::Reset
@@ -120,8 +123,9 @@ impl Backend {
                 self.kept_probe_failed = true;
                 false
             }
-            Outcome::Silent | Outcome::Unreachable | Outcome::Hung
-                if self.health.state() != State::Unhealthy && self.ponged_since(probe.started) =>
+            Outcome::Slow if !self.is_far() => true,
+            Outcome::Silent | Outcome::Unreachable | Outcome::Hung | Outcome::Slow
+                if !is_out(self.health.state()) && self.ponged_since(probe.started) =>
             {
                 self.contradicted = self.contradicted.saturating_add(1);
                 self.contradicted > PATIENCE
@@ -132,12 +136,17 @@ impl Backend {
             | Outcome::Silent
             | Outcome::TlsFailed { .. }
             | Outcome::Hung
+            | Outcome::Slow
             | Outcome::Closed
             | Outcome::Unresponsive => {
                 self.contradicted = 0;
                 true
             }
         }
+    }
+
+    fn is_far(&self) -> bool {
+        self.round_trip().is_some_and(|rtt| rtt >= FAR)
     }
 
     /// Whether it answered a ping since: then it lives, whatever probes meet.

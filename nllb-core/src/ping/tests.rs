@@ -17,7 +17,7 @@ fn watch(ping: &mut Ping, from: Instant, tcp: TcpState, periods: u32) -> Option<
     (1..=periods).find_map(|period| {
         let now = from + PERIOD * period;
         ping.look(None, now);
-        ping.tcp(tcp, now).map(|_| now.duration_since(from))
+        ping.tcp(tcp, None, now).map(|_| now.duration_since(from))
     })
 }
 
@@ -80,6 +80,20 @@ fn silence_counts_from_the_last_moment_that_was_not_acknowledged() {
 }
 
 #[test]
+fn after_a_moment_in_which_nobody_answered_as_much_longer_is_waited() {
+    let now = Instant::now();
+    let mut ping = sent(now);
+    // Nobody answers for 700 ms, then the others do.
+    let frozen = (1..=50).find(|period| {
+        let at = now + PERIOD * *period;
+        ping.look(None, at);
+        let quiet = Some(at.min(now + 7 * PERIOD));
+        ping.tcp(TcpState::Acknowledged, quiet, at).is_some()
+    });
+    assert_eq!(frozen, Some(8 + 10 + 7));
+}
+
+#[test]
 fn an_agent_that_did_not_run_saw_no_silence() {
     let now = Instant::now();
     let mut ping = sent(now);
@@ -88,7 +102,7 @@ fn an_agent_that_did_not_run_saw_no_silence() {
         // Two seconds pass between one look and the next.
         late += Duration::from_secs(2);
         ping.look(None, late);
-        assert_eq!(ping.tcp(TcpState::Acknowledged, late), None);
+        assert_eq!(ping.tcp(TcpState::Acknowledged, None, late), None);
     }
 }
 
@@ -100,7 +114,7 @@ fn a_far_network_gets_eight_of_its_own_periods() {
     ping.send(now, period, now);
     let frozen = (1..=50).find(|times| {
         ping.look(None, now + period * *times);
-        ping.tcp(TcpState::Acknowledged, now + period * *times).is_some()
+        ping.tcp(TcpState::Acknowledged, None, now + period * *times).is_some()
     });
     assert_eq!(frozen, Some(8));
 }
@@ -110,7 +124,7 @@ fn what_tcp_says_unasked_is_ignored() {
     let now = Instant::now();
     let mut ping = sent(now);
     for times in 1..100 {
-        assert_eq!(ping.tcp(TcpState::Acknowledged, now + PERIOD * times), None);
+        assert_eq!(ping.tcp(TcpState::Acknowledged, None, now + PERIOD * times), None);
     }
 }
 
@@ -131,7 +145,7 @@ fn a_ping_that_stays_unanswered_while_probes_are_answered_ends_the_sentinel() {
     let given_up = (1..=200).find(|times| {
         let at = now + PERIOD * *times;
         let (_, look) = ping.look(answered, at);
-        ping.tcp(TcpState::Silent, at);
+        ping.tcp(TcpState::Silent, None, at);
         look == Look::GiveUp
     });
     assert!(given_up.is_some_and(|times| (100..=110).contains(&times)), "{given_up:?}");
@@ -140,7 +154,7 @@ fn a_ping_that_stays_unanswered_while_probes_are_answered_ends_the_sentinel() {
     let kept = (1..=200).all(|times| {
         let at = now + PERIOD * times;
         let (_, look) = ping.look(before, at);
-        ping.tcp(TcpState::Silent, at);
+        ping.tcp(TcpState::Silent, None, at);
         look != Look::GiveUp
     });
     assert!(kept, "a probe answered before the ping says nothing");

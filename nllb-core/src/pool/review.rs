@@ -20,6 +20,7 @@ impl Machine {
             moved |= self.review_one(id, now);
         }
         moved |= self.admit_held(now);
+        self.roster.note_quiet(now);
         if moved && self.roster.asks_for_versions() {
             self.rebuild_table();
         }

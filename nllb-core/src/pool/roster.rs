@@ -15,6 +15,7 @@ use crate::pool::answer::Census;
 use crate::pool::check;
 use crate::pool::fronts::{Identity, KernelFrontend};
 use crate::pool::shares::Shares;
+use crate::pool::witness::Quiet;
 use crate::settings::{
     FrontendSettings, HealthSettings, PoolSettings, Settings, VersionSkew, canonical,
 };
@@ -40,6 +41,8 @@ pub(crate) struct Roster {
     pub(crate) shares: BTreeMap<usize, Shares>,
     /// What is known of the cluster, by index of the pool.
     pub(crate) census: BTreeMap<usize, Census>,
+    /// When nobody of a pool was heard, by index of the pool.
+    pub(crate) quiet: BTreeMap<usize, Quiet>,
 }
 
 /// A backend that the maps hold when the agent starts.

@@ -1,7 +1,7 @@
 //! The signal of a sentinel: that a backend lives, or that its process, its kernel or its network does
 //! not, without any client having to find out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nllb_common::maps::State;
 
@@ -66,16 +66,21 @@ impl Machine {
 
     /// TCP told how it is doing while a ping is overdue.
     fn inspected(&mut self, id: BackendId, epoch: u32, state: TcpState, now: Instant) {
+        let quiet = self.roster.quiet_at(id);
         let Some((backend, _)) = self.roster.backend_mut(id, epoch) else { return };
         let ping = backend.sentinel.ping_mut();
-        let Some(sent) = ping.and_then(|ping| ping.tcp(state, now)) else { return };
+        let Some(sent) = ping.and_then(|ping| ping.tcp(state, quiet, now)) else { return };
         if backend.probe_answered.is_some_and(|at| at > sent) {
             // The process answers others: this connection is what is broken.
             backend.sentinel.ended(now);
             backend.doubts.ponged();
             return;
         }
-        let Some(witness) = self.roster.witness(id, sent, Some(sent)) else { return };
+        if !backend.probes_agree(sent) {
+            return;
+        }
+        let since = quiet.map_or(sent, |quiet| quiet.max(sent) + Duration::from_nanos(1));
+        let Some(witness) = self.roster.witness(id, since, Some(sent)) else { return };
         let Some((backend, _)) = self.roster.backend_mut(id, epoch) else { return };
         backend.condemn(now);
         self.review(now);

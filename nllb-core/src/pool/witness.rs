@@ -7,7 +7,32 @@ use crate::backend::{Backend, BackendId};
 use crate::death::Answered;
 use crate::pool::roster::Roster;
 
+/// When nobody of a pool was heard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quiet {
+    /// The last such moment.
+    pub(crate) at: Instant,
+    /// Whether it lasts.
+    lasts: bool,
+}
+
 impl Roster {
+    /// Notes in which pools nobody is heard.
+    pub(crate) fn note_quiet(&mut self, now: Instant) {
+        for pool in 0..self.settings.pools.len() {
+            let lasts = !self.pool(pool).any(Backend::is_heard);
+            let lasted = self.quiet.get(&pool).is_some_and(|quiet| quiet.lasts);
+            if lasts || lasted {
+                self.quiet.insert(pool, Quiet { at: now, lasts });
+            }
+        }
+    }
+
+    /// The last moment in which nobody of its pool was heard.
+    pub(crate) fn quiet_at(&self, id: BackendId) -> Option<Instant> {
+        Some(self.quiet.get(&self.backends.get(&id)?.pool)?.at)
+    }
+
     /// The other backends of its pool.
     fn others(&self, id: BackendId) -> impl Iterator<Item = &Backend> {
         let pool = self.backends.get(&id).map(|backend| backend.pool);
@@ -15,13 +40,17 @@ impl Roster {
         members.filter(move |other| other.id != id)
     }
 
-    /// Another backend of its pool that answered since `start` what it was asked since `asked`.
+    /// Another backend of its pool that answered since `start` what it was asked since `asked`, if
+    /// somebody was heard all the time.
     pub(crate) fn witness(
         &self,
         id: BackendId,
         start: Instant,
         asked: Option<Instant>,
     ) -> Option<SocketAddr> {
+        if self.quiet_at(id).is_some_and(|quiet| quiet >= start) {
+            return None;
+        }
         let saw = |answered: &Answered| {
             answered.at >= start && asked.is_none_or(|asked| answered.asked >= asked)
         };
