@@ -246,9 +246,7 @@ impl Backend {
     /// Whether probes over connections of their own agree that nobody answers since `start`: one has
     /// failed, or is overdue.
     pub(crate) fn probes_agree(&self, start: Instant) -> bool {
-        let late = self
-            .probe
-            .is_some_and(|probe| probe.late && probe.via == Via::Fresh && probe.started >= start);
+        let late = self.probe.is_some_and(|probe| probe.late && probe.via == Via::Fresh);
         let failed = self
             .last
             .as_ref()

@@ -129,7 +129,9 @@ impl Ping {
         if ping.unheard >= MOST_UNHEARD || (answered_since && age >= USELESS.max(ping.limit())) {
             return (first, Look::GiveUp);
         }
-        let decided = ping.frozen || age > ping.limit() * 2;
+        // While silence is being counted each look counts, but not for ever.
+        let patience = if ping.counted_from.is_some() { 10 } else { 2 };
+        let decided = ping.frozen || age > ping.limit() * patience;
         let wait = if decided { ping.period.max(SLOW_LOOK) } else { ping.period };
         ping.look_at = now + wait;
         ping.unheard += 1;

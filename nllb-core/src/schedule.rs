@@ -1,8 +1,9 @@
 //! When to probe a backend next.
 //!
-//! Three paces: the plain interval; the much shorter confirming one while outcomes speak for
-//! another state, so that needing two in a row costs a tenth of a second and not a second; and for
-//! an unhealthy backend an exponential backoff. Every wait is spread, see `jitter`.
+//! Four paces: the plain interval; the much shorter confirming one while outcomes speak for
+//! another state, so that needing two in a row costs a tenth of a second and not a second; for an
+//! unhealthy backend an exponential backoff; and for one that nobody can stand in for the interval, what
+//! a probe took included, so that there is always a SYN on its way. Every wait is spread, see `jitter`.
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub enum Pace {
     Confirm,
     /// The backend is unhealthy: ever more seldom.
     Backoff,
+    /// The backend is unhealthy, and no other gets connections.
+    Wanted,
 }
 
 impl Schedule {
@@ -80,7 +83,10 @@ impl Schedule {
     /// Notes that the probe has ended, after `took`, and plans the next one. What a probe took counts
     /// as waited when the next one confirms it: a silent backend costs its timeout already.
     pub fn finish(&mut self, pace: Pace, settings: &HealthSettings, took: Duration, now: Instant) {
-        let waited = if pace == Pace::Confirm { took } else { Duration::ZERO };
+        let waited = match pace {
+            Pace::Confirm | Pace::Wanted => took,
+            Pace::Steady | Pace::Backoff => Duration::ZERO,
+        };
         let wait = self.wait(pace, settings).saturating_sub(waited);
         let due = now + self.jitter.around(wait.min(LONGEST), settings.jitter);
         self.due = Some(due);
@@ -114,15 +120,15 @@ impl Schedule {
 
     fn wait(&mut self, pace: Pace, settings: &HealthSettings) -> Duration {
         let doublings = match pace {
-            Pace::Steady | Pace::Confirm => 0,
+            Pace::Steady | Pace::Confirm | Pace::Wanted => 0,
             Pace::Backoff => self.doublings,
         };
         self.doublings = match pace {
-            Pace::Steady | Pace::Confirm => 0,
+            Pace::Steady | Pace::Confirm | Pace::Wanted => 0,
             Pace::Backoff => (doublings + 1).min(MOST_DOUBLINGS),
         };
         match pace {
-            Pace::Steady => settings.interval,
+            Pace::Steady | Pace::Wanted => settings.interval,
             Pace::Confirm => settings.confirm_interval.min(settings.interval),
             Pace::Backoff => settings
                 .interval

@@ -218,12 +218,9 @@ impl Backend {
         }
         match self.health.state() {
             // Where nobody else is, whoever returns first is wanted at once.
-            State::Unhealthy if !alone => Pace::Backoff,
-            State::Unknown
-            | State::Healthy
-            | State::Degraded
-            | State::Draining
-            | State::Unhealthy => Pace::Steady,
+            State::Unhealthy if alone => Pace::Wanted,
+            State::Unhealthy => Pace::Backoff,
+            State::Unknown | State::Healthy | State::Degraded | State::Draining => Pace::Steady,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use nllb_common::maps::State;
 
-use crate::backend::BackendId;
+use crate::backend::{Backend, BackendId};
 use crate::command::Command;
 use crate::doubt::Doubt;
 use crate::pool::Machine;
@@ -93,8 +93,9 @@ impl Machine {
             return;
         }
         let others = self.roster.backends_mut();
-        let waiting = others.filter(|(other, _)| other.pool == pool && other.probe.is_none());
-        for (other, settings) in waiting.filter(|(other, _)| other.id != id) {
+        let waits = |other: &Backend| !other.is_eligible() && other.health.run().is_none();
+        let waiting = others.filter(|(other, _)| other.pool == pool && waits(other));
+        for (other, settings) in waiting {
             other.schedule.reset_backoff();
             other.schedule.hurry(&settings, now);
         }

@@ -38,13 +38,18 @@ impl Machine {
             SentinelFact::Failed { outcome: _ } => backend.sentinel.failed(now),
             SentinelFact::NoHttp2 => backend.sentinel.no_http2(now),
             SentinelFact::Pong { rtt } => {
-                let ping = backend.sentinel.ping_mut();
-                let Some(asked) = ping.and_then(|ping| ping.answer()) else { return };
+                let Some(ping) = backend.sentinel.ping_mut() else { return };
+                let overdue = ping.is_late();
+                let Some(asked) = ping.answer() else { return };
                 backend.answered = Some(Answered { asked, at: now });
                 backend.ponged = Some(now);
                 backend.doubts.ponged();
                 backend.death.disprove();
                 backend.ping_rtt.observe(rtt);
+                if overdue && !backend.is_eligible() {
+                    // It is back, or at least its process is.
+                    backend.check_soon(&settings, now);
+                }
                 self.observe_distance(id, rtt, now);
             }
             SentinelFact::Tcp(state) => self.inspected(id, epoch, state, now),

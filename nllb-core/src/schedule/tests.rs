@@ -35,6 +35,16 @@ fn each_pace_has_its_wait() {
 }
 
 #[test]
+fn one_that_is_wanted_is_asked_again_after_an_interval_and_at_once_when_its_probe_took_as_long() {
+    assert_eq!(waits(Pace::Wanted, &exact(), 3), [1000, 1000, 1000]);
+    let now = Instant::now();
+    let mut schedule = Schedule::new(1, now);
+    schedule.start();
+    schedule.finish(Pace::Wanted, &exact(), Duration::from_secs(1), now);
+    assert_eq!(schedule.due(), Some(now));
+}
+
+#[test]
 fn the_backoff_doubles_up_to_its_cap() {
     let expected = [1000, 2000, 4000, 8000, 16000, 30000, 30000];
     assert_eq!(waits(Pace::Backoff, &exact(), 7), expected);
