@@ -16,13 +16,14 @@ use crate::lab::ControlPlane;
 
 /// How long to wait until a server is used again; after that there is no figure.
 const READMISSION: Duration = Duration::from_secs(15);
+/// How often the clients may miss a server before it is an error.
+const ATTEMPTS: u32 = 3;
 /// How often it is looked at. The times themselves are the clients'.
 const STEP: Duration = Duration::from_millis(20);
 
 /// Runs it.
 pub(super) fn once(rig: &mut Rig, fault: Fault, number: u64) -> Result<Sample> {
-    rig.settle()?;
-    rig.start_clients(fault)?;
+    prepare(rig, fault)?;
     calm(number);
     let indices = fault.victims(number, rig.servers().len());
     let ids = rig.ids(&indices)?;
@@ -32,6 +33,21 @@ pub(super) fn once(rig: &mut Rig, fault: Fault, number: u64) -> Result<Sample> {
     let sample = observe(rig, fault, &indices, &ids);
     rig.stop_clients()?;
     sample
+}
+
+/// A fresh agent, and clients that have met every server. Where much else runs, a server may seem to be
+/// far away to an agent that has just begun to measure, and is met by nobody for a while.
+fn prepare(rig: &mut Rig, fault: Fault) -> Result<()> {
+    let mut attempt = 1;
+    loop {
+        rig.settle()?;
+        match rig.start_clients(fault) {
+            Err(error) if attempt < ATTEMPTS => eprintln!("nllb-lab: once more: {error:#}"),
+            done => return done,
+        }
+        rig.stop_clients()?;
+        attempt += 1;
+    }
 }
 
 fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sample> {
