@@ -9,6 +9,8 @@ use proptest::prelude::*;
 mod driver;
 #[path = "invariants/ledger.rs"]
 mod ledger;
+#[path = "invariants/model.rs"]
+mod model;
 #[path = "invariants/operations.rs"]
 mod operations;
 #[path = "invariants/promises.rs"]

@@ -168,6 +168,35 @@ proptest! {
     }
 
     #[test]
+    fn however_servers_come_and_go_they_move_a_bounded_number_of_times_and_the_steady_one_never(
+        paths in paths(1..20, 0..50), seed: u32,
+        falls in prop::collection::vec((0usize..4, 0usize..3, millis(0..60_000), millis(1..4000)), 0..80),
+    ) {
+        let mut node = settled(paths, seed);
+        let now = node.now;
+        let steady = node.paths.len() - 1;
+        for (backend, kind, after, lasts) in falls {
+            let path = &mut node.paths[backend % steady];
+            let spans = [&mut path.silent, &mut path.gone, &mut path.frozen];
+            let [silent, gone, frozen] = spans;
+            let spans = match kind {
+                0 => silent,
+                1 => gone,
+                _ => frozen,
+            };
+            spans.push((now + after, now + after + lasts));
+        }
+        node.run(60 * SECOND);
+        prop_assert_eq!(&node.told[steady].transitions, &[]);
+        for told in &node.told {
+            // Damping allows nine losses in a minute, and each is followed by a return.
+            prop_assert!(told.transitions.len() <= 27, "{:?}", told.transitions);
+        }
+        node.run(120 * SECOND);
+        prop_assert!((0..node.paths.len()).all(|backend| node.state(backend) == State::Healthy));
+    }
+
+    #[test]
     fn servers_that_lose_their_power_are_left_at_once_and_their_connections_closed(
         paths in paths(1..10, 0..1), seed: u32, wait in millis(0..2000), dead in 1usize..5,
     ) {

@@ -131,3 +131,84 @@ fn settings_that_want_none_end_it_and_others_let_it_come_back() {
     sentinel.wanted(&settings(), now);
     assert!(sentinel.open_at().is_some());
 }
+
+/// Every place that a sentinel can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Off,
+    Down,
+    Planned,
+    Opening,
+    Up,
+    NoHttp2,
+}
+
+const PLACES: [Place; 6] =
+    [Place::Off, Place::Down, Place::Planned, Place::Opening, Place::Up, Place::NoHttp2];
+
+fn at(place: Place, now: Instant) -> Sentinel {
+    let mut sentinel = Sentinel::new(1, now);
+    if place != Place::Off {
+        sentinel.configure(&settings());
+    }
+    if !matches!(place, Place::Off | Place::Down) {
+        sentinel.wanted(&settings(), now);
+    }
+    if !matches!(place, Place::Off | Place::Down | Place::Planned) {
+        sentinel.open(now);
+    }
+    match place {
+        Place::Off | Place::Down | Place::Planned | Place::Opening => {}
+        Place::Up => assert!(sentinel.up(&settings(), now).is_some()),
+        Place::NoHttp2 => sentinel.no_http2(now),
+    }
+    sentinel
+}
+
+fn place(sentinel: &Sentinel) -> Place {
+    match sentinel.phase() {
+        Phase::Off => Place::Off,
+        Phase::Down { no_http2: true, open_at: None } => Place::NoHttp2,
+        Phase::Down { open_at: None, .. } => Place::Down,
+        Phase::Down { open_at: Some(_), .. } => Place::Planned,
+        Phase::Opening { .. } => Place::Opening,
+        Phase::Up { .. } => Place::Up,
+    }
+}
+
+#[test]
+fn everything_that_can_be_heard_leads_from_every_place_where_the_table_says() {
+    use Place::{Down, NoHttp2, Off, Opening, Planned, Up};
+    type Event = fn(&mut Sentinel, Instant);
+    let events: [(&str, Event); 6] = [
+        ("answered", |sentinel, now| sentinel.wanted(&settings(), now)),
+        ("unanswered", |sentinel, _| sentinel.unwanted()),
+        ("up", |sentinel, now| {
+            sentinel.up(&settings(), now);
+        }),
+        ("failed", Sentinel::failed),
+        ("no HTTP/2", Sentinel::no_http2),
+        ("ended", |sentinel, now| {
+            sentinel.ended(now);
+        }),
+    ];
+    #[rustfmt::skip]
+    let table = [
+        //          Off  Down     Planned  Opening  Up     NoHttp2
+        /* answered   */ [Off, Planned, Planned, Opening, Up,   Planned],
+        /* unanswered */ [Off, Down,    Down,    Opening, Up,   NoHttp2],
+        /* up         */ [Off, Down,    Planned, Up,      Up,   NoHttp2],
+        /* failed     */ [Off, Down,    Planned, Down,    Up,   NoHttp2],
+        /* no HTTP/2  */ [Off, Down,    Planned, NoHttp2, Up,   NoHttp2],
+        /* ended      */ [Off, Down,    Planned, Down,    Down, NoHttp2],
+    ];
+    let now = Instant::now();
+    for ((name, event), row) in events.into_iter().zip(table) {
+        for (from, to) in PLACES.into_iter().zip(row) {
+            let mut sentinel = at(from, now);
+            assert_eq!(place(&sentinel), from);
+            event(&mut sentinel, now);
+            assert_eq!(place(&sentinel), to, "{from:?}, {name}");
+        }
+    }
+}

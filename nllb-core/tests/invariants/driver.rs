@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use nllb_common::EventKind;
 use nllb_common::maps::State;
 use nllb_core::{
-    Answer, BackendId, BackendView, Change, CloseCause, Command, DrainError, EvidenceFact, Machine,
-    SentinelFact, SentinelView, Table, TcpState, Via, View, diff,
+    Answer, BackendId, BackendView, Change, CloseCause, Command, Drain, DrainError, EvidenceFact,
+    Machine, Outcome, SentinelFact, SentinelView, Table, TcpState, Via, View, diff,
 };
 
 use crate::ledger::{Ledger, Who};
+use crate::model::Model;
 use crate::operations::{Operation, endpoint, report, settings, too_large};
 
 /// A backend in the words of the settings.
@@ -26,6 +27,7 @@ pub(crate) struct Driver {
     /// Probes under way: when they started, and over which connection.
     pub(crate) probes: BTreeMap<Who, (Instant, Via)>,
     ledger: Ledger,
+    model: Model,
     tcp: TcpState,
     pub(crate) places: BTreeMap<Place, (BackendId, u32)>,
     /// The last epoch that each id was seen with.
@@ -42,10 +44,12 @@ impl Driver {
             maps: Table::default(),
             probes: BTreeMap::new(),
             ledger: Ledger::default(),
+            model: Model::default(),
             tcp: TcpState::Acknowledged,
             places: BTreeMap::new(),
             epochs: BTreeMap::new(),
         };
+        driver.arrange();
         driver.carry_out();
         driver.check_places();
         driver
@@ -64,6 +68,7 @@ impl Driver {
                 let who = *self.probes.keys().nth(nth).expect("so many");
                 let probe = self.probes.remove(&who).expect("it is under way");
                 self.ledger.probed(who, probe, outcome, self.now);
+                self.model.probed(who, probe, outcome, self.now);
                 self.machine.handle_probe(who.0, who.1, report(outcome, certificate), self.now);
             }
             Operation::Answer { .. } => {}
@@ -78,14 +83,34 @@ impl Driver {
                 let backends: Vec<&BackendView> =
                     before.pools.iter().flat_map(|pool| &pool.backends).collect();
                 if !backends.is_empty() {
-                    self.tell(backends[pick.index(backends.len())], fact, &before);
+                    self.tell(backends[pick.index(backends.len())], fact);
+                }
+            }
+            Operation::Serve => {
+                let rtt = Duration::from_millis(1);
+                for backend in before.pools.iter().flat_map(|pool| &pool.backends) {
+                    if backend.sentinel == SentinelView::Opening {
+                        let fact = SentinelFact::Up { rtt, certificate: None, unix_time: 50 };
+                        self.tell(backend, &fact);
+                    } else if self.ledger.owes_pong((backend.id, backend.epoch)) {
+                        self.tell(backend, &SentinelFact::Pong { rtt });
+                    }
                 }
             }
             Operation::Tcp(state) => self.tcp = *state,
             Operation::Drain { host, drain } => {
                 let result = self.machine.handle_drain(endpoint(*host), *drain, self.now);
-                if let Err(DrainError::Last { .. } | DrainError::Unknown { .. }) = result {
-                    assert_eq!(self.machine.view(), before, "refused, but something changed");
+                match result {
+                    Err(DrainError::Last { .. } | DrainError::Unknown { .. }) => {
+                        assert_eq!(self.machine.view(), before, "refused, but something changed");
+                    }
+                    Ok(()) => {
+                        let backends = before.pools.iter().flat_map(|pool| &pool.backends);
+                        for one in backends.filter(|one| one.addr == endpoint(*host)) {
+                            let on = matches!(drain, Drain::On { .. });
+                            self.model.drained((one.id, one.epoch), on);
+                        }
+                    }
                 }
             }
             Operation::Nodes { id, epoch, nodes } => {
@@ -105,6 +130,7 @@ impl Driver {
             }
             Operation::Settings(which) => {
                 self.machine.handle_settings(settings(*which), self.now).expect("good settings");
+                self.arrange();
                 self.check_places();
             }
             Operation::TooLarge(which) => {
@@ -117,19 +143,41 @@ impl Driver {
         self.carry_out();
         self.check_limits();
         self.check_frontends();
+        self.model.settle(self.now);
+        self.check_states();
         self.check_nobody_waits_in_vain();
         self.check_verdicts();
     }
 
+    fn arrange(&mut self) {
+        let view = self.machine.view();
+        let places = view.pools.iter().flat_map(|pool| {
+            pool.backends.iter().map(|one| ((one.id, one.epoch), pool.name.clone()))
+        });
+        self.model.arrange(places);
+    }
+
+    /// Every state is what the model says.
+    fn check_states(&self) {
+        for one in self.machine.view().pools.iter().flat_map(|pool| &pool.backends) {
+            let expected = self.model.state((one.id, one.epoch));
+            assert_eq!(one.state, expected, "{one:?}");
+        }
+    }
+
     /// Hands in a fact of a sentinel.
-    fn tell(&mut self, backend: &BackendView, fact: &SentinelFact, before: &View) {
+    fn tell(&mut self, backend: &BackendView, fact: &SentinelFact) {
+        let before = self.machine.view();
         let who = (backend.id, backend.epoch);
         let opening = backend.sentinel == SentinelView::Opening;
         let up = matches!(backend.sentinel, SentinelView::Up { .. });
+        if up && matches!(fact, SentinelFact::Pong { .. }) && self.ledger.owes_pong(who) {
+            self.model.ponged(who, self.now);
+        }
         self.ledger.heard(who, fact, (opening, up), self.now);
         self.machine.handle_sentinel(who.0, who.1, fact.clone(), self.now);
         if !(opening || up) {
-            assert_eq!(&self.machine.view(), before, "{fact:?} of no sentinel");
+            assert_eq!(self.machine.view(), before, "{fact:?} of no sentinel");
         }
     }
 
@@ -166,7 +214,11 @@ impl Driver {
                     }
                     CloseCause::Rebalance => panic!("nobody asked for it"),
                 },
-                Command::Transition { id, from, to, .. } => {
+                Command::Transition { id, from, to, reason, .. } => {
+                    if reason == Outcome::Unresponsive.to_string() {
+                        let epoch = self.epochs[&id];
+                        self.model.condemned((id, epoch), self.now);
+                    }
                     assert_ne!(from, to);
                     assert!(moved.insert(id), "{id} moved twice at once");
                 }

@@ -66,6 +66,10 @@ impl Ledger {
         page.ping = Some(now);
     }
 
+    pub(crate) fn owes_pong(&self, who: Who) -> bool {
+        self.pages.get(&who).is_some_and(|page| page.ping.is_some())
+    }
+
     pub(crate) fn opened(&mut self, who: Who) {
         self.page(who).ping = None;
     }

@@ -22,6 +22,8 @@ pub(crate) enum Operation {
     Unasked { id: u32, epoch: u32, outcome: Outcome },
     /// A sentinel tells something, asked or not.
     Fact { pick: prop::sample::Index, fact: SentinelFact },
+    /// Every sentinel that is being opened comes up, and every ping is answered.
+    Serve,
     /// From now on TCP says this of every sentinel.
     Tcp(TcpState),
     /// An operator drains a backend, or ends that.
@@ -46,8 +48,9 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         12 => answer,
         1 => (0u32..8, 0u32..4, outcome())
             .prop_map(|(id, epoch, outcome)| Operation::Unasked { id, epoch, outcome }),
-        8 => (any::<prop::sample::Index>(), fact())
+        3 => (any::<prop::sample::Index>(), fact())
             .prop_map(|(pick, fact)| Operation::Fact { pick, fact }),
+        8 => Just(Operation::Serve),
         1 => prop::sample::select(vec![TcpState::Acknowledged, TcpState::Silent])
             .prop_map(Operation::Tcp),
         1 => (1u8..6, drain()).prop_map(|(host, drain)| Operation::Drain { host, drain }),
