@@ -45,7 +45,7 @@ use nllb_core::{EvidenceFact, Machine, TableError};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet, yield_now};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::config::Config;
@@ -229,6 +229,9 @@ impl Driver {
                 }
                 reason = stop.requested() => {
                     info!(reason, "stopping; the data path stays in place");
+                    // A disk that does not answer must not keep the agent.
+                    let finished = timeout(LINGER, self.memory.finish(&self.machine)).await;
+                    debug!(written = finished.is_ok(), "table on disk");
                     break;
                 }
             }
@@ -268,7 +271,9 @@ impl Driver {
 
     /// What changes without anybody telling.
     fn look_around(&mut self) {
-        self.machine.handle_own_addresses(own_addresses(), Instant::now());
+        if let Some(own) = own_addresses() {
+            self.machine.handle_own_addresses(own, Instant::now());
+        }
         self.expiry.look(&self.machine.view());
         self.closings.refresh();
         if let Err(error) = self.maps.sweep_netns() {
@@ -291,20 +296,25 @@ impl Driver {
     }
 }
 
-/// The addresses of this host.
-fn own_addresses() -> BTreeSet<IpAddr> {
+/// The addresses of this host that an API server can have; `None` when they cannot be listed.
+fn own_addresses() -> Option<BTreeSet<IpAddr>> {
     match nix::ifaddrs::getifaddrs() {
-        Ok(interfaces) => interfaces.filter_map(|interface| ip(&interface.address?)).collect(),
+        Ok(interfaces) => {
+            Some(interfaces.filter_map(|interface| ip(&interface.address?)).collect())
+        }
         Err(error) => {
             warn!(%error, "cannot list this host's addresses");
-            BTreeSet::new()
+            None
         }
     }
 }
 
+/// The address, unless it is link-local: those come and go with every pod, and no backend has one.
 fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    let v4 = address.as_sockaddr_in().map(|v4| v4.ip()).filter(|v4| !v4.is_link_local());
+    let v6 = address.as_sockaddr_in6().map(|v6| v6.ip());
+    let v6 = v6.filter(|v6| !v6.is_unicast_link_local());
+    v4.map(IpAddr::V4).or(v6.map(IpAddr::V6))
 }
 
 /// Waits until then, and until those have run who were woken at the same time: an answer that is here

@@ -1,12 +1,12 @@
 //! Established connections that are being ended, and how many were.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use nllb_core::{BackendId, CloseCause, CloseOrder};
-use tokio::task::JoinSet;
+use tokio::task::{self, AbortHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::probes::Who;
@@ -34,7 +34,9 @@ enum Ended {
 pub(super) struct Closings {
     closer: Closer,
     tasks: JoinSet<Ended>,
-    under_way: HashSet<(Who, CloseCause)>,
+    under_way: HashMap<task::Id, (Who, CloseCause, AbortHandle)>,
+    /// Whether namespaces are being looked for.
+    refreshing: bool,
     sockets: BTreeMap<(Who, CloseCause), u64>,
     /// What an order could not reach when it was last tried or looked for; empty when it could reach
     /// everything.
@@ -49,7 +51,8 @@ impl Closings {
         Self {
             closer,
             tasks: JoinSet::new(),
-            under_way: HashSet::new(),
+            under_way: HashMap::new(),
+            refreshing: false,
             sockets: BTreeMap::new(),
             unreached: Vec::new(),
         }
@@ -66,38 +69,67 @@ impl Closings {
         CloseCause::ALL.into_iter().map(of)
     }
 
-    /// Begins to carry out an order, unless the same is under way.
+    /// Begins to carry out an order. Of a death one at a time is enough; a drain begins anew; parts of a
+    /// rebalancing may overlap.
     pub(super) fn start(&mut self, who: Who, addr: SocketAddr, order: CloseOrder) {
-        if !self.under_way.insert((who, order.cause)) {
-            return;
+        let same = |(other, cause, _): &(Who, CloseCause, AbortHandle)| {
+            *other == who && *cause == order.cause
+        };
+        match order.cause {
+            CloseCause::Dead if self.under_way.values().any(same) => return,
+            CloseCause::Drained => self.cancel(CloseCause::Drained, |other| other == who),
+            CloseCause::Dead | CloseCause::Rebalance => {}
         }
+        let cause = order.cause;
         let (BackendId(backend), epoch) = who;
         let CloseOrder { cause: _, reason: _, count, spread } = order;
         let order_of_closer = Order { backend, epoch, address: addr, count, spread };
         let began = Instant::now();
         let closing = self.closer.close(order_of_closer);
-        self.tasks.spawn_local(async move {
+        let task = self.tasks.spawn_local(async move {
             let closed = closing.await;
             Ended::Order(Box::new(Done { who, addr, order, closed, began }))
+        });
+        self.under_way.insert(task.id(), (who, cause, task));
+    }
+
+    /// Leaves out the waves that have not begun, since their reason has gone. What the earlier ones ended
+    /// is not counted.
+    pub(super) fn cancel(&mut self, cause: CloseCause, of: impl Fn(Who) -> bool) {
+        self.under_way.retain(|_, (who, other, task)| {
+            let meant = *other == cause && of(*who);
+            if meant {
+                task.abort();
+            }
+            !meant
         });
     }
 
     /// Waits until an order is carried out, and takes note; for ever while none is under way. Safe to
     /// cancel.
     pub(super) async fn next(&mut self) {
-        let ended = match self.tasks.join_next().await {
-            Some(Ok(ended)) => ended,
+        let ended = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ended))) => {
+                self.under_way.remove(&id);
+                ended
+            }
             Some(Err(error)) => {
-                // Only the tally is lost.
-                error!(%error, "an order to close connections died");
-                self.under_way.clear();
+                self.under_way.remove(&error.id());
+                if !error.is_cancelled() {
+                    // Only the tally is lost.
+                    error!(%error, "an order to close connections died");
+                    self.refreshing = false;
+                }
                 return;
             }
             None => future::pending().await,
         };
         match ended {
             Ended::Order(done) => self.conclude(*done),
-            Ended::Reach(Reach { namespaces: _, errors }) => self.note(&errors),
+            Ended::Reach(Reach { namespaces: _, errors }) => {
+                self.refreshing = false;
+                self.note(&errors);
+            }
         }
     }
 
@@ -105,7 +137,6 @@ impl Closings {
         let Done { who, addr, order, closed, began } = done;
         let CloseOrder { cause, reason, count: _, spread: _ } = order;
         let Closed { sockets, namespaces, searched, errors } = closed;
-        self.under_way.remove(&(who, cause));
         *self.sockets.entry((who, cause)).or_default() += sockets;
         self.note(&errors);
         let duration = began.elapsed();
@@ -128,6 +159,9 @@ impl Closings {
 
     /// Looks for network namespaces that have become known.
     pub(super) fn refresh(&mut self) {
+        if std::mem::replace(&mut self.refreshing, true) {
+            return;
+        }
         let reach = self.closer.refresh();
         self.tasks.spawn_local(async move { Ended::Reach(reach.await) });
     }

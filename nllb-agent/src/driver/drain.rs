@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use nllb_core::{BackendView, Drain, DrainError, View};
+use nllb_core::{BackendView, CloseCause, Drain, DrainError, View};
 
 use super::Driver;
 use crate::datapath::closing::Closing;
@@ -29,6 +29,8 @@ impl Driver {
             DrainError::Unknown { .. } => Refused::NotFound(error.to_string()),
             DrainError::Last { .. } => Refused::Unsafe(error.to_string()),
         })?;
+        // An operator who was told that it is done may restart the host next.
+        self.memory.keep(&self.machine);
         let view = self.machine.view();
         // One address may be a backend of several pools, and each of them is meant.
         let meant = |view: &View| {
@@ -37,6 +39,10 @@ impl Driver {
         };
         let (before, after) = (meant(&before), meant(&view));
         let is_on = matches!(drain, Drain::On { .. });
+        if !is_on {
+            let meant = |who| after.iter().any(|backend| (backend.id, backend.epoch) == who);
+            self.closings.cancel(CloseCause::Drained, meant);
+        }
         let evidence = |backend: &BackendView| {
             let evidence = self.maps.evidence(backend.id.0).ok();
             evidence.filter(|evidence| evidence.epoch == backend.epoch)

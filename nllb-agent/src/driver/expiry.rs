@@ -16,17 +16,19 @@ impl ExpiryWarnings {
     /// Looks at the certificates that were seen.
     pub(super) fn look(&mut self, view: &View) {
         let now = unix_time();
+        let mut told_now = HashMap::new();
         for backend in view.pools.iter().flat_map(|pool| &pool.backends) {
             let Some(certificate) = &backend.certificate else {
                 continue;
             };
             let expiry = Expiry::of(certificate, now);
-            let told = self.0.entry((backend.id, backend.epoch)).or_default();
-            if expiry.urgency > *told {
+            let who = (backend.id, backend.epoch);
+            if expiry.urgency > self.0.get(&who).copied().unwrap_or_default() {
                 warn!(backend = %backend.addr, certificate = certificate.subject, "{expiry}");
             }
-            *told = expiry.urgency;
+            told_now.insert(who, expiry.urgency);
         }
+        self.0 = told_now;
     }
 }
 

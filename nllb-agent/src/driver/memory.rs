@@ -2,13 +2,17 @@
 
 use std::future;
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nllb_core::{Machine, Remembered};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::state::{self, Kept, Last, WriteError, should_write};
+
+/// How long the start waits for a disk: the data path is in place, but nothing probes yet.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The table on disk, as far as the driver knows it.
 #[derive(Debug)]
@@ -29,15 +33,16 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Reads the table and hands the machine what it holds. Whatever is wrong with it costs one line.
-    pub(super) fn start(file: Option<PathBuf>, machine: &mut Machine, now: Instant) -> Self {
-        let kept = file.as_deref().map(|file| state::read(file, SystemTime::now()));
-        let (kept, problem) = match kept {
-            None | Some(Ok(None)) => (None, None),
-            Some(Ok(Some(kept))) => (Some(kept), None),
-            Some(Err(ignored)) => {
-                warn!("{ignored}");
-                (None, Some(ignored.to_string()))
-            }
+    pub(super) async fn start(file: Option<PathBuf>, machine: &mut Machine, now: Instant) -> Self {
+        let (kept, problem) = match file.clone().map(read) {
+            None => (None, None),
+            Some(reading) => match reading.await {
+                Ok(kept) => (kept, None),
+                Err(problem) => {
+                    warn!("{problem}");
+                    (None, Some(problem))
+                }
+            },
         };
         let (mut generation, mut used) = (0, 0);
         if let Some(Kept { backends, generation: last, age, outdated }) = kept {
@@ -51,6 +56,17 @@ impl Memory {
         }
         let writing = JoinSet::new();
         Self { file, generation, last: None, writing, problem, used, written_at: None }
+    }
+
+    /// Writes what has changed before the agent ends.
+    pub(super) async fn finish(&mut self, machine: &Machine) {
+        if !self.writing.is_empty() {
+            self.next().await;
+        }
+        self.keep(machine);
+        if !self.writing.is_empty() {
+            self.next().await;
+        }
     }
 
     /// Where it is kept.
@@ -98,5 +114,16 @@ impl Memory {
         }
         self.problem = written.err();
         self.last = Some(last);
+    }
+}
+
+/// Reads the table without waiting for a disk for ever.
+async fn read(file: PathBuf) -> Result<Option<Kept>, String> {
+    let name = file.display().to_string();
+    let reading = spawn_blocking(move || state::read(&file, SystemTime::now()));
+    match timeout(READ_TIMEOUT, reading).await {
+        Ok(Ok(read)) => read.map_err(|ignored| ignored.to_string()),
+        Ok(Err(died)) => Err(format!("{name}: the table on disk is ignored: {died}")),
+        Err(_) => Err(format!("{name}: the table on disk is ignored: the disk does not answer")),
     }
 }

@@ -44,6 +44,8 @@ impl Driver {
                     }
                 }
                 Command::Transition { id, addr, from, to, reason } => {
+                    // Rebalancing is for calm times.
+                    self.closings.cancel(CloseCause::Rebalance, |_| true);
                     info!(
                         backend = %addr,
                         %id,

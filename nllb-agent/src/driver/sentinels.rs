@@ -3,13 +3,13 @@
 //! Opening and asking are tasks of their own; what an open sentinel has to tell is taken from it directly.
 //! Each order to open is answered exactly once, even when its task dies.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nllb_core::{Answer, BackendId, Outcome, ProbeReport, Question, SentinelFact, TcpState};
 use tokio::task::{self, AbortHandle, JoinSet};
@@ -28,12 +28,33 @@ pub(super) enum News {
     Answer(Answer),
 }
 
+/// First wait after a sentinel that should have been opened anew could not be; it doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest: what is wrong with credentials takes a person, and every node of a cluster may try.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// A backend's sentinel, and what it takes to open another.
 #[derive(Debug)]
 struct Held {
     sentinel: Sentinel,
     addr: SocketAddr,
     pool: usize,
+    /// It is not opened anew before.
+    not_before: Instant,
+    /// Attempts in a row to open it anew that failed.
+    failures: u32,
+}
+
+impl Held {
+    fn renewal_failed(&mut self, who: Who, now: Instant) {
+        let (BackendId(id), epoch) = who;
+        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(6)).min(LONGEST_WAIT);
+        self.failures = self.failures.saturating_add(1);
+        // Up to half more, since all nodes may have got the same credentials at the same time.
+        let draw =
+            nllb_common::mix(std::process::id() ^ id.rotate_left(16) ^ epoch ^ self.failures);
+        self.not_before = now + wait.mul_f64(1.0 + f64::from(draw) / f64::from(u32::MAX) / 2.0);
+    }
 }
 
 /// What a task found.
@@ -109,22 +130,30 @@ impl Sentinels {
                 }
                 None => Err(gone()),
             };
-            let held = |(sentinel, opened)| (Held { sentinel, addr, pool }, opened);
+            let held = |(sentinel, opened)| {
+                let not_before = Instant::now();
+                (Held { sentinel, addr, pool, not_before, failures: 0 }, opened)
+            };
             Found::Opened(Box::new(opened.map(held)))
         });
         self.who.insert(task.id(), who);
         if let Some(before) = self.opening.insert(who, task) {
-            self.who.remove(&before.id());
-            before.abort();
+            self.abandon(&before);
         }
+    }
+
+    fn abandon(&mut self, task: &AbortHandle) {
+        self.who.remove(&task.id());
+        task.abort();
     }
 
     /// Opens those anew that would be opened otherwise now: new settings, or other certificates in the
     /// files. Until that is done the old ones go on.
     pub(super) fn renew(&mut self, prober: impl Fn(usize) -> Option<Rc<Prober>>) {
+        let now = Instant::now();
         let outdated = self.held.iter().filter_map(|(who, held)| {
-            let Held { sentinel, addr, pool } = held;
-            let prober = prober(*pool)?;
+            let Held { sentinel, addr, pool, not_before, failures: _ } = held;
+            let prober = prober(*pool).filter(|_| *not_before <= now)?;
             let outdated = !sentinel.is_current(&prober) && !self.opening.contains_key(who);
             outdated.then_some((*who, *addr, *pool, prober))
         });
@@ -215,10 +244,18 @@ impl Sentinels {
                     self.held.insert(who, held);
                     SentinelFact::Up { rtt, certificate, unix_time }
                 }
-                // One that could not be renewed goes on as it is.
-                Err(_) if self.held.contains_key(&who) => return None,
-                Err(OpenError::NoHttp2) => SentinelFact::NoHttp2,
-                Err(OpenError::Failed(outcome)) => SentinelFact::Failed { outcome },
+                Err(error) => {
+                    if let Some(held) = self.held.get_mut(&who) {
+                        // One that could not be renewed goes on as it is.
+                        debug!(backend = %held.addr, %error, "the sentinel cannot be opened anew");
+                        held.renewal_failed(who, Instant::now());
+                        return None;
+                    }
+                    match error {
+                        OpenError::NoHttp2 => SentinelFact::NoHttp2,
+                        OpenError::Failed(outcome) => SentinelFact::Failed { outcome },
+                    }
+                }
             },
             None if opening => {
                 let reason = "its task died".to_owned();
@@ -229,16 +266,22 @@ impl Sentinels {
         Some(News::Fact(fact))
     }
 
-    /// Drops those of backends that are gone.
-    pub(super) fn retain(&mut self, known: &HashSet<Who>) {
-        self.held.retain(|who, _| known.contains(who));
-        self.opening.retain(|who, task| {
-            let stays = known.contains(who);
-            if !stays {
-                task.abort();
+    /// Drops those of backends that are not named, or should have none. `wanted` tells the index of each
+    /// one's pool, which may be another now.
+    pub(super) fn retain(&mut self, wanted: &HashMap<Who, usize>) {
+        self.held.retain(|who, held| match wanted.get(who) {
+            Some(pool) => {
+                held.pool = *pool;
+                true
             }
-            stays
+            None => false,
         });
+        let opening: Vec<Who> = self.opening.keys().copied().collect();
+        for who in opening.into_iter().filter(|who| !wanted.contains_key(who)) {
+            if let Some(task) = self.opening.remove(&who) {
+                self.abandon(&task);
+            }
+        }
     }
 }
 

@@ -54,13 +54,13 @@ impl Driver {
         datapath.set_short_timeouts(matches!(closer.closing(), Closing::Timeouts { .. }));
         let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
         machine.adopt_table(sync.actual());
-        let memory = Memory::start(config.state.file.clone(), &mut machine, now);
-        machine.handle_own_addresses(own_addresses(), now);
+        machine.handle_own_addresses(own_addresses().unwrap_or_default(), now);
         if let Err(error) = sync.apply(&mut maps, machine.table(), Instant::now) {
             // Whatever could be written is in place; every renewal of the lease tries again.
             error!(%error, "the maps are not as configured");
         }
         datapath.remove_other_versions();
+        let memory = Memory::start(config.state.file.clone(), &mut machine, now).await;
         let mut attached = Attached::install(datapath, &mut maps).await?;
         let sockets = Rc::new(sockets);
         let findings = attached.test(&sockets).await;
