@@ -20,9 +20,9 @@ use crate::report::{Outcome, ProbeReport};
 use crate::rtt::Rtt;
 use crate::schedule::Schedule;
 use crate::sentinel::{Phase, Sentinel};
-use crate::settings::HealthSettings;
 use crate::version::KubeVersion;
 
+mod ask;
 mod drained;
 mod hear;
 
@@ -265,104 +265,9 @@ impl Backend {
         self.is_suspect() || (self.is_eligible() && self.probe.is_some_and(confirming))
     }
 
-    /// When the next probe is due. A doubt does not wait for one over the sentinel: when the backend
-    /// has just died, that one takes its whole timeout.
-    pub(crate) fn probe_due(&self) -> Option<Instant> {
-        match self.probe {
-            None => self.schedule.due(),
-            Some(Probe { via: Via::Sentinel, .. }) => self.schedule.wish(),
-            Some(Probe { via: Via::Fresh, .. }) => None,
-        }
-    }
-
-    /// Starts the probe that is due.
-    pub(crate) fn start_probe(&mut self, settings: &HealthSettings, now: Instant) {
-        let early = self.schedule.is_early() || self.health.run().is_some();
-        let steady = !(early || self.kept_probe_failed)
-            && self.doubt().is_none()
-            && !matches!(self.health.state(), State::Unknown | State::Unhealthy);
-        let kept = self.kept_probes.saturating_add(1);
-        let via = if steady && self.sentinel.ping().is_some() && kept < settings.fresh_every {
-            self.kept_probes = kept;
-            Via::Sentinel
-        } else {
-            self.kept_probes = 0;
-            self.kept_probe_failed = false;
-            Via::Fresh
-        };
-        self.schedule.start();
-        self.probe = Some(Probe { started: now, via, late: false, early });
-    }
-
-    /// Over which connection the probe under way goes.
-    pub(crate) fn via(&self) -> Via {
-        self.probe.map_or(Via::Fresh, |probe| probe.via)
-    }
-
-    /// When the probe under way is overdue.
-    pub(crate) fn probe_overdue(&self) -> Option<Instant> {
-        let probe = self.probe.filter(|probe| !probe.late)?;
-        let usual = match probe.via {
-            Via::Fresh => &self.fresh_latency,
-            Via::Sentinel => &self.kept_latency,
-        };
-        Some(probe.started + usual.probe_overdue())
-    }
-
-    /// Makes its next probe due soon because of a doubt. One over a connection of its own that is under
-    /// way already will tell.
-    pub(crate) fn check_soon(&mut self, settings: &HealthSettings, now: Instant) {
-        if self.probe.is_none_or(|probe| probe.via == Via::Sentinel) {
-            self.schedule.hurry(settings, now);
-        }
-    }
-
-    /// Takes a hint. Of an unhealthy backend it says what the verdict says already, and a probe for
-    /// each would undo the backoff just when every client on every node runs into it.
-    pub(crate) fn suspect(&mut self, kind: EventKind, settings: &HealthSettings, now: Instant) {
-        self.last_evidence = Some((now, kind));
-        if self.health.state() != State::Unhealthy {
-            self.schedule.hurry(settings, now);
-            self.ping_soon(settings, now);
-        }
-    }
-
-    /// Makes the next ping due soon.
-    pub(crate) fn ping_soon(&mut self, settings: &HealthSettings, now: Instant) {
-        if let Some(ping) = self.sentinel.ping_mut() {
-            ping.hurry(settings.confirm_interval, now);
-        }
-    }
-
-    /// How long its connect may take. One that is known to be dead gets all the time there is: it may
-    /// have come back behind another route.
-    pub(crate) fn connect_timeout(&self) -> Option<Duration> {
-        match self.health.state() {
-            State::Unhealthy if !self.death.is_near() => None,
-            State::Unknown
-            | State::Healthy
-            | State::Degraded
-            | State::Draining
-            | State::Unhealthy => self.rtt.connect_timeout(),
-        }
-    }
-
     /// Its round-trip time: of pings, which are many, or else of handshakes.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.ping_rtt.smoothed().or_else(|| self.rtt.smoothed())
-    }
-
-    /// The next moment at which something is due that concerns this backend alone.
-    pub(crate) fn next_due(&self, alert: Option<Duration>) -> Option<Instant> {
-        let ping = self.sentinel.ping();
-        let due = [
-            self.probe_due(),
-            self.probe_overdue(),
-            self.sentinel.open_at(),
-            ping.and_then(|ping| ping.due(alert)),
-            ping.and_then(Ping::look_at),
-        ];
-        due.into_iter().flatten().min()
     }
 
     /// Whether its sentinel is open.
