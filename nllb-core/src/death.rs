@@ -4,9 +4,11 @@
 //! - silence, three times in a row and for half a second at least. A listener that refuses is no death:
 //!   an API server that ends keeps its watches for a minute;
 //! - each time a *witness*: another backend of the same pool answered while this one did not. When all
-//!   are silent at once, it is us or our network, and nothing is closed;
+//!   are silent at once, it is us or our network, and nothing is closed. A backend on this very host is
+//!   no witness, because it answers with the cable unplugged;
 //! - no moment in between in which nobody of the pool was heard;
-//! - no answer by the backend itself, over any connection.
+//! - no answer by the backend itself, over any connection, not even to a connect: a kernel that accepts
+//!   is a host that lives. Only who was found frozen over its sentinel stays dead then.
 //!
 //! At the edges of a failure of our own network one backend can be asked before it and another can
 //! answer after it. So a witness must have been asked after the first silence, and that first one alone
@@ -37,7 +39,10 @@ pub(crate) struct Death {
     silences: u32,
     /// When the first of them began.
     first: Option<Instant>,
-    confirmed: bool,
+    /// Whether they are a death.
+    silent: bool,
+    /// Whether it was found frozen.
+    frozen: bool,
 }
 
 /// What a probe that failed says of death.
@@ -45,8 +50,8 @@ pub(crate) struct Death {
 enum Sign {
     /// Nobody there.
     Silence,
-    /// It fits a death that is known, and makes none.
-    Agrees,
+    /// A kernel that accepts, and nobody behind it as far as this shows.
+    Accepts,
     /// Somebody is there.
     Life,
     /// Nothing.
@@ -57,8 +62,7 @@ impl Sign {
     const fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Silent | Outcome::Unreachable => Self::Silence,
-            // The kernel of a frozen process accepts connections.
-            Outcome::Hung | Outcome::Unresponsive => Self::Agrees,
+            Outcome::Hung | Outcome::Unresponsive => Self::Accepts,
             Outcome::Ready
             | Outcome::NotReady { .. }
             | Outcome::Unauthorized
@@ -76,7 +80,12 @@ impl Sign {
 impl Death {
     /// Whether silences were counted that are not yet enough: worth looking closely.
     pub(crate) const fn is_near(&self) -> bool {
-        self.silences > 0 && !self.confirmed
+        self.silences > 0 && !self.is_confirmed()
+    }
+
+    /// Whether it counts as dead.
+    pub(crate) const fn is_confirmed(&self) -> bool {
+        self.silent || self.frozen
     }
 
     /// Since when a witness must have been asked; `None` when anybody who answers will do.
@@ -86,7 +95,7 @@ impl Death {
 
     /// Whether an outcome fits a backend of which only the kernel is alive.
     pub(crate) const fn agrees(outcome: &Outcome) -> bool {
-        matches!(Sign::of(outcome), Sign::Silence | Sign::Agrees)
+        matches!(Sign::of(outcome), Sign::Silence | Sign::Accepts)
     }
 
     /// Takes the outcome of a probe over a connection of its own that began at `start`. `out` says
@@ -105,29 +114,33 @@ impl Death {
                 self.disprove();
                 false
             }
-            Sign::Silence | Sign::Agrees if !witnessed => {
+            Sign::Silence | Sign::Accepts if !witnessed => {
                 self.disprove();
                 false
             }
-            Sign::Agrees => self.confirmed && out,
+            Sign::Accepts if self.frozen => out,
+            Sign::Accepts => {
+                self.disprove();
+                false
+            }
             Sign::Silence => {
                 self.silences = self.silences.saturating_add(1);
                 let first = *self.first.get_or_insert(start);
                 let long = now.saturating_duration_since(first) >= SPAN;
-                self.confirmed |= out && long && self.silences >= ENOUGH;
-                self.confirmed && out
+                self.silent |= out && long && self.silences >= ENOUGH;
+                self.is_confirmed() && out
             }
         }
     }
 
     /// It was found frozen.
     pub(crate) const fn frozen(&mut self) {
-        self.confirmed = true;
+        self.frozen = true;
     }
 
     /// It lives, or nobody can tell.
     pub(crate) const fn disprove(&mut self) {
-        *self = Self { silences: 0, first: None, confirmed: false };
+        *self = Self { silences: 0, first: None, silent: false, frozen: false };
     }
 }
 

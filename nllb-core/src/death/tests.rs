@@ -94,11 +94,12 @@ fn a_fault_of_this_host_neither_counts_nor_ends_a_count() {
 }
 
 #[test]
-fn a_hung_probe_agrees_with_a_death_that_is_known_and_makes_none() {
+fn a_hung_probe_agrees_with_the_freeze_that_its_sentinel_found_and_makes_no_death() {
     let mut probed = Probed::new();
     assert!(!probed.probe(&Outcome::Hung, 2000, true));
     probed.death.frozen();
     assert!(probed.probe(&Outcome::Hung, 2000, true));
+    assert!(probed.probe(&Outcome::Silent, 200, true), "its host died as well");
     assert!(!probed.probe(&Outcome::Hung, 2000, false), "nobody saw it");
     assert!(!probed.probe(&Outcome::Hung, 2000, true));
 }
@@ -124,4 +125,24 @@ fn a_witness_of_a_later_silence_must_have_been_asked_after_the_first_began() {
     assert_eq!(probed.death.first(), Some(start));
     probed.probe(&Outcome::Silent, 200, true);
     assert_eq!(probed.death.first(), Some(start));
+}
+
+#[test]
+fn a_kernel_that_accepts_between_silences_is_alive() {
+    let mut probed = Probed::new();
+    for _ in 0..5 {
+        for outcome in [Outcome::Silent, Outcome::Hung] {
+            assert!(!probed.probe(&outcome, 300, true), "closed although its kernel accepted");
+        }
+    }
+}
+
+#[test]
+fn one_silence_before_a_hang_is_near_no_death() {
+    let mut probed = Probed::new();
+    probed.probe(&Outcome::Silent, 300, true);
+    for _ in 0..100 {
+        probed.probe(&Outcome::Hung, 2000, true);
+    }
+    assert!(!probed.death.is_near(), "an alert without an end");
 }

@@ -20,7 +20,7 @@ impl Roster {
     /// Notes in which pools nobody is heard.
     pub(crate) fn note_quiet(&mut self, now: Instant) {
         for pool in 0..self.settings.pools.len() {
-            let lasts = !self.pool(pool).any(Backend::is_heard);
+            let lasts = !self.pool(pool).any(|one| one.is_heard() && !self.is_own(one));
             let lasted = self.quiet.get(&pool).is_some_and(|quiet| quiet.lasts);
             if lasts || lasted {
                 self.quiet.insert(pool, Quiet { at: now, lasts });
@@ -40,6 +40,11 @@ impl Roster {
         members.filter(move |other| other.id != id)
     }
 
+    /// Whether it is on this very host. It answers without any network, so it is witness of none.
+    fn is_own(&self, backend: &Backend) -> bool {
+        self.own.contains(&backend.addr.ip())
+    }
+
     /// Another backend of its pool that answered since `start` what it was asked since `asked`, if
     /// somebody was heard all the time.
     pub(crate) fn witness(
@@ -54,8 +59,8 @@ impl Roster {
         let saw = |answered: &Answered| {
             answered.at >= start && asked.is_none_or(|asked| answered.asked >= asked)
         };
-        let witness = self.others(id).find(|other| other.answered.as_ref().is_some_and(saw))?;
-        Some(witness.addr)
+        let mut others = self.others(id).filter(|other| !self.is_own(other));
+        Some(others.find(|other| other.answered.as_ref().is_some_and(saw))?.addr)
     }
 
     /// Whether no other backend of its pool gets connections.

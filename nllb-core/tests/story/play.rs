@@ -109,6 +109,11 @@ impl Play {
                     self.tell(&format!("refused: {error}"));
                 }
             }
+            "own" => {
+                let own = [address(line.words[1]).ip()].into();
+                let now = self.now;
+                self.machine().handle_own_addresses(own, now);
+            }
             "network" => {
                 let now = self.now;
                 self.machine().handle_network_change(now);

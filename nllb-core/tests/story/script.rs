@@ -17,6 +17,7 @@
 //! known POOL ADDRESS STATE [drained=yes]      the table on disk
 //! drain ADDRESS [after=DURATION force=yes]
 //! undrain ADDRESS
+//! own ADDRESS                this host has the address, whatever its port
 //! evidence ADDRESS silence|reset|aborted
 //! network                    the host's network changes
 //! run DURATION               time passes
