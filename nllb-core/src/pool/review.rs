@@ -79,6 +79,7 @@ impl Machine {
         if from != to {
             self.stop_leaning(pool);
             self.greet(id, from, now);
+            self.replace(id, from, now);
         }
         from != to
     }
@@ -87,13 +88,33 @@ impl Machine {
     /// waits for a long backoff need not.
     fn greet(&mut self, id: BackendId, from: State, now: Instant) {
         let returned = matches!(from, State::Draining | State::Unhealthy);
-        let Some(backend) = self.roster.backends.get(&id) else { return };
-        let pool = backend.pool;
-        if !(returned && backend.is_eligible() && self.roster.is_alone(id)) {
-            return;
+        if returned && self.is_the_only_one(id, true) {
+            self.hurry_the_waiting(id, now);
         }
+    }
+
+    /// When the last eligible backend of its pool is lost, whoever has come back unnoticed is wanted at
+    /// once.
+    fn replace(&mut self, id: BackendId, from: State, now: Instant) {
+        let served = matches!(from, State::Healthy | State::Degraded);
+        if served && self.is_the_only_one(id, false) {
+            self.hurry_the_waiting(id, now);
+        }
+    }
+
+    /// Whether nobody else of its pool is eligible, and it is or is not.
+    fn is_the_only_one(&self, id: BackendId, eligible: bool) -> bool {
+        let backend = self.roster.backends.get(&id);
+        backend.is_some_and(|one| one.is_eligible() == eligible) && self.roster.is_alone(id)
+    }
+
+    /// Lets nobody else of its pool wait for its backoff.
+    fn hurry_the_waiting(&mut self, id: BackendId, now: Instant) {
+        let Some(pool) = self.roster.backends.get(&id).map(|backend| backend.pool) else { return };
+        let waits = |other: &Backend| {
+            other.id != id && !other.is_eligible() && other.health.run().is_none()
+        };
         let others = self.roster.backends_mut();
-        let waits = |other: &Backend| !other.is_eligible() && other.health.run().is_none();
         let waiting = others.filter(|(other, _)| other.pool == pool && waits(other));
         for (other, settings) in waiting {
             other.schedule.reset_backoff();
