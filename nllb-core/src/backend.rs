@@ -65,6 +65,9 @@ pub(crate) struct Backend {
     /// Failures in a row during each of which it answered a ping.
     pub(crate) contradicted: u32,
     pub(crate) death: Death,
+    /// Whether something asks for a look at it while it is out of service, and nobody looked since. It is
+    /// not shown as a doubt: nobody prefers it anyway.
+    pub(crate) wants_look: bool,
     /// Set while an operator has drained it.
     pub(crate) drained: Option<Drained>,
     /// Whether its connections were closed since it drains.
@@ -155,6 +158,7 @@ impl Backend {
             doubts: Doubts::default(),
             contradicted: 0,
             death: Death::default(),
+            wants_look: false,
             drained: None,
             drain_done: false,
             told: (State::Unknown, false),
@@ -213,6 +217,11 @@ impl Backend {
         matches!(self.state(), State::Healthy | State::Degraded)
     }
 
+    /// Whether it is out of service.
+    pub(crate) const fn is_out(&self) -> bool {
+        matches!(self.state(), State::Draining | State::Unhealthy)
+    }
+
     pub(crate) fn verdict(&self) -> Verdict {
         let doubted = self.doubt().is_some();
         Verdict::new(self.state(), self.band.number(), self.weight(), self.epoch).doubted(doubted)
@@ -256,7 +265,7 @@ impl Backend {
 
     /// Whether it may be dead, so that witnesses are wanted.
     pub(crate) fn is_suspect(&self) -> bool {
-        self.doubt().is_some() || self.death.is_near()
+        self.doubt().is_some() || self.wants_look || self.death.is_near()
     }
 
     /// Whether it calls for a close look at its pool.

@@ -7,6 +7,7 @@ use nllb_common::maps::State;
 
 use crate::backend::{Backend, Probe};
 use crate::command::Via;
+use crate::doubt::Doubt;
 use crate::ping::Ping;
 use crate::settings::HealthSettings;
 
@@ -63,6 +64,17 @@ impl Backend {
         }
     }
 
+    /// It may have died just now. Others are preferred to it at once; of one that is out of service nobody
+    /// need be told, but the connections that it still has may have to be closed.
+    pub(crate) fn may_be_dead(&mut self, doubt: Doubt, settings: &HealthSettings, now: Instant) {
+        self.doubts.raise(doubt);
+        if self.is_out() && !self.death.is_confirmed() {
+            self.wants_look = true;
+            self.schedule.reset_backoff();
+            self.check_soon(settings, now);
+        }
+    }
+
     /// Takes a hint. Of an unhealthy backend it says what the verdict says already, and a probe for
     /// each would undo the backoff just when every client on every node runs into it.
     pub(crate) fn suspect(&mut self, kind: EventKind, settings: &HealthSettings, now: Instant) {
@@ -84,7 +96,7 @@ impl Backend {
     /// have come back behind another route.
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
         match self.health.state() {
-            State::Unhealthy if !self.death.is_near() => None,
+            State::Unhealthy if !(self.death.is_near() || self.wants_look) => None,
             State::Unknown
             | State::Healthy
             | State::Degraded

@@ -10,6 +10,7 @@ use crate::death::Answered;
 use crate::doubt::Doubt;
 use crate::eligible::Seen;
 use crate::health::{Direction, Run};
+use crate::ping::Ping;
 use crate::report::{Outcome, ProbeReport};
 use crate::schedule::Pace;
 use crate::settings::HealthSettings;
@@ -71,6 +72,14 @@ impl Backend {
         }
         let out = self.health.state() == State::Unhealthy;
         let witnessed = around.witnessed && !self.ponged_since(probe.started);
+        match probe.via {
+            Via::Fresh => self.wants_look = false,
+            // Its sentinel is silent as a whole.
+            Via::Sentinel => {
+                let late = self.sentinel.ping().is_some_and(Ping::is_late);
+                self.kept_probe_failed |= late && *outcome == Outcome::Slow;
+            }
+        }
         let dead = probe.via == Via::Fresh
             && self.death.probed(outcome, probe.started, witnessed, out, now);
         let certificate_changed = self.see(&report);

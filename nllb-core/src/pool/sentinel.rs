@@ -44,6 +44,7 @@ impl Machine {
                 backend.answered = Some(Answered { asked, at: now });
                 backend.ponged = Some(now);
                 backend.doubts.ponged();
+                backend.wants_look = false;
                 backend.death.disprove();
                 backend.ping_rtt.observe(rtt);
                 if overdue && !backend.is_eligible() {
@@ -57,9 +58,13 @@ impl Machine {
             | SentinelFact::Closed
             | SentinelFact::Reset
             | SentinelFact::Lost => {
+                let lost = fact == SentinelFact::Lost;
                 if backend.sentinel.ended(now) {
                     // Perhaps it only wants a new connection, as a server does that spreads its load.
                     backend.doubts.raise(Doubt::SentinelEnded);
+                    if lost {
+                        backend.may_be_dead(Doubt::SentinelEnded, &settings, now);
+                    }
                     if backend.state() != State::Unhealthy {
                         backend.check_soon(&settings, now);
                     }

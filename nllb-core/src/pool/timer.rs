@@ -36,7 +36,7 @@ impl Machine {
     /// Raises doubts for what is overdue, and asks TCP about pings.
     fn notice_overdue(&mut self, now: Instant) {
         let mut inspect = Vec::new();
-        for backend in self.roster.backends.values_mut() {
+        for (backend, settings) in self.roster.backends_mut() {
             if backend.probe_overdue().is_some_and(|at| at <= now) {
                 backend.doubts.raise(Doubt::Probe);
                 if let Some(probe) = &mut backend.probe {
@@ -47,7 +47,7 @@ impl Machine {
             let Some(ping) = backend.sentinel.ping_mut() else { continue };
             let (overdue, look) = ping.look(answered, now);
             if overdue {
-                backend.doubts.raise(Doubt::Ping);
+                backend.may_be_dead(Doubt::Ping, &settings, now);
             }
             match look {
                 Look::Nothing => {}

@@ -131,6 +131,7 @@ impl BackendView {
             doubts: _,
             contradicted: _,
             death: _,
+            wants_look: _,
             drained,
             drain_done: _,
             told: _,
