@@ -8,7 +8,7 @@
 //! - It happens after a return only, and ends when every backend has its fair part of this node's
 //!   connections, or when as many were closed as there were at its beginning. The uneven numbers that
 //!   chance gives are nobody's concern.
-//! - It waits until nothing has changed for a minute or two, and does nothing while anything is wrong.
+//! - It waits until nothing has changed for more than a minute, and does nothing while anything is wrong.
 //! - In a minute at most a share of the node's connections is closed, and no backend goes below the
 //!   floor.
 //!
@@ -30,17 +30,17 @@ use nllb_common::mix;
 use crate::backend::BackendId;
 use crate::settings::RebalanceSettings;
 
-/// How long nothing must have changed; up to half as much longer, by the seed, so that 5,000 nodes do
-/// not begin in the same second.
+/// How long nothing must have changed; up to a quarter longer, by the seed, so that 5,000 nodes do not
+/// begin in the same second.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// The longest time between two reviews that is made up for.
 const LONGEST_GAP: Duration = Duration::from_secs(30);
 
 /// The weight of a backend below its part, where the others have 1. Of three backends it gets eight of
-/// ten new connections: enough that a closing is seldom in vain. Its new connections are at
-/// most as many times what they are in calm as the pool has backends.
-pub const LEAN: u16 = 8;
+/// nine new connections, of five four of five: enough that a closing is seldom in vain. Its new
+/// connections are at most as many times what they are in calm as the pool has backends.
+pub const LEAN: u16 = 16;
 
 /// A backend of the pool and what it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Rebalance {
     }
 
     fn quiet(&self) -> Duration {
-        QUIET + QUIET.mul_f64(unit(!self.seed) / 2.0)
+        QUIET + QUIET.mul_f64(unit(!self.seed) / 4.0)
     }
 
     /// `wanted` rounded up or down by chance, so that it comes out right on average.

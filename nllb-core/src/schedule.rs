@@ -13,6 +13,10 @@ use crate::settings::HealthSettings;
 /// Longest wait whatever the settings say; keeps sums of times far from overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// How much wider than others the waits of a backoff are spread. All nodes lose a server in the same
+/// moment, and few waits later it would meet all of them again when it returns.
+const BACKOFF_SPREAD: f64 = 3.0;
+
 /// Doublings after which the backoff surely reached its cap; a shift may not be arbitrarily large.
 const MOST_DOUBLINGS: u32 = 16;
 
@@ -88,7 +92,11 @@ impl Schedule {
             Pace::Steady | Pace::Backoff => Duration::ZERO,
         };
         let wait = self.wait(pace, settings).saturating_sub(waited);
-        let due = now + self.jitter.around(wait.min(LONGEST), settings.jitter);
+        let width = match pace {
+            Pace::Steady | Pace::Confirm | Pace::Wanted => settings.jitter,
+            Pace::Backoff => settings.jitter * BACKOFF_SPREAD,
+        };
+        let due = now + self.jitter.around(wait.min(LONGEST), width);
         self.due = Some(due);
         if let Some(wish) = self.wish.take() {
             self.advance(due, wish.max(now));

@@ -44,7 +44,7 @@ fn without_latency_bands_all_are_in_the_first() {
 }
 
 fn rebalanced() -> PoolSettings {
-    let rebalance = Some(RebalanceSettings::default());
+    let rebalance = Some(RebalanceSettings { share_per_minute: 0.1, floor: 2 });
     PoolSettings { rebalance, ..PoolSettings::default() }
 }
 
@@ -87,7 +87,7 @@ fn connections_find_back_after_a_return_and_new_ones_lean_there() {
     assert!(closed.keys().eq(&[0, 1]), "{closed:?}");
     // A tenth of 600 a minute, for at most two minutes.
     assert!((60..=120).contains(&closed.values().sum::<u32>()), "{closed:?}");
-    assert_eq!([0, 1, 2].map(|id| verdict(&node, id).weight()), [1, 1, 8]);
+    assert_eq!([0, 1, 2].map(|id| verdict(&node, id).weight()), [1, 1, 16]);
     restart(&mut node, 0);
     assert_eq!([0, 1, 2].map(|id| verdict(&node, id).weight()), [1, 1, 1]);
 }
