@@ -12,7 +12,7 @@ use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 
 use crate::lab::Lab;
 use crate::place::Place;
-use crate::{apiserver, bench, client, demo, fault, lab};
+use crate::{apiserver, bench, client, demo, fault, lab, sim};
 
 /// The processes of a lab.
 #[derive(Parser)]
@@ -61,6 +61,8 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Simulate a cluster of thousands of nodes in virtual time.
+    Sim(sim::Options),
     /// Connect in batches as told on standard input, and give the times.
     BenchWorker {
         /// The only processor to use.
@@ -126,6 +128,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Demo(options) => return demo::run(options),
         Command::Bench { what } => return bench::run(what),
+        Command::Sim(options) => return sim::run(&options),
         Command::BenchWorker { cpu } => bench::worker::run(cpu)?,
         Command::Dial { address } => demo::keep::dial(address)?,
         Command::Relay { port, weakness } => fault::relay::run(&port, weakness)?,

@@ -25,6 +25,7 @@ pub mod pins;
 pub mod pki;
 pub mod place;
 pub mod process;
+mod sim;
 mod sys;
 pub mod wait;
 

@@ -6,6 +6,7 @@ mod ebpf;
 mod lint;
 mod run;
 mod setup;
+mod sim;
 mod test;
 mod tidy;
 mod toolchain;
@@ -55,6 +56,8 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Simulates thousands of nodes in virtual time; fails when a goal is missed.
+    Sim(sim::Sim),
     /// rustfmt, clippy and rustdoc, every warning an error.
     Lint,
     /// Checks what compilers do not: who imports whom, unsafe, clocks, file lengths.
@@ -86,6 +89,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run { keep, plain, agent } => run::command(&workspace, keep, plain, &agent),
         Command::Test => test::command(&workspace),
         Command::Bench { what } => bench::command(&workspace, &what),
+        Command::Sim(sim) => sim::command(&workspace, sim),
         Command::Lint => lint::command(&workspace),
         Command::Tidy => tidy::command(&workspace),
     }
