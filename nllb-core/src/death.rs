@@ -22,6 +22,10 @@ use crate::report::Outcome;
 const ENOUGH: u32 = 3;
 /// And the least time from the start of the first to the end of the last.
 const SPAN: Duration = Duration::from_millis(500);
+/// After silences that nobody witnessed it is as long as those were, because who returns after a failure
+/// of the whole network does not return in the same moment as the others. But at most this: one that
+/// stays away is dead in the end.
+const LONGEST_SPAN: Duration = Duration::from_secs(5);
 
 /// A moment in which a backend answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub(crate) struct Death {
     silences: u32,
     /// When the first of them began.
     first: Option<Instant>,
+    /// From when to when it was silent before that, as far as nobody witnessed it.
+    unwitnessed: Option<(Instant, Instant)>,
     /// Whether they are a death.
     silent: bool,
     /// Whether it was found frozen.
@@ -114,23 +120,31 @@ impl Death {
                 self.disprove();
                 false
             }
-            Sign::Silence | Sign::Accepts if !witnessed => {
+            Sign::Accepts if self.frozen && witnessed => out,
+            Sign::Accepts => {
                 self.disprove();
                 false
             }
-            Sign::Accepts if self.frozen => out,
-            Sign::Accepts => {
+            Sign::Silence if !witnessed => {
+                let before = self.unwitnessed.map(|(from, _)| from).or(self.first);
                 self.disprove();
+                self.unwitnessed = Some((before.unwrap_or(start), now));
                 false
             }
             Sign::Silence => {
                 self.silences = self.silences.saturating_add(1);
                 let first = *self.first.get_or_insert(start);
-                let long = now.saturating_duration_since(first) >= SPAN;
+                let long = now.saturating_duration_since(first) >= self.span();
                 self.silent |= out && long && self.silences >= ENOUGH;
                 self.is_confirmed() && out
             }
         }
+    }
+
+    /// How long the silences that make a death must last.
+    fn span(&self) -> Duration {
+        let before = self.unwitnessed.map(|(from, to)| to.saturating_duration_since(from));
+        before.unwrap_or_default().clamp(SPAN, LONGEST_SPAN)
     }
 
     /// It was found frozen.
@@ -140,7 +154,7 @@ impl Death {
 
     /// It lives, or nobody can tell.
     pub(crate) const fn disprove(&mut self) {
-        *self = Self { silences: 0, first: None, silent: false, frozen: false };
+        *self = Self { silences: 0, first: None, unwitnessed: None, silent: false, frozen: false };
     }
 }
 

@@ -9,8 +9,9 @@
 //!   again: at most as long as the failure lasted, so that much longer is waited after one;
 //! - the answer is lost on this host: then probes are answered all the same.
 //!
-//! Silence is counted only as far as it was watched. An agent that did not run for two seconds saw
-//! nothing in them.
+//! Silence is counted only as far as it was watched, and only beside another backend that answers
+//! meanwhile. An agent that did not run for two seconds saw nothing in them, and when a control plane
+//! that froze as a whole thaws one after another, the first has witnessed nothing of what was before.
 
 use std::time::{Duration, Instant};
 
@@ -24,9 +25,6 @@ const FROZEN_PERIODS: u32 = 8;
 const USELESS: Duration = Duration::from_secs(10);
 /// How often TCP is asked when the first answers have decided nothing.
 const SLOW_LOOK: Duration = Duration::from_secs(1);
-/// Questions about TCP that may go without an answer. They are answered at once, so more than a few
-/// mean that the driver has no such sentinel.
-const MOST_UNHEARD: u32 = 10;
 
 /// The pings over one sentinel.
 #[derive(Clone, Debug)]
@@ -48,14 +46,31 @@ struct Outstanding {
     look_at: Instant,
     /// Whether it is overdue.
     late: bool,
-    /// Questions about TCP without an answer.
-    unheard: u32,
-    /// From when on silence counts as acknowledged, should TCP say so; `None` while it does not.
-    counted_from: Option<Instant>,
-    /// Acknowledged silence that was watched.
+    /// The last look, or the sending.
+    looked: Instant,
+    /// How long the next look was to wait then.
+    wait: Duration,
+    /// How much time the last look covers.
+    step: Duration,
+    /// Whether TCP was asked and has not told yet.
+    asked: bool,
+    /// Up to when silence is counted, should TCP say that it is acknowledged; `None` while it does not.
+    counted: Option<Instant>,
+    /// Acknowledged silence since then, of which nobody was witness yet.
+    unwitnessed: Duration,
+    /// Acknowledged silence that was watched beside a witness.
     watched: Duration,
     /// Whether the backend was found frozen because of it.
     frozen: bool,
+}
+
+/// What the other backends of the pool did while a ping was unanswered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Others {
+    /// The last moment in which nobody was heard.
+    pub(crate) quiet: Option<Instant>,
+    /// Whether one answered what it was asked since [`Ping::counted`].
+    pub(crate) witnessed: bool,
 }
 
 /// What to do about an overdue ping.
@@ -95,8 +110,12 @@ impl Ping {
             period,
             look_at: now + period,
             late: false,
-            unheard: 0,
-            counted_from: Some(now),
+            looked: now,
+            wait: period,
+            step: Duration::ZERO,
+            asked: false,
+            counted: Some(now),
+            unwitnessed: Duration::ZERO,
             watched: Duration::ZERO,
             frozen: false,
         });
@@ -117,6 +136,11 @@ impl Ping {
         Some(self.outstanding.as_ref()?.look_at)
     }
 
+    /// Up to when its silence is counted.
+    pub(crate) fn counted(&self) -> Option<Instant> {
+        self.outstanding.as_ref()?.counted
+    }
+
     /// Looks at the outstanding ping. The first time it has become overdue, which is the first part of
     /// the result. `answered` is when a probe of the same backend was last answered.
     pub(crate) fn look(&mut self, answered: Option<Instant>, now: Instant) -> (bool, Look) {
@@ -126,46 +150,44 @@ impl Ping {
         let first = !std::mem::replace(&mut ping.late, true);
         let age = now.saturating_duration_since(ping.sent);
         let answered_since = answered.is_some_and(|at| at > ping.sent);
-        if ping.unheard >= MOST_UNHEARD || (answered_since && age >= USELESS.max(ping.limit())) {
+        if answered_since && age >= USELESS.max(ping.limit()) {
             return (first, Look::GiveUp);
         }
+        ping.step = now.saturating_duration_since(ping.looked).min(ping.wait * 2);
+        ping.looked = now;
         // While silence is being counted each look counts, but not for ever.
-        let patience = if ping.counted_from.is_some() { 10 } else { 2 };
+        let patience = if ping.counted.is_some() { 10 } else { 2 };
         let decided = ping.frozen || age > ping.limit() * patience;
-        let wait = if decided { ping.period.max(SLOW_LOOK) } else { ping.period };
-        ping.look_at = now + wait;
-        ping.unheard += 1;
+        ping.wait = if decided { ping.period.max(SLOW_LOOK) } else { ping.period };
+        ping.look_at = now + ping.wait;
+        ping.asked = true;
         (first, Look::Inspect)
     }
 
     /// Takes what TCP says. Returns since when the ping is unanswered when that is for long enough to
-    /// call the process frozen. `quiet` is the last moment in which no backend of the pool answered.
-    pub(crate) fn tcp(
-        &mut self,
-        state: TcpState,
-        quiet: Option<Instant>,
-        now: Instant,
-    ) -> Option<Instant> {
-        let ping = self.outstanding.as_mut().filter(|ping| ping.unheard > 0)?;
-        ping.unheard = 0;
-        let quiet = quiet.filter(|at| *at >= ping.sent);
+    /// call the process frozen.
+    pub(crate) fn tcp(&mut self, state: TcpState, others: Others, now: Instant) -> Option<Instant> {
+        let ping = self.outstanding.as_mut().filter(|ping| ping.asked)?;
+        ping.asked = false;
+        let quiet = others.quiet.filter(|at| *at >= ping.sent);
         let limit = ping.limit() + quiet.map_or(Duration::ZERO, |at| at.duration_since(ping.sent));
-        if quiet.is_some_and(|at| ping.counted_from.is_some_and(|from| at >= from)) {
-            ping.counted_from = None;
-            ping.watched = Duration::ZERO;
+        if state == TcpState::Silent {
+            ping.count_from(None);
+            return None;
         }
-        match state {
-            TcpState::Silent => {
-                ping.counted_from = None;
-                ping.watched = Duration::ZERO;
-                None
-            }
-            TcpState::Acknowledged => {
-                let from = ping.counted_from.replace(now).unwrap_or(now);
-                ping.watched += now.saturating_duration_since(from).min(ping.period * 2);
-                (ping.watched >= limit && !ping.frozen).then_some(ping.sent)
-            }
+        let Some(counted) = ping.counted.filter(|from| quiet.is_none_or(|at| at < *from)) else {
+            ping.count_from(Some(now));
+            return None;
+        };
+        ping.unwitnessed += ping.step;
+        if others.witnessed {
+            ping.watched += std::mem::take(&mut ping.unwitnessed);
+            ping.counted = Some(now.max(counted));
+        } else if ping.unwitnessed >= ping.limit() {
+            // Witnesses are asked all the time, and also a far one has had its time to answer.
+            ping.count_from(Some(now));
         }
+        (ping.watched >= limit && !ping.frozen).then_some(ping.sent)
     }
 
     /// Notes that the backend was found frozen.
@@ -177,6 +199,13 @@ impl Ping {
 }
 
 impl Outstanding {
+    /// Starts to count silence anew.
+    const fn count_from(&mut self, from: Option<Instant>) {
+        self.counted = from;
+        self.unwitnessed = Duration::ZERO;
+        self.watched = Duration::ZERO;
+    }
+
     /// Acknowledged silence that is enough.
     fn limit(&self) -> Duration {
         FROZEN.max(self.period * FROZEN_PERIODS)

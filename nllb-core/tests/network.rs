@@ -197,6 +197,24 @@ proptest! {
     }
 
     #[test]
+    fn whoever_returns_late_from_a_silence_of_all_keeps_its_connections(
+        paths in paths(1..100, 0..1), seed: u32, silent in millis(300..6000), frozen: bool,
+        late in prop::collection::vec(0u32..50, 6),
+    ) {
+        let mut node = settled(paths, seed);
+        let now = node.now;
+        for (path, late) in node.paths.iter_mut().zip(late) {
+            let span = (now, now + silent + (silent / 100 * late).min(4 * SECOND));
+            if frozen { path.frozen.push(span) } else { path.silent.push(span) }
+        }
+        node.run(60 * SECOND);
+        for (backend, told) in node.told.iter().enumerate() {
+            prop_assert_eq!(&told.closes, &[], "{:?}", told);
+            prop_assert_eq!(node.state(backend), State::Healthy);
+        }
+    }
+
+    #[test]
     fn servers_that_lose_their_power_are_left_at_once_and_their_connections_closed(
         paths in paths(1..10, 0..1), seed: u32, wait in millis(0..2000), dead in 1usize..5,
     ) {

@@ -146,3 +146,24 @@ fn one_silence_before_a_hang_is_near_no_death() {
     }
     assert!(!probed.death.is_near(), "an alert without an end");
 }
+
+#[test]
+fn after_silences_of_all_the_silence_of_one_must_last_as_long_as_those_did() {
+    for (unwitnessed, expected) in [(1, 500), (2, 600), (10, 3000), (100, 5000)] {
+        let mut probed = Probed::new();
+        assert!((0..unwitnessed).all(|_| !probed.probe(&Outcome::Silent, 300, false)));
+        let start = probed.now;
+        while !probed.probe(&Outcome::Silent, 100, true) {}
+        assert_eq!(probed.now.duration_since(start), MS * expected, "{unwitnessed}");
+    }
+}
+
+#[test]
+fn an_answer_ends_what_was_not_witnessed() {
+    let mut probed = Probed::new();
+    for outcome in [&Outcome::Silent, &Outcome::Silent, &Outcome::Refused] {
+        probed.probe(outcome, 1000, false);
+    }
+    let closes: Vec<_> = (0..3).map(|_| probed.probe(&Outcome::Silent, 200, true)).collect();
+    assert_eq!(closes, [false, false, true]);
+}

@@ -5,6 +5,9 @@ use super::*;
 const MS: Duration = Duration::from_millis(1);
 const PERIOD: Duration = Duration::from_millis(100);
 
+/// Another backend answers all the time.
+const SEEN: Others = Others { quiet: None, witnessed: true };
+
 /// A ping that was sent just now.
 fn sent(now: Instant) -> Ping {
     let mut ping = Ping::new(now, now);
@@ -17,7 +20,7 @@ fn watch(ping: &mut Ping, from: Instant, tcp: TcpState, periods: u32) -> Option<
     (1..=periods).find_map(|period| {
         let now = from + PERIOD * period;
         ping.look(None, now);
-        ping.tcp(tcp, None, now).map(|_| now.duration_since(from))
+        ping.tcp(tcp, SEEN, now).map(|_| now.duration_since(from))
     })
 }
 
@@ -88,7 +91,7 @@ fn after_a_moment_in_which_nobody_answered_as_much_longer_is_waited() {
         let at = now + PERIOD * *period;
         ping.look(None, at);
         let quiet = Some(at.min(now + 7 * PERIOD));
-        ping.tcp(TcpState::Acknowledged, quiet, at).is_some()
+        ping.tcp(TcpState::Acknowledged, Others { quiet, ..SEEN }, at).is_some()
     });
     assert_eq!(frozen, Some(8 + 10 + 7));
 }
@@ -102,7 +105,7 @@ fn an_agent_that_did_not_run_saw_no_silence() {
         // Two seconds pass between one look and the next.
         late += Duration::from_secs(2);
         ping.look(None, late);
-        assert_eq!(ping.tcp(TcpState::Acknowledged, None, late), None);
+        assert_eq!(ping.tcp(TcpState::Acknowledged, SEEN, late), None);
     }
 }
 
@@ -114,7 +117,7 @@ fn a_far_network_gets_eight_of_its_own_periods() {
     ping.send(now, period, now);
     let frozen = (1..=50).find(|times| {
         ping.look(None, now + period * *times);
-        ping.tcp(TcpState::Acknowledged, None, now + period * *times).is_some()
+        ping.tcp(TcpState::Acknowledged, SEEN, now + period * *times).is_some()
     });
     assert_eq!(frozen, Some(8));
 }
@@ -124,17 +127,56 @@ fn what_tcp_says_unasked_is_ignored() {
     let now = Instant::now();
     let mut ping = sent(now);
     for times in 1..100 {
-        assert_eq!(ping.tcp(TcpState::Acknowledged, None, now + PERIOD * times), None);
+        assert_eq!(ping.tcp(TcpState::Acknowledged, SEEN, now + PERIOD * times), None);
     }
 }
 
 #[test]
-fn a_sentinel_of_which_the_driver_knows_nothing_is_given_up() {
+fn silence_without_a_witness_counts_for_nothing() {
     let now = Instant::now();
     let mut ping = sent(now);
-    let looks: Vec<_> = (1..=12).map(|times| ping.look(None, now + PERIOD * times).1).collect();
-    assert_eq!(looks[..10], [Look::Inspect; 10]);
-    assert_eq!(looks[10], Look::GiveUp);
+    let mut watch = |from: u32, periods: u32, witnessed: bool| {
+        (from + 1..=from + periods).find(|period| {
+            let at = now + PERIOD * *period;
+            ping.look(None, at);
+            ping.tcp(TcpState::Acknowledged, Others { quiet: None, witnessed }, at).is_some()
+        })
+    };
+    assert_eq!(watch(0, 50, false), None);
+    // The first to thaw saw nothing of what was before.
+    assert_eq!(watch(50, 9, true), None);
+    assert_eq!(watch(59, 50, true), Some(60));
+}
+
+#[test]
+fn a_far_witness_that_answers_seldom_is_one_for_the_time_since_it_was_asked() {
+    let now = Instant::now();
+    let mut ping = sent(now);
+    let frozen = (1..=50).find(|period| {
+        let at = now + PERIOD * *period;
+        ping.look(None, at);
+        let others = Others { quiet: None, witnessed: period % 5 == 0 };
+        ping.tcp(TcpState::Acknowledged, others, at).is_some()
+    });
+    assert_eq!(frozen, Some(10));
+}
+
+#[test]
+fn silence_that_is_looked_at_seldom_is_still_watched() {
+    let now = Instant::now();
+    let mut ping = sent(now);
+    let silent = (1..=40).map(|seconds| now + Duration::from_secs(seconds));
+    for at in silent {
+        ping.look(None, at);
+        ping.tcp(TcpState::Silent, SEEN, at);
+    }
+    // The first look only starts the count.
+    let frozen = (41..=50).find(|seconds| {
+        let at = now + Duration::from_secs(*seconds);
+        ping.look(None, at);
+        ping.tcp(TcpState::Acknowledged, SEEN, at).is_some()
+    });
+    assert_eq!(frozen, Some(42));
 }
 
 #[test]
@@ -145,7 +187,7 @@ fn a_ping_that_stays_unanswered_while_probes_are_answered_ends_the_sentinel() {
     let given_up = (1..=200).find(|times| {
         let at = now + PERIOD * *times;
         let (_, look) = ping.look(answered, at);
-        ping.tcp(TcpState::Silent, None, at);
+        ping.tcp(TcpState::Silent, SEEN, at);
         look == Look::GiveUp
     });
     assert!(given_up.is_some_and(|times| (100..=110).contains(&times)), "{given_up:?}");
@@ -154,7 +196,7 @@ fn a_ping_that_stays_unanswered_while_probes_are_answered_ends_the_sentinel() {
     let kept = (1..=200).all(|times| {
         let at = now + PERIOD * times;
         let (_, look) = ping.look(before, at);
-        ping.tcp(TcpState::Silent, None, at);
+        ping.tcp(TcpState::Silent, SEEN, at);
         look != Look::GiveUp
     });
     assert!(kept, "a probe answered before the ping says nothing");

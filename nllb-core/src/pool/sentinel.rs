@@ -10,6 +10,7 @@ use crate::command::Question;
 use crate::death::Answered;
 use crate::doubt::Doubt;
 use crate::eligible::Seen;
+use crate::ping::Others;
 use crate::pool::{Machine, What};
 use crate::report::{SentinelFact, TcpState};
 
@@ -77,9 +78,12 @@ impl Machine {
     /// TCP told how it is doing while a ping is overdue.
     fn inspected(&mut self, id: BackendId, epoch: u32, state: TcpState, now: Instant) {
         let quiet = self.roster.quiet_at(id);
+        let counted = self.roster.backends.get(&id).and_then(|one| one.sentinel.ping()?.counted());
+        let witness = counted.and_then(|from| self.roster.witness(id, from, Some(from)));
+        let others = Others { quiet, witnessed: witness.is_some() };
         let Some((backend, _)) = self.roster.backend_mut(id, epoch) else { return };
         let ping = backend.sentinel.ping_mut();
-        let Some(sent) = ping.and_then(|ping| ping.tcp(state, quiet, now)) else { return };
+        let Some(sent) = ping.and_then(|ping| ping.tcp(state, others, now)) else { return };
         if backend.probe_answered.is_some_and(|at| at > sent) {
             // The process answers others: this connection is what is broken.
             backend.sentinel.ended(now);
