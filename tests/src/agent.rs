@@ -24,6 +24,7 @@ pub use configuration::{Configuration, NodeAddresses};
 /// An agent, running or not.
 pub struct Agent {
     process: Option<Process>,
+    program: Option<PathBuf>,
     place: Place,
     cgroup: PathBuf,
     bpffs: PathBuf,
@@ -48,6 +49,7 @@ impl Agent {
         let node = lab.node(node);
         Ok(Self {
             process: None,
+            program: None,
             place: node.place(),
             cgroup: node.cgroup().to_owned(),
             bpffs: node.bpffs().to_owned(),
@@ -58,6 +60,12 @@ impl Agent {
     /// How many file descriptors it may have from its next start on.
     pub fn limit_descriptors(&mut self, most: u64) {
         self.place.descriptors = Some(most);
+    }
+
+    /// Runs this program from its next start on. Without it, the lab's own runs the agent, which has
+    /// the same code and much more beside it.
+    pub fn run_program(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
     }
 
     /// Its configuration file.
@@ -127,13 +135,17 @@ impl Agent {
     /// Starts its process and does not wait.
     pub fn spawn(&mut self) -> Result<()> {
         let args = [
-            "agent".into(),
             "run".into(),
             "--config".into(),
             self.file().into(),
             "--log-level".into(),
             "debug".into(),
         ];
+        let before: Vec<OsString> = match &self.program {
+            Some(program) => vec!["exec".into(), "--".into(), program.into()],
+            None => vec!["agent".into()],
+        };
+        let args = [&before[..], &args].concat();
         let log = self.directory.join("log");
         self.process = Some(Process::spawn(&self.place, &args, Some(&log))?);
         Ok(())

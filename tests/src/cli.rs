@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,6 +53,12 @@ enum Command {
         /// The arguments of `nllb`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
+    },
+    /// Become another program.
+    Exec {
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
     },
     /// Show the product at work: servers fail and come back while a client dials the VIP.
     Demo(demo::Options),
@@ -126,6 +133,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let program = OsString::from("nllb");
             return Ok(nllb_agent::cli::run_from([program].into_iter().chain(args)));
         }
+        Command::Exec { command } => return Err(become_program(&command)),
         Command::Demo(options) => return demo::run(options),
         Command::Bench { what } => return bench::run(what),
         Command::Sim(options) => return sim::run(&options),
@@ -145,4 +153,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns only if it cannot.
+fn become_program(command: &[OsString]) -> anyhow::Error {
+    let [program, args @ ..] = command else { return anyhow::anyhow!("no program") };
+    let error = std::process::Command::new(program).args(args).exec();
+    anyhow::Error::new(error).context(format!("cannot run {}", program.display()))
 }

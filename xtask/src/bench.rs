@@ -48,6 +48,10 @@ pub(crate) fn command(workspace: &Workspace, what: &Bench) -> Result<ExitCode> {
             output
         }
         Bench::Failover { runs, fault, output } => {
+            // It measures the program itself, which it looks for beside the lab's.
+            if !workspace.builds_for_release("nllb-agent", "nllb")? {
+                return Ok(ExitCode::FAILURE);
+            }
             arguments.push("failover".into());
             arguments.extend(runs.iter().map(|runs| format!("--runs={runs}").into()));
             arguments.extend(fault.iter().flat_map(|fault| ["--fault".into(), fault.clone()]));

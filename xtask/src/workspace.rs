@@ -45,6 +45,12 @@ impl Workspace {
         self.root.join(target).join(name)
     }
 
+    /// Builds a program of `package` for release; false when that fails.
+    pub(crate) fn builds_for_release(&self, package: &str, program: &str) -> Result<bool> {
+        let selection = ["--release", "--package", package, "--bin", program];
+        succeeds(self.cargo(["build"]).args(selection))
+    }
+
     /// Builds `package` for release, then becomes its program, so that signals and the exit
     /// status are the program's own.
     pub(crate) fn become_program(
@@ -53,10 +59,10 @@ impl Workspace {
         program: &str,
         arguments: &[OsString],
     ) -> Result<ExitCode> {
-        let selection = ["--release", "--package", package, "--bin", program];
-        if !succeeds(self.cargo(["build"]).args(selection))? {
+        if !self.builds_for_release(package, program)? {
             return Ok(ExitCode::FAILURE);
         }
+        let selection = ["--release", "--package", package, "--bin", program];
         let mut command = self.cargo(["run", "--quiet"]);
         command.args(selection).arg("--").args(arguments);
         // Relative paths on the command line are the caller's.

@@ -14,9 +14,13 @@
 //! |---|---|---|
 //! | `detect` | the fault | the last victim's verdict in the maps is bad or in doubt; without an agent, until the kernel suspects it |
 //! | `new_blackout` | a loop's last success | its next: the longest such gap after the fault. Where the whole network is silent: from its return until the loop's next success |
+//! | `new_recovery` | the end of a silence of all | the first success of a connect that began after it |
 //! | `new_leave` | the fault | the last start of a connect that failed or that a victim answered |
 //! | `established_closed` | the fault | the client's socket ends |
 //! | `readmit` | the server is ready again | the start of a connect that it answers; where nobody connects, a good verdict |
+//!
+//! A connect has failed as well when it was established and got no answer: what was under way when a
+//! server died cannot be saved. Those that never were established are told apart.
 //!
 //! The fault begins when its command is given, so the time that the command takes counts as ours. A
 //! loop gives up on an answer after 250 ms, as a client with a short timeout would.

@@ -44,8 +44,10 @@ fn row_text(row: &Row) -> String {
     line("detected", row.detect_ms, None);
     line("new connects: blackout", row.new_blackout_ms, blackout_ms);
     line("  before the fault", row.calm_gap_ms, None);
+    line("  begun after it", row.new_recovery_ms, None);
     line("  have left", row.new_leave_ms, leave_ms);
     line("  failed, per client", row.failed, failed);
+    line("    never established", row.unconnected, None);
     line("  failed, not waiting", row.failed_on_time, None);
     line("established: closed", row.established_closed_ms, closed_ms);
     line("readmitted", row.readmit_ms, None);

@@ -15,7 +15,9 @@ pub(super) struct Row {
     pub(super) new_blackout_ms: Option<Spread>,
     pub(super) new_leave_ms: Option<Spread>,
     pub(super) calm_gap_ms: Option<Spread>,
+    pub(super) new_recovery_ms: Option<Spread>,
     pub(super) failed: Option<Spread>,
+    pub(super) unconnected: Option<Spread>,
     pub(super) failed_on_time: Option<Spread>,
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) established_closed_ms: Option<Spread>,
@@ -40,6 +42,8 @@ impl Row {
         let sum = |count: fn(&Sample) -> u64| samples.iter().map(count).sum();
         let times = |of: fn(&Sample) -> Option<u64>| Spread::ms(samples.iter().filter_map(of));
         let lists = |of: fn(&Sample) -> &Vec<u64>| Spread::ms(samples.iter().flat_map(of).copied());
+        let per_client =
+            |of: fn(&Sample) -> &Vec<u64>| Spread::of(samples.iter().flat_map(of).copied());
         let counts = |of: fn(&Sample) -> u64| Spread::of(samples.iter().map(of));
         let readmitted = samples.iter().filter(|sample| sample.readmit.is_some()).count();
         Self {
@@ -49,7 +53,9 @@ impl Row {
             new_blackout_ms: lists(|sample| &sample.blackout),
             new_leave_ms: times(|sample| sample.leave),
             calm_gap_ms: lists(|sample| &sample.calm_gap),
-            failed: Spread::of(samples.iter().flat_map(|sample| &sample.failed).copied()),
+            new_recovery_ms: lists(|sample| &sample.recover),
+            failed: per_client(|sample| &sample.failed),
+            unconnected: per_client(|sample| &sample.unconnected),
             failed_on_time: if fault.has_connects() {
                 counts(|sample| sample.failed_on_time)
             } else {
@@ -73,8 +79,10 @@ impl Row {
             "detect_ms": spread(self.detect_ms),
             "new_blackout_ms": spread(self.new_blackout_ms),
             "new_leave_ms": spread(self.new_leave_ms),
+            "new_recovery_ms": spread(self.new_recovery_ms),
             "calm_gap_ms": spread(self.calm_gap_ms),
             "failed_connects_per_client": spread(self.failed),
+            "never_established_per_client": spread(self.unconnected),
             "failed_connects_that_do_not_wait": spread(self.failed_on_time),
             "errors": self.errors,
             "established_closed_ms": spread(self.established_closed_ms),

@@ -32,9 +32,13 @@ pub(super) struct Sample {
     pub(super) blackout: Vec<u64>,
     /// Of each loop that waits.
     pub(super) failed: Vec<u64>,
+    /// As above, those that never were established.
+    pub(super) unconnected: Vec<u64>,
     /// The longest gap of each such loop before the fault: what this machine does by itself.
     pub(super) calm_gap: Vec<u64>,
     pub(super) leave: Option<u64>,
+    /// Until a connect succeeds that began after a silence of all.
+    pub(super) recover: Vec<u64>,
     /// Of the loop that does not wait.
     pub(super) failed_on_time: u64,
     /// What connects failed with, of all loops.
@@ -57,8 +61,15 @@ impl Sample {
         let on_time = || after.iter().filter_map(|report| report.loops.get(1));
         Self {
             detect: detect(*fault, looks, *begun_ns),
-            blackout: over.as_ref().map_or_else(|| gaps(after), |over| recovery(after, over)),
+            blackout: over.as_ref().map_or_else(
+                || gaps(after),
+                |over| recovery(after, over, in_turn(after), |l| l.first_success_ns),
+            ),
+            recover: over
+                .as_ref()
+                .map_or_else(Vec::new, |over| recovery(after, over, on_time(), |l| l.first_new_ns)),
             failed: in_turn(after).map(failed).collect(),
+            unconnected: in_turn(after).map(|l| l.unconnected).collect(),
             calm_gap: gaps(calm),
             leave: evidence.leave(),
             failed_on_time: on_time().map(failed).sum(),
@@ -141,12 +152,17 @@ fn errors(reports: &[TrafficReport]) -> BTreeMap<String, u64> {
     errors
 }
 
-/// How long after the end of a fault each loop had its first success.
-fn recovery(after: &[TrafficReport], over: &Over) -> Vec<u64> {
-    let until = after.iter().map(|report| report.until_ns);
-    let next = in_turn(after).zip(until);
-    let next = next.map(|(report, until_ns)| report.first_success_ns.unwrap_or(until_ns));
-    next.map(|at_ns| at_ns.saturating_sub(over.at_ns)).collect()
+/// How long after the end of a fault each of these loops had a success.
+fn recovery<'a>(
+    after: &[TrafficReport],
+    over: &Over,
+    loops: impl Iterator<Item = &'a LoopReport>,
+    success: fn(&LoopReport) -> Option<u64>,
+) -> Vec<u64> {
+    // One that had none yet will have it later than that.
+    let until_ns = after.iter().map(|report| report.until_ns).max().unwrap_or(over.at_ns);
+    let at_ns = loops.map(|report| success(report).unwrap_or(until_ns));
+    at_ns.map(|at_ns| at_ns.saturating_sub(over.at_ns)).collect()
 }
 
 /// How long after the fault the last victim looked bad for the first time.

@@ -94,14 +94,18 @@ pub struct TrafficReport {
 pub struct LoopReport {
     /// Connects that ended.
     pub attempts: u64,
-    /// Connects that failed.
+    /// Connects that failed, or got no answer.
     pub failed: u64,
+    /// Of these, those that never were established.
+    pub unconnected: u64,
     /// Those that failed, and those that took conspicuously long; the first ones.
     pub bad: Vec<Attempt>,
     /// The longest time between two successes, the one still going on included.
     pub longest_gap_ns: u64,
     /// When the first success was complete.
     pub first_success_ns: Option<u64>,
+    /// When the first success was complete of a connect that also began in this stretch of time.
+    pub first_new_ns: Option<u64>,
     /// Successes by server.
     pub servers: BTreeMap<String, Seen>,
     /// Connects left out because too many were under way.
@@ -113,6 +117,8 @@ pub struct LoopReport {
 pub struct Attempt {
     /// When it began.
     pub started_ns: u64,
+    /// When it was established.
+    pub connected_ns: Option<u64>,
     /// When it ended, its answer included.
     pub ended_ns: u64,
     /// Who answered.

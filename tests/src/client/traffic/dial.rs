@@ -61,8 +61,10 @@ impl Dialer {
     /// Connects, asks for the server's name and closes.
     pub(super) async fn ask_name(&self, patience: Duration) -> Attempt {
         let started_ns = now_ns();
+        let mut connected_ns = None;
         let asked = async {
             let stream = self.connect().await?;
+            connected_ns = Some(now_ns());
             let answer = tokio::time::timeout(patience, read_name(stream)).await;
             answer.unwrap_or_else(|_| Err(io::Error::other("no answer")))
         };
@@ -70,7 +72,7 @@ impl Dialer {
             Ok(server) => (Some(server), None),
             Err(error) => (None, Some(name(&error))),
         };
-        Attempt { started_ns, ended_ns: now_ns(), server, error }
+        Attempt { started_ns, connected_ns, ended_ns: now_ns(), server, error }
     }
 
     /// Opens an HTTP/2 connection, and asks what it is for; gives who serves it, and the rest of the

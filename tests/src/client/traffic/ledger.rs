@@ -40,12 +40,15 @@ impl Ledger {
     pub(super) fn attempt(&mut self, number: usize, attempt: Attempt) {
         let Loop { report, last_success_ns } = &mut self.loops[number];
         report.attempts += 1;
-        let Attempt { started_ns, ended_ns, server, error } = &attempt;
+        let Attempt { started_ns, connected_ns, ended_ns, server, error } = &attempt;
         if let (Some(server), None) = (server, error) {
             let gap = ended_ns.saturating_sub(*last_success_ns);
             report.longest_gap_ns = report.longest_gap_ns.max(gap);
             *last_success_ns = *ended_ns.max(last_success_ns);
             report.first_success_ns.get_or_insert(*ended_ns);
+            if *started_ns >= self.from_ns {
+                report.first_new_ns.get_or_insert(*ended_ns);
+            }
             let fresh = Seen { count: 0, first_ns: *started_ns, last_ns: *started_ns };
             let seen = report.servers.entry(server.clone()).or_insert(fresh);
             seen.count += 1;
@@ -53,6 +56,7 @@ impl Ledger {
             seen.last_ns = seen.last_ns.max(*started_ns);
         } else {
             report.failed += 1;
+            report.unconnected += u64::from(connected_ns.is_none());
         }
         let took = Duration::from_nanos(ended_ns.saturating_sub(*started_ns));
         if (error.is_some() || took > CONSPICUOUS) && report.bad.len() < MOST_BAD {
@@ -141,7 +145,8 @@ mod tests {
 
     fn success(started_ms: u64, ended_ms: u64, server: &str) -> Attempt {
         let server = Some(server.to_owned());
-        Attempt { started_ns: started_ms * MS, ended_ns: ended_ms * MS, server, error: None }
+        let (started_ns, ended_ns) = (started_ms * MS, ended_ms * MS);
+        Attempt { started_ns, connected_ns: Some(started_ns), ended_ns, server, error: None }
     }
 
     #[test]
@@ -154,7 +159,8 @@ mod tests {
         let report = ledger.mark(15 * MS);
         assert_eq!((report.from_ns, report.until_ns), (5 * MS, 15 * MS));
         assert_eq!(report.loops[0].longest_gap_ns, 10 * MS);
-        assert_eq!(report.loops[0].first_success_ns, Some(12 * MS));
+        let LoopReport { first_success_ns, first_new_ns, .. } = report.loops[0];
+        assert_eq!((first_success_ns, first_new_ns), (Some(12 * MS), Some(13 * MS)));
         assert_eq!(report.loops[0].servers["b"].first_ns, 12 * MS);
         assert_eq!(ledger.mark(40 * MS).loops[0].longest_gap_ns, 27 * MS);
     }
@@ -162,15 +168,19 @@ mod tests {
     #[test]
     fn failures_and_slow_successes_are_told_of() {
         let mut ledger = Ledger::new(2, 0);
-        let failed =
-            Attempt { server: None, error: Some("ETIMEDOUT".to_owned()), ..success(1, 3, "none") };
+        let failed = Attempt {
+            connected_ns: None,
+            server: None,
+            error: Some("ETIMEDOUT".to_owned()),
+            ..success(1, 3, "none")
+        };
         ledger.attempt(1, failed.clone());
         ledger.attempt(1, success(3, 4, "a"));
         let slow = success(5, 56, "a");
         ledger.attempt(1, slow.clone());
         let report = ledger.mark(60 * MS);
-        let LoopReport { attempts, failed: failures, bad, .. } = &report.loops[1];
-        assert_eq!((*attempts, *failures), (3, 1));
+        let LoopReport { attempts, failed: failures, unconnected, bad, .. } = &report.loops[1];
+        assert_eq!((*attempts, *failures, *unconnected), (3, 1, 1));
         assert_eq!(bad, &[failed, slow]);
         assert_eq!(report.loops[0].attempts, 0);
     }

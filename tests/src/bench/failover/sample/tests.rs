@@ -88,6 +88,7 @@ fn connects_have_left_when_the_last_one_that_failed_or_met_the_victim_began() {
     let seen = |last_ms| Seen { count: 3, first_ns: 1, last_ns: last_ms * MS };
     let attempt = |ms, error: Option<&str>| Attempt {
         started_ns: ms * MS,
+        connected_ns: None,
         ended_ns: (ms + 100) * MS,
         server: None,
         error: error.map(str::to_owned),
