@@ -263,7 +263,7 @@ impl Driver {
         for backend in view.pools.iter().flat_map(|pool| &pool.backends) {
             let held = self.maps.evidence(backend.id.0).ok();
             if let Some(held) = held.filter(|held| held.epoch == backend.epoch) {
-                active.insert(backend.id, held.active);
+                active.insert(backend.id, held.connections());
             }
         }
         self.machine.handle_connections(&active, Instant::now());

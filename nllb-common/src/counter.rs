@@ -70,6 +70,9 @@ counters! {
     DataSilence = "data_silence",
     /// Established connections ended because their backend fell silent while there was no agent.
     Ended = "ended",
+    /// Established connections that no network namespace counts, because too many have some: they cannot
+    /// be found when their backend dies.
+    NetnsFull = "netns_full",
     /// Events not written because the ring buffer was full.
     EventDropped = "event_dropped",
     /// Events not written because the backend had one a moment before.

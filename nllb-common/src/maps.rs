@@ -13,7 +13,7 @@ mod socket;
 
 pub use client::{Client, Favourite};
 pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Scope, TCP, frontend_flags};
-pub use health::{Evidence, State, Verdict};
+pub use health::{Evidence, State, Verdict, at_least_none};
 pub use pool::{MAGLEV_ENTRIES, NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
 pub use socket::{Netns, SocketRecord, socket_flags};
 
@@ -30,7 +30,8 @@ pub const MAX_POOL_BACKENDS: usize = 16;
 pub const MAX_BACKENDS: u32 = 256;
 /// Most network namespaces with translated connections that are tracked at once.
 pub const MAX_NETNS: u32 = 4096;
-/// Clients whose last backend is kept for [`Policy::Affinity`]; the least recently used is forgotten.
+/// Clients whose last backend is kept at least for [`Policy::Affinity`]; the least recently used is
+/// forgotten.
 pub const MAX_CLIENTS: u32 = 4096;
 /// Entries of TURNS: one for each slot of each pool.
 #[expect(clippy::cast_possible_truncation, reason = "a small number")]

@@ -79,7 +79,7 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     let chosen = pool.map_or(Target::Nothing, |pool| {
         target(pool, &KernelView { zero: control.zero }, &request, home)
     });
-    let (slot, counter) = match chosen {
+    let (slot, counter, kept) = match chosen {
         Target::To(Choice { slot, index, eligible }) => {
             note_choice(&request, &client, &slot, index);
             let counter = match (home, eligible) {
@@ -87,9 +87,9 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
                 (NO_BACKEND, false) => Counter::Panic,
                 _ => Counter::NodeAddressMoved,
             };
-            (slot, counter)
+            (slot, counter, false)
         }
-        Target::Keep(slot) => (slot, Counter::NodeAddressKept),
+        Target::Keep(slot) => (slot, Counter::NodeAddressKept, true),
         Target::Nothing => {
             forget();
             return Err(if frontend.flags & frontend_flags::FAIL_WHEN_EMPTY != 0 {
@@ -102,7 +102,12 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
 
     // 6. Remember the translation, so that what becomes of the connection counts for its backend.
     let self_test = frontend.flags & frontend_flags::SELF_TEST != 0;
-    remember(ctx, &client, &frontend, &slot, self_test);
+    let flags = match (self_test, kept) {
+        (true, _) => socket_flags::BYPASS,
+        (false, true) => socket_flags::KEPT,
+        (false, false) => 0,
+    };
+    remember(ctx, &client, &frontend, &slot, flags);
 
     // 7. Count.
     if !self_test {
@@ -161,7 +166,7 @@ fn note_choice(request: &Request, client: &Client, slot: &Slot, index: u32) {
 }
 
 #[inline(always)]
-fn remember(ctx: &Connect, client: &Client, frontend: &Frontend, slot: &Slot, self_test: bool) {
+fn remember(ctx: &Connect, client: &Client, frontend: &Frontend, slot: &Slot, flags: u32) {
     let Frontend { id, pool, home: _, flags: _ } = *frontend;
     let record = SocketRecord {
         netns: client.netns,
@@ -169,7 +174,7 @@ fn remember(ctx: &Connect, client: &Client, frontend: &Frontend, slot: &Slot, se
         pool: u32::from(pool),
         backend: slot.backend,
         epoch: slot.epoch,
-        flags: if self_test { socket_flags::BYPASS } else { 0 },
+        flags,
         user_timeout_ms: 0,
         tgid: client.tgid,
         reserved: 0,

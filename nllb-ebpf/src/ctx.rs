@@ -336,9 +336,9 @@ impl SockOps {
         let _refused = unsafe { bpf_sock_ops_cb_flags_set(self.raw(), flags as i32) };
     }
 
-    /// `TCP_USER_TIMEOUT` in milliseconds; 0 when unset or when the kernel (before 6.0) will not say.
+    /// `TCP_USER_TIMEOUT` in milliseconds, 0 when unset; `None` when the kernel (before 6.1) will not say.
     #[inline(always)]
-    pub(crate) fn user_timeout_ms(&self) -> u32 {
+    pub(crate) fn user_timeout_ms(&self) -> Option<u32> {
         let mut value = 0u32;
         // SAFETY: the context of this program type and a buffer of the option's size.
         let failed = unsafe {
@@ -350,7 +350,7 @@ impl SockOps {
                 OPTION_SIZE,
             )
         };
-        if failed == 0 { value } else { 0 }
+        (failed == 0).then_some(value)
     }
 
     /// Sets `TCP_USER_TIMEOUT` in milliseconds.

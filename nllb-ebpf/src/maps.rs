@@ -12,7 +12,7 @@ use aya_ebpf::macros::btf_map;
 use nllb_common::maps::{
     Client, Control, EVENTS_BYTES, Evidence, Favourite, Frontend, FrontendKey, MAX_BACKENDS,
     MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOL_BACKENDS, MAX_POOLS, MAX_TURNS, Netns, PoolSet,
-    STATS_ENTRIES, SocketRecord, Verdict,
+    STATS_ENTRIES, SocketRecord, Verdict, at_least_none,
 };
 use nllb_common::pick::View;
 use nllb_common::{Counter, Event};
@@ -117,9 +117,12 @@ pub(crate) fn enter_netns(cookie: u64, tgid: u32) {
         }
         return;
     }
-    // Full, or known by now: the connection is not counted for its namespace, nothing else.
     let first = Netns { active: 1, tgid, reserved: 0 };
-    let _uncounted = NETNS.insert(cookie, first, u64::from(BPF_NOEXIST));
+    let inserted = NETNS.insert(cookie, first, u64::from(BPF_NOEXIST)).is_ok();
+    // Known by now, because another CPU was faster; or full.
+    if !inserted && !add_netns_active(cookie, 1) {
+        count(Counter::NetnsFull);
+    }
 }
 
 /// Takes a connection of a network namespace out of the count.
@@ -210,11 +213,16 @@ impl BackendEvidence {
         before
     }
 
-    /// A handshake ended well: whatever was suspected is over.
+    /// Whatever was suspected is over.
     #[inline(always)]
-    pub(crate) fn answer(self, now_ns: u64) {
+    pub(crate) fn clear_suspicion(self) {
         store!(self.suspect_until_ns, 0);
         store!(self.fail_streak, 0);
+    }
+
+    /// A handshake ended well.
+    #[inline(always)]
+    pub(crate) fn answer(self, now_ns: u64) {
         store!(self.last_answer_ns, now_ns);
     }
 
@@ -234,7 +242,7 @@ impl BackendEvidence {
     /// Established connections.
     #[inline(always)]
     fn active(self) -> u64 {
-        load!(self.active)
+        at_least_none(load!(self.active))
     }
 
     /// Smoothed round-trip time in microseconds; 0 when none was seen.

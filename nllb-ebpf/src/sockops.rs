@@ -1,7 +1,7 @@
 //! What the life of a translated connection says about its backend.
 //!
-//! Evidence only de-prefers, and a success clears it. So a hostile pod can make us look elsewhere
-//! for a moment, never take a backend away.
+//! Evidence only de-prefers, and a success of the host clears it. So a hostile pod can make us look
+//! elsewhere for a moment, never take a backend away.
 
 use aya_log_ebpf::debug;
 use nllb_common::maps::{Control, NO_BACKEND, Policy, SocketRecord, control_flags, socket_flags};
@@ -16,11 +16,13 @@ const TIMEOUT_INIT: u32 = 1;
 const TCP_CONNECT_CB: u32 = 3;
 const ACTIVE_ESTABLISHED_CB: u32 = 4;
 const RTO_CB: u32 = 8;
+const RTT_CB: u32 = 12;
 const STATE_CB: u32 = 10;
 
 // Callbacks to ask for.
 const RTO_CB_FLAG: u32 = 1;
 const STATE_CB_FLAG: u32 = 4;
+const RTT_CB_FLAG: u32 = 8;
 
 // States of a TCP socket.
 const TCP_SYN_SENT: u32 = 2;
@@ -41,8 +43,11 @@ const SECOND_WAIT_MAX_MS: u32 = 250;
 
 /// How lately another backend must have answered for the silence to be that of one backend.
 const ANSWERED_NS: u64 = 2_000 * MS;
-/// What a connection that is ended is given for a last answer: the least retransmission timeout.
+/// What a connection that is ended is given for a last answer, beyond what it was silent already. The
+/// kernel counts a user timeout from the first retransmission, so the first wait comes on top.
 const LAST_WAIT_MS: u32 = 200;
+/// A shorter silence ends nothing, however fast a route retransmits.
+const SILENCE_MIN_MS: u32 = 500;
 /// Limit on silence where nobody can close a connection: far above any blip, and a quarter of what it
 /// takes until a node is taken for dead.
 const SILENCE_MS: u32 = 10_000;
@@ -56,7 +61,7 @@ pub(crate) fn run(ctx: &SockOps) {
     let op = ctx.op();
     // Most calls, on every socket of the host, end here, before the look-up.
     let wanted = match op {
-        TIMEOUT_INIT | TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB | RTO_CB => true,
+        TIMEOUT_INIT | TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB | RTO_CB | RTT_CB => true,
         STATE_CB => ctx.arg::<1>() == TCP_CLOSE,
         _ => false,
     };
@@ -73,6 +78,7 @@ pub(crate) fn run(ctx: &SockOps) {
         ACTIVE_ESTABLISHED_CB => established(ctx, record),
         RTO_CB if ctx.state() == TCP_SYN_SENT => silence(ctx, record),
         RTO_CB => data_silence(ctx, record),
+        RTT_CB => heard_again(ctx, record),
         STATE_CB => closed(ctx, record),
         _ => {}
     }
@@ -84,6 +90,7 @@ pub(crate) fn run(ctx: &SockOps) {
 fn note_probe(ctx: &SockOps, record: &SocketRecord) {
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
         evidence.answer(now_ns());
+        evidence.clear_suspicion();
         evidence.smooth_srtt_us(ctx.srtt_us());
     }
 }
@@ -111,14 +118,15 @@ fn established(ctx: &SockOps, record: &mut SocketRecord) {
     maps::count(Counter::Established);
     restore_user_timeout(ctx, record);
     ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG);
-    record.flags = socket_flags::COUNTED;
+    record.flags = record.flags & socket_flags::KEPT | socket_flags::COUNTED;
     maps::enter_netns(record.netns, record.tgid);
     let control = maps::control();
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
-        evidence.answer(now_ns());
         evidence.add_established();
-        // Only what the host itself measures: a pod can delay its own packets.
+        evidence.answer(now_ns());
+        // Only what the host itself meets: a pod can delay its own packets, and answer them itself.
         if control.is_some_and(|control| control.host_netns == record.netns) {
+            evidence.clear_suspicion();
             evidence.smooth_srtt_us(ctx.srtt_us());
         }
     }
@@ -128,13 +136,28 @@ fn established(ctx: &SockOps, record: &mut SocketRecord) {
 }
 
 /// Gives a connection a limit of its own on silence, because nobody can close it. An application that set
-/// one itself keeps it.
+/// one itself keeps it, where the kernel tells.
 #[inline(always)]
 fn limit_silence(ctx: &SockOps) {
-    if ctx.user_timeout_ms() == 0 {
+    if ctx.user_timeout_ms().unwrap_or(0) == 0 {
         ctx.set_user_timeout_ms(SILENCE_MS);
         ctx.set_keepalive(KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S);
     }
+}
+
+/// What `TCP_USER_TIMEOUT` is to be restored to. Where the kernel does not tell: what we gave the
+/// connection ourselves, if we did.
+#[inline(always)]
+fn usual_timeout_ms(before: Option<u32>, control: &Control) -> u32 {
+    let short = control.flags & control_flags::SHORT_TIMEOUTS != 0;
+    before.unwrap_or(if short { SILENCE_MS } else { 0 })
+}
+
+/// The backend of a connection that was to be ended has answered.
+#[inline(always)]
+fn heard_again(ctx: &SockOps, record: &mut SocketRecord) {
+    restore_user_timeout(ctx, record);
+    ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG);
 }
 
 /// Takes back a timeout that was shortened.
@@ -172,6 +195,9 @@ fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
     // Each wait was twice the one before, and this one was the last.
     let waits = (ctx.arg::<1>().min(control.hz * 60)).saturating_mul(2_000) / control.hz;
     let silent_ms = waits - (waits >> 1 >> timeouts.min(16));
+    if silent_ms < SILENCE_MIN_MS {
+        return;
+    }
     let sent_ns = now.wrapping_sub(u64::from(silent_ms) * MS);
     let heard = BackendEvidence::of(record.backend, record.epoch)
         .is_none_or(|evidence| evidence.last_answer_ns() > sent_ns);
@@ -184,7 +210,7 @@ fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
     if heard || !other_answered(pool, &view, record.backend, since_ns) {
         return;
     }
-    let before = ctx.user_timeout_ms();
+    let before = usual_timeout_ms(ctx.user_timeout_ms(), &control);
     let end_ms = silent_ms + LAST_WAIT_MS;
     if before != 0 && before <= end_ms {
         return;
@@ -192,6 +218,7 @@ fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
     record.user_timeout_ms = before;
     record.flags |= socket_flags::ENDING;
     ctx.set_user_timeout_ms(end_ms);
+    ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG | RTT_CB_FLAG);
     maps::count(Counter::Ended);
     debug!(ctx.inner(), "backend {} is silent, connection ends", record.backend);
 }
@@ -230,7 +257,7 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
     if !other_eligible(pool, &KernelView { zero: control.zero }, &request, record.backend) {
         return;
     }
-    let before = ctx.user_timeout_ms();
+    let before = ctx.user_timeout_ms().unwrap_or(0);
     let rto_ms = (ctx.arg::<1>().min(control.hz * 10)).saturating_mul(1_000) / control.hz;
     let cut_ms = rto_ms + rto_ms.max(control.syn_floor_ms).min(SECOND_WAIT_MAX_MS);
     if before != 0 && before <= cut_ms {
@@ -248,10 +275,9 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
 fn closed(ctx: &SockOps, record: &mut SocketRecord) {
     if ctx.arg::<0>() == TCP_SYN_SENT {
         connect_failed(ctx, record);
-        // The socket can dial again, and keeps its options.
-        restore_user_timeout(ctx, record);
-        return;
     }
+    // The socket can dial again, and keeps its options.
+    restore_user_timeout(ctx, record);
     if record.flags & socket_flags::COUNTED == 0 {
         return;
     }

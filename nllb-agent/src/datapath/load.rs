@@ -12,7 +12,7 @@ use aya::sys::is_helper_supported;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_func_id;
 use nllb_common::ABI_VERSION;
-use nllb_common::maps::names;
+use nllb_common::maps::{MAX_CLIENTS, names};
 use thiserror::Error;
 
 use super::attach::Hook;
@@ -126,6 +126,7 @@ pub(super) fn load(
     let mut loader = EbpfLoader::new();
     loader
         .override_global("HAS_SET_RETVAL", &set_retval, true)
+        .map_max_entries(names::CLIENTS, clients())
         // The programs only have this global while they log something.
         .override_global("AYA_LOG_LEVEL", &log_level, false);
     for map in names::ALL {
@@ -139,6 +140,13 @@ pub(super) fn load(
         load_program(&mut bpf, hook)?;
     }
     Ok((bpf, features))
+}
+
+/// Entries of the least-recently-used map: each CPU may hold 128 of them in reserve, so a map that is
+/// large enough on a small machine would forget at once on a large one.
+fn clients() -> u32 {
+    let cpus = aya::util::nr_cpus().unwrap_or(1);
+    u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(512).clamp(MAX_CLIENTS, 1 << 17)
 }
 
 fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {

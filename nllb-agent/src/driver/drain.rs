@@ -52,7 +52,11 @@ impl Driver {
         let done = Done {
             backend: addr,
             changed: before.iter().any(|backend| backend.drained != is_on),
-            connections: after.iter().filter_map(evidence).map(|evidence| evidence.active).sum(),
+            connections: after
+                .iter()
+                .filter_map(evidence)
+                .map(|evidence| evidence.connections())
+                .sum(),
             close_after_ms: close_at
                 .filter(|_| closes)
                 .map(|at| super::status::millis(at.saturating_duration_since(now))),

@@ -69,6 +69,6 @@ impl Driver {
 
     /// Whether the kernel counts connections of a backend. When in doubt it has some.
     fn has_connections(&self, (BackendId(id), epoch): Who) -> bool {
-        self.maps.evidence(id).map_or(true, |held| held.epoch != epoch || held.active > 0)
+        self.maps.evidence(id).map_or(true, |held| held.epoch != epoch || held.connections() > 0)
     }
 }

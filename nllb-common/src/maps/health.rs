@@ -172,6 +172,24 @@ impl Evidence {
     }
 }
 
+impl Evidence {
+    /// Translated connections that are established now. Fewer than none, when an id got a new epoch while
+    /// one was closing, count as none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn connections(&self) -> u64 {
+        at_least_none(self.active)
+    }
+}
+
+/// A count that programs on several CPUs add to and subtract from, without what is below zero.
+#[inline(always)]
+#[must_use]
+pub const fn at_least_none(count: u64) -> u64 {
+    // All ones when the sign bit is set: no branch, for the verifier's sake.
+    count & !(0u64.wrapping_sub(count >> 63))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

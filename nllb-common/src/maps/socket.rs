@@ -1,5 +1,7 @@
 //! What is kept per socket, and per network namespace.
 
+use super::health::at_least_none;
+
 /// What is known of a socket. Bits of [`SocketRecord::flags`].
 pub mod socket_flags {
     /// A probe of the agent: never translated; its handshake clears suspicion and tells the
@@ -14,6 +16,8 @@ pub mod socket_flags {
     /// `TCP_USER_TIMEOUT` was shortened to end it, because its backend fell silent while there was no
     /// agent; restore it when the backend is heard again.
     pub const ENDING: u32 = 16;
+    /// It dialled the backend's own address and was left alone, only noted.
+    pub const KEPT: u32 = 32;
 }
 
 /// Value of SOCKS: the translation that a socket got.
@@ -57,6 +61,6 @@ impl Netns {
     /// and came back while connections were open, count as none.
     #[must_use]
     pub const fn connections(&self) -> u64 {
-        if self.active > i64::MAX as u64 { 0 } else { self.active }
+        at_least_none(self.active)
     }
 }

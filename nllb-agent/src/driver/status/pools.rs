@@ -96,17 +96,18 @@ impl Driver {
 
 /// What the kernel saw of a backend; `None` when the maps hold another epoch.
 fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evidence> {
+    let evidence = maps.evidence(id.0).ok()?;
     let nllb_common::maps::Evidence {
         suspect_until_ns,
         last_answer_ns,
         last_event_ns: _,
-        active,
+        active: _,
         established,
         fail_streak,
         srtt_us,
         epoch: held,
         reserved: _,
-    } = maps.evidence(id.0).ok()?;
+    } = evidence;
     if held != epoch {
         return None;
     }
@@ -117,7 +118,7 @@ fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evid
         suspect_ms: millis(suspect),
         fail_streak,
         srtt_us: (srtt_us != 0).then_some(srtt_us),
-        active,
+        active: evidence.connections(),
         established,
         last_answer_age_ms: (last_answer_ns != 0).then(|| millis(age)),
     })
