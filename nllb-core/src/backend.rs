@@ -25,9 +25,11 @@ use crate::version::KubeVersion;
 mod ask;
 mod drained;
 mod hear;
+mod trouble;
 
 pub(crate) use drained::Drained;
 pub(crate) use hear::{Around, Heard};
+pub(crate) use trouble::Trouble;
 
 /// Index of a backend into VERDICT and EVIDENCE. Reused, hence always told apart by an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,6 +70,10 @@ pub(crate) struct Backend {
     /// Whether something asks for a look at it while it is out of service, and nobody looked since. It is
     /// not shown as a doubt: nobody prefers it anyway.
     pub(crate) wants_look: bool,
+    /// When to look at it because a ping is overdue, should nothing be heard before.
+    pub(crate) look_at: Option<Instant>,
+    /// What its pool is in alert for.
+    pub(crate) trouble: Option<Trouble>,
     /// Set while an operator has drained it.
     pub(crate) drained: Option<Drained>,
     /// Whether its connections were closed since it drains.
@@ -159,6 +165,8 @@ impl Backend {
             contradicted: 0,
             death: Death::default(),
             wants_look: false,
+            look_at: None,
+            trouble: None,
             drained: None,
             drain_done: false,
             told: (State::Unknown, false),
@@ -261,17 +269,6 @@ impl Backend {
             .as_ref()
             .is_some_and(|(at, report)| *at >= start && Death::agrees(&report.outcome));
         late || failed
-    }
-
-    /// Whether it may be dead, so that witnesses are wanted.
-    pub(crate) fn is_suspect(&self) -> bool {
-        self.doubt().is_some() || self.wants_look || self.death.is_near()
-    }
-
-    /// Whether it calls for a close look at its pool.
-    pub(crate) fn is_in_trouble(&self) -> bool {
-        let confirming = |probe: Probe| probe.early && probe.via == Via::Fresh;
-        self.is_suspect() || (self.is_eligible() && self.probe.is_some_and(confirming))
     }
 
     /// Its round-trip time: of pings, which are many, or else of handshakes.

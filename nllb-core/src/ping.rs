@@ -23,6 +23,9 @@ const FROZEN: Duration = Duration::from_secs(1);
 const FROZEN_PERIODS: u32 = 8;
 /// A sentinel whose ping was unanswered for so long is useless when probes are answered.
 const USELESS: Duration = Duration::from_secs(10);
+/// Acknowledged silence without a witness is forgotten after so many times what makes a frozen process.
+/// Witnesses are asked all the time, and a far one, or one of a large cluster, has answered by then.
+const PATIENCE: u32 = 3;
 /// How often TCP is asked when the first answers have decided nothing.
 const SLOW_LOOK: Duration = Duration::from_secs(1);
 
@@ -131,6 +134,11 @@ impl Ping {
         self.outstanding.as_ref().is_some_and(|ping| ping.late)
     }
 
+    /// Whether the backend was found frozen because of the outstanding ping.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.outstanding.as_ref().is_some_and(|ping| ping.frozen)
+    }
+
     /// When to look at the outstanding ping.
     pub(crate) fn look_at(&self) -> Option<Instant> {
         Some(self.outstanding.as_ref()?.look_at)
@@ -181,10 +189,11 @@ impl Ping {
         };
         ping.unwitnessed += ping.step;
         if others.witnessed {
-            ping.watched += std::mem::take(&mut ping.unwitnessed);
+            // One answer is not witness of everything before it.
+            let most = ping.step.max(ping.limit() / 4);
+            ping.watched += std::mem::take(&mut ping.unwitnessed).min(most);
             ping.counted = Some(now.max(counted));
-        } else if ping.unwitnessed >= ping.limit() {
-            // Witnesses are asked all the time, and also a far one has had its time to answer.
+        } else if ping.unwitnessed >= ping.limit() * PATIENCE {
             ping.count_from(Some(now));
         }
         (ping.watched >= limit && !ping.frozen).then_some(ping.sent)

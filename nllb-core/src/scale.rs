@@ -21,6 +21,21 @@ const PINGS_PER_SECOND: u32 = 5000;
 /// Pings per second while every node watches closely, since it saw one of the backends in trouble.
 const ALERT_PINGS_PER_SECOND: u32 = 20_000;
 
+/// The longest interval that a number of nodes leads to. A wrong number must not make an agent blind.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Probes per second that all nodes together may begin when a ping of each is overdue: mostly a server
+/// that had no time for a moment, and hardly what it needs then is a handshake with every node.
+const LOOKS_PER_SECOND: u32 = 1200;
+/// But so late each node looks at last: a death must be found.
+const LATEST_LOOK: Duration = Duration::from_millis(500);
+
+/// Over how long the nodes of a cluster spread their looks at a backend whose ping is overdue.
+pub(crate) fn look_spread(nodes: Option<u64>) -> Duration {
+    let nodes = u32::try_from(nodes.unwrap_or(0)).unwrap_or(u32::MAX);
+    (Duration::from_secs(1) * nodes / LOOKS_PER_SECOND).min(LATEST_LOOK)
+}
+
 impl HealthSettings {
     /// The same settings with the intervals that suit a cluster of `nodes`.
     #[must_use]
@@ -35,9 +50,10 @@ impl HealthSettings {
     }
 }
 
-/// `wanted`, or as much longer as it takes for `nodes` to stay below `per_second` together.
+/// `wanted`, or as much longer as it takes for `nodes` to stay below `per_second` together, within
+/// reason.
 fn interval_for(wanted: Duration, nodes: u32, per_second: u32) -> Duration {
-    wanted.max(Duration::from_secs(1) * nodes / per_second)
+    wanted.max((Duration::from_secs(1) * nodes / per_second).min(LONGEST))
 }
 
 #[cfg(test)]
@@ -62,6 +78,12 @@ mod tests {
         assert_eq!(scaled(Some(6000)), [15_000, 1200, 300].map(Duration::from_millis));
     }
 
+    #[test]
+    fn looks_are_spread_over_half_a_second_at_most() {
+        let spreads = [None, Some(3), Some(300), Some(5000), Some(u64::MAX)].map(look_spread);
+        assert_eq!(spreads.map(|spread| spread.as_millis()), [0, 2, 250, 500, 500]);
+    }
+
     proptest! {
         #[test]
         fn all_nodes_together_stay_below_the_rate_or_at_what_the_operator_wants(
@@ -72,7 +94,9 @@ mod tests {
             let scaled = settings.scaled(Some(nodes)).interval;
             let nodes = f64::from(u32::try_from(nodes).unwrap_or(u32::MAX));
             prop_assert!(scaled >= interval);
-            prop_assert!(scaled == interval || nodes / scaled.as_secs_f64() <= 400.001);
+            let few = nodes / scaled.as_secs_f64() <= 400.001;
+            prop_assert!(scaled == interval || few || scaled == Duration::from_secs(30));
+            prop_assert!(scaled <= interval.max(Duration::from_secs(30)));
         }
     }
 }

@@ -114,6 +114,11 @@ impl Schedule {
         }
     }
 
+    /// Some part of `spread`, so that not all nodes do the same in the same moment.
+    pub(crate) fn draw(&mut self, spread: Duration) -> Duration {
+        self.jitter.within(spread)
+    }
+
     /// Forgets that the backend was away for long.
     pub const fn reset_backoff(&mut self) {
         self.doublings = 0;

@@ -146,7 +146,7 @@ impl PoolView {
         Self {
             name: settings.name.clone(),
             backends: backends.collect(),
-            nodes: roster.census.get(&index).and_then(|census| census.nodes),
+            nodes: roster.nodes_of(index),
         }
     }
 }

@@ -37,6 +37,9 @@ impl Backend {
             self.kept_probe_failed = false;
             Via::Fresh
         };
+        if via == Via::Fresh {
+            self.look_at = None;
+        }
         self.schedule.start();
         self.probe = Some(Probe { started: now, via, late: false, early });
     }
@@ -66,13 +69,50 @@ impl Backend {
 
     /// It may have died just now. Others are preferred to it at once; of one that is out of service nobody
     /// need be told, but the connections that it still has may have to be closed.
-    pub(crate) fn may_be_dead(&mut self, doubt: Doubt, settings: &HealthSettings, now: Instant) {
+    pub(crate) fn may_be_dead(&mut self, doubt: Doubt) {
         self.doubts.raise(doubt);
         if self.is_out() && !self.death.is_confirmed() {
             self.wants_look = true;
             self.schedule.reset_backoff();
+        }
+    }
+
+    /// A ping is overdue, which alone may be a moment in which the server had no time. Makes its next
+    /// probe due at some time within `spread`, unless something is heard before.
+    pub(crate) fn look_within(
+        &mut self,
+        spread: Duration,
+        settings: &HealthSettings,
+        now: Instant,
+    ) {
+        if spread.is_zero() {
+            self.check_soon(settings, now);
+        } else {
+            self.look_at = Some(now + self.schedule.draw(spread));
+        }
+    }
+
+    /// The time for a look has come.
+    pub(crate) fn look(&mut self, settings: &HealthSettings, now: Instant) {
+        if self.look_at.take().is_some() {
             self.check_soon(settings, now);
         }
+    }
+
+    /// It thawed. All nodes learn of it in one moment, so each asks at some time within an interval.
+    pub(crate) fn returned(&mut self, settings: &HealthSettings, now: Instant) {
+        let spread = if settings.jitter > 0.0 { settings.interval } else { Duration::ZERO };
+        self.schedule.reset_backoff();
+        let at = now + self.schedule.draw(spread);
+        self.schedule.at_latest(at);
+    }
+
+    /// It was heard: there is nothing to look for.
+    pub(crate) const fn heard(&mut self) {
+        self.doubts.ponged();
+        self.wants_look = false;
+        self.look_at = None;
+        self.death.disprove();
     }
 
     /// Takes a hint. Of an unhealthy backend it says what the verdict says already, and a probe for
@@ -111,6 +151,7 @@ impl Backend {
         let due = [
             self.probe_due(),
             self.probe_overdue(),
+            self.look_at,
             self.sentinel.open_at(),
             ping.and_then(|ping| ping.due(alert)),
             ping.and_then(Ping::look_at),

@@ -144,12 +144,12 @@ fn silence_without_a_witness_counts_for_nothing() {
     };
     assert_eq!(watch(0, 50, false), None);
     // The first to thaw saw nothing of what was before.
-    assert_eq!(watch(50, 9, true), None);
-    assert_eq!(watch(59, 50, true), Some(60));
+    assert_eq!(watch(50, 8, true), None);
+    assert_eq!(watch(58, 50, true), Some(59));
 }
 
 #[test]
-fn a_far_witness_that_answers_seldom_is_one_for_the_time_since_it_was_asked() {
+fn a_witness_that_answers_seldom_is_one_for_a_part_of_the_time_since_it_was_asked() {
     let now = Instant::now();
     let mut ping = sent(now);
     let frozen = (1..=50).find(|period| {
@@ -158,7 +158,7 @@ fn a_far_witness_that_answers_seldom_is_one_for_the_time_since_it_was_asked() {
         let others = Others { quiet: None, witnessed: period % 5 == 0 };
         ping.tcp(TcpState::Acknowledged, others, at).is_some()
     });
-    assert_eq!(frozen, Some(10));
+    assert_eq!(frozen, Some(20));
 }
 
 #[test]

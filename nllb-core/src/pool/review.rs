@@ -21,6 +21,7 @@ impl Machine {
         }
         moved |= self.admit_held(now);
         self.roster.note_quiet(now);
+        self.roster.note_trouble(now);
         if moved && self.roster.asks_for_versions() {
             self.rebuild_table();
         }
@@ -60,8 +61,9 @@ impl Machine {
         backend.told = (to, doubt.is_some());
         backend.doubted += u64::from(doubt.is_some() && !was_doubted);
         // After a failure the next probe follows at the confirming pace, else several in a row would be
-        // no more than one.
-        if !was_doubted && doubt.is_some_and(|doubt| doubt != Doubt::Failing) {
+        // no more than one. For an overdue ping the look is planned already.
+        let at_once = |doubt| !matches!(doubt, Doubt::Failing | Doubt::Ping);
+        if !was_doubted && doubt.is_some_and(at_once) {
             backend.check_soon(&settings, now);
         }
         if from != to {

@@ -204,8 +204,12 @@ impl Roster {
 
     /// The rules of a pool, as they suit the size of its cluster.
     pub(crate) fn health_of(&self, pool: usize) -> Option<HealthSettings> {
-        let nodes = self.census.get(&pool).and_then(|census| census.nodes);
-        Some(self.settings.pools.get(pool)?.health.scaled(nodes))
+        Some(self.settings.pools.get(pool)?.health.scaled(self.nodes_of(pool)))
+    }
+
+    /// How many nodes the cluster behind a pool has, when it was told.
+    pub(crate) fn nodes_of(&self, pool: usize) -> Option<u64> {
+        self.census.get(&pool)?.nodes
     }
 
     /// A backend of this epoch, with the rules of its pool.

@@ -17,12 +17,13 @@ use crate::report::{SentinelFact, TcpState};
 impl Machine {
     /// Takes what became of a sentinel, or was heard over it. What nobody asked for is ignored.
     pub fn handle_sentinel(&mut self, id: BackendId, epoch: u32, fact: SentinelFact, now: Instant) {
+        let alone = self.roster.is_alone(id);
         let Some((backend, settings)) = self.roster.backend_mut(id, epoch) else { return };
         match fact {
             SentinelFact::Up { rtt, certificate, unix_time } => {
                 let Some(asked) = backend.sentinel.up(&settings, now) else { return };
                 backend.answered = Some(Answered { asked, at: now });
-                backend.death.disprove();
+                backend.heard();
                 backend.rtt.observe(rtt);
                 if backend.ping_rtt.smoothed().is_none() {
                     backend.ping_rtt.observe(rtt);
@@ -40,16 +41,16 @@ impl Machine {
             SentinelFact::NoHttp2 => backend.sentinel.no_http2(now),
             SentinelFact::Pong { rtt } => {
                 let Some(ping) = backend.sentinel.ping_mut() else { return };
-                let overdue = ping.is_late();
+                let (overdue, frozen) = (ping.is_late(), ping.is_frozen());
                 let Some(asked) = ping.answer() else { return };
                 backend.answered = Some(Answered { asked, at: now });
                 backend.ponged = Some(now);
-                backend.doubts.ponged();
-                backend.wants_look = false;
-                backend.death.disprove();
+                backend.heard();
                 backend.ping_rtt.observe(rtt);
-                if overdue && !backend.is_eligible() {
-                    // It is back, or at least its process is.
+                // It is back, or at least its process is.
+                if frozen && !alone {
+                    backend.returned(&settings, now);
+                } else if overdue && !backend.is_eligible() {
                     backend.check_soon(&settings, now);
                 }
                 self.observe_distance(id, rtt, now);
@@ -64,9 +65,9 @@ impl Machine {
                     // Perhaps it only wants a new connection, as a server does that spreads its load.
                     backend.doubts.raise(Doubt::SentinelEnded);
                     if lost {
-                        backend.may_be_dead(Doubt::SentinelEnded, &settings, now);
+                        backend.may_be_dead(Doubt::SentinelEnded);
                     }
-                    if backend.state() != State::Unhealthy {
+                    if backend.state() != State::Unhealthy || backend.wants_look {
                         backend.check_soon(&settings, now);
                     }
                 }

@@ -6,6 +6,7 @@ use crate::backend::{Backend, BackendId};
 use crate::doubt::Doubt;
 use crate::ping::Look;
 use crate::pool::{Machine, What};
+use crate::scale::look_spread;
 
 impl Machine {
     /// When [`Self::handle_timeout`] wants to be called.
@@ -27,6 +28,7 @@ impl Machine {
         self.notice_overdue(now);
         self.review(now);
         self.start_due(now);
+        self.roster.note_trouble(now);
         // Who is doubted, or asked out of turn, is looked at beside the others of its pool.
         self.ping_due(now);
         self.ask_due(now);
@@ -36,18 +38,31 @@ impl Machine {
     /// Raises doubts for what is overdue, and asks TCP about pings.
     fn notice_overdue(&mut self, now: Instant) {
         let mut inspect = Vec::new();
+        let spreads: Vec<_> = (0..self.roster.settings.pools.len())
+            .map(|pool| look_spread(self.roster.nodes_of(pool)))
+            .collect();
         for (backend, settings) in self.roster.backends_mut() {
             if backend.probe_overdue().is_some_and(|at| at <= now) {
                 backend.doubts.raise(Doubt::Probe);
                 if let Some(probe) = &mut backend.probe {
                     probe.late = true;
                 }
+                // Two signs.
+                backend.look(&settings, now);
+            }
+            if backend.look_at.is_some_and(|at| at <= now) {
+                backend.look(&settings, now);
             }
             let answered = backend.probe_answered;
             let Some(ping) = backend.sentinel.ping_mut() else { continue };
             let (overdue, look) = ping.look(answered, now);
             if overdue {
-                backend.may_be_dead(Doubt::Ping, &settings, now);
+                backend.may_be_dead(Doubt::Ping);
+                // One that was doubted before is looked at already.
+                if backend.wants_look || !(backend.is_out() || backend.told.1) {
+                    let spread = spreads.get(backend.pool).copied().unwrap_or_default();
+                    backend.look_within(spread, &settings, now);
+                }
             }
             match look {
                 Look::Nothing => {}

@@ -68,8 +68,15 @@ impl Roster {
         !self.others(id).any(Backend::is_eligible)
     }
 
+    /// Notes who is in trouble.
+    pub(crate) fn note_trouble(&mut self, now: Instant) {
+        for backend in self.backends.values_mut() {
+            backend.note_trouble(now);
+        }
+    }
+
     /// Whether the backends of a pool should be watched closely.
     pub(crate) fn is_alert(&self, pool: usize) -> bool {
-        self.pool(pool).any(Backend::is_in_trouble)
+        self.pool(pool).any(Backend::alerts)
     }
 }

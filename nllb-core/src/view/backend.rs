@@ -132,6 +132,8 @@ impl BackendView {
             contradicted: _,
             death: _,
             wants_look: _,
+            look_at: _,
+            trouble: _,
             drained,
             drain_done: _,
             told: _,
