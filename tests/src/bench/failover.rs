@@ -17,7 +17,7 @@
 //! | `new_recovery` | the end of a silence of all | the first success of a connect that began after it |
 //! | `new_leave` | the fault | the last start of a connect that failed or that a victim answered |
 //! | `established_closed` | the fault | the client's socket ends |
-//! | `readmit` | the server is ready again | the start of a connect that it answers; where nobody connects, a good verdict |
+//! | `readmit` | the server is ready again | the start of a connect that it answers; where nobody connects, or all were silent, until the verdict is good |
 //!
 //! A connect has failed as well when it was established and got no answer: what was under way when a
 //! server died cannot be saved. Those that never were established are told apart.

@@ -59,20 +59,20 @@ fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sa
     sleep(fault.window());
     let after = rig.mark()?;
 
-    let (ready_ns, used) = match &over {
-        Some(over) => (over.at_ns, first_use(&after, &victims)),
+    let ready_ns = match &over {
+        Some(over) => over.at_ns,
         None => {
             fault.heal(&victims)?;
             let ready_ns = now_ns();
             // What was under way before it was ready does not count.
             rig.mark()?;
-            (ready_ns, BTreeMap::new())
+            ready_ns
         }
     };
     let (used_ns, later) = if !fault.has_readmission() {
         (None, Vec::new())
-    } else if fault.has_connects() {
-        await_use(rig, &victims, used)?
+    } else if fault.has_connects() && over.is_none() {
+        await_use(rig, &victims)?
     } else {
         (await_good(&watcher, ready_ns), Vec::new())
     };
@@ -101,12 +101,9 @@ fn first_use<'a>(
 
 /// Waits until every victim is used; gives when the last of them was for the first time, and what
 /// the clients saw meanwhile.
-fn await_use<'a>(
-    rig: &Rig,
-    victims: &[&'a ControlPlane],
-    mut used: BTreeMap<&'a str, u64>,
-) -> Result<(Option<u64>, Vec<TrafficReport>)> {
+fn await_use(rig: &Rig, victims: &[&ControlPlane]) -> Result<(Option<u64>, Vec<TrafficReport>)> {
     let deadline = Instant::now() + READMISSION;
+    let mut used: BTreeMap<&str, u64> = BTreeMap::new();
     let mut seen = Vec::new();
     while used.len() < victims.len() {
         if Instant::now() > deadline {
