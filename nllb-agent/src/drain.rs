@@ -6,8 +6,15 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+
+/// How long open connections may be left. A backend is draining after two failed probes, so anything
+/// shorter would close what a hiccup of the server leaves alone; who wants longer than a day wants it
+/// off.
+pub const CLOSE_AFTER: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// Where requests go.
 pub type DrainSource = mpsc::Sender<DrainRequest>;
@@ -54,6 +61,13 @@ impl DrainRequest {
         self.order
     }
 
+    /// Whether nobody waits for its answer any more. Such an order must not be carried out: who gave it
+    /// was told that nothing came of it.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     /// Answers it. Who asked may have gone away meanwhile; that is fine.
     pub fn answer(self, answer: Result<Done, Refused>) {
         drop(self.reply.send(answer));
@@ -69,7 +83,7 @@ pub type Reply = oneshot::Receiver<Result<Done, Refused>>;
 pub struct DrainBody {
     /// Address and port, or the address alone where that is enough.
     pub backend: String,
-    /// As in [`Order::Drain`].
+    /// As in [`Order::Drain`]; within [`CLOSE_AFTER`].
     #[serde(default)]
     pub close_after_ms: Option<u64>,
     /// As in [`Order::Drain`].
@@ -154,6 +168,14 @@ mod tests {
             .iter()
             .map(|text| text.parse().expect("an address"))
             .collect()
+    }
+
+    #[test]
+    fn an_order_is_abandoned_once_nobody_waits_for_its_answer() {
+        let (request, reply) = DrainRequest::new("10.0.0.11".to_owned(), Order::Undrain);
+        assert!(!request.is_abandoned());
+        drop(reply);
+        assert!(request.is_abandoned());
     }
 
     #[test]

@@ -204,10 +204,7 @@ impl Driver {
                 () = self.closings.next() => {}
                 () = self.memory.next() => {}
                 Some(request) = status.recv() => request.answer(self.status()),
-                Some(request) = drains.recv() => {
-                    let answer = self.drain(request.backend(), request.order());
-                    request.answer(answer);
-                }
+                Some(request) = drains.recv() => self.obey(request),
                 // One after another, else an older file could win.
                 () = reload.next(), if loads.is_empty() => {
                     let file = self.file.clone();

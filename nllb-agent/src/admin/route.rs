@@ -6,10 +6,12 @@
 //! | 400, 413 | the body is not what it should be |
 //! | 404 | no backend is meant, or more than one |
 //! | 409 | the agent will not do it |
-//! | 503 | the driver does not answer |
+//! | 503 | the driver does not answer; an order is not carried out later |
 
 use super::Sources;
-use crate::drain::{DrainBody, DrainRequest, DrainSource, Order, Refused, UndrainBody};
+use crate::drain::{
+    CLOSE_AFTER, DrainBody, DrainRequest, DrainSource, Order, Refused, UndrainBody,
+};
 use crate::serve::{self, Answer};
 use crate::status::StatusSource;
 use http_body_util::{BodyExt as _, Limited};
@@ -41,15 +43,15 @@ pub(super) async fn route(request: Request<Incoming>, sources: Sources) -> Answe
         (&Method::POST, DRAIN_PATH) => {
             let order = |body: DrainBody| {
                 let DrainBody { backend, close_after_ms, force } = body;
-                let close_after = close_after_ms.map(Duration::from_millis);
-                (backend, Order::Drain { close_after, force })
+                let close_after = close_after_ms.map(close_after).transpose()?;
+                Ok((backend, Order::Drain { close_after, force }))
             };
             give(request, order, &drain).await
         }
         (&Method::POST, UNDRAIN_PATH) => {
             let order = |body: UndrainBody| {
                 let UndrainBody { backend } = body;
-                (backend, Order::Undrain)
+                Ok((backend, Order::Undrain))
             };
             give(request, order, &drain).await
         }
@@ -71,12 +73,16 @@ async fn status_document(source: &StatusSource) -> Answer {
 /// Reads an order, hands it to the driver, and answers what came of it.
 async fn give<B: DeserializeOwned>(
     request: Request<Incoming>,
-    order: impl FnOnce(B) -> (String, Order),
+    order: impl FnOnce(B) -> Result<(String, Order), String>,
     source: &DrainSource,
 ) -> Answer {
-    let (backend, order) = match body(request.into_body()).await {
+    let given = match body(request.into_body()).await {
         Ok(body) => order(body),
         Err(refusal) => return refusal,
+    };
+    let (backend, order) = match given {
+        Ok(given) => given,
+        Err(line) => return serve::text(StatusCode::BAD_REQUEST, &format!("the body: {line}")),
     };
     let ask = async {
         let (request, reply) = DrainRequest::new(backend, order);
@@ -93,6 +99,16 @@ async fn give<B: DeserializeOwned>(
         }
         None => busy(),
     }
+}
+
+/// The bounds of the command line hold for whoever else writes orders too.
+fn close_after(ms: u64) -> Result<Duration, String> {
+    let time = Duration::from_millis(ms);
+    if CLOSE_AFTER.contains(&time) {
+        return Ok(time);
+    }
+    let (least, most) = (CLOSE_AFTER.start().as_millis(), CLOSE_AFTER.end().as_millis());
+    Err(format!("closeAfterMs {ms} is out of range: use {least} to {most}"))
 }
 
 /// The whole body as what it should be, or the answer that says why not.

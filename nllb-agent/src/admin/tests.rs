@@ -89,6 +89,18 @@ async fn a_stopped_driver_is_an_answer_and_not_a_hang() {
     assert!(post(&path, DRAIN_PATH, order).await.starts_with("HTTP/1.1 503"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_order_that_was_answered_with_a_timeout_is_abandoned() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("admin.sock");
+    let (status, (drain, mut drains)) = (mpsc::channel(1).0, mpsc::channel::<DrainRequest>(1));
+    tokio::spawn(Listener::open(&path).expect("open").serve(Sources { status, drain }));
+    let order = r#"{"backend":"10.0.0.11:6443"}"#;
+    assert!(post(&path, DRAIN_PATH, order).await.starts_with("HTTP/1.1 503"));
+    let late = drains.try_recv().expect("the order of a driver that was busy");
+    assert!(late.is_abandoned());
+}
+
 #[tokio::test]
 async fn orders_reach_the_driver_and_its_answer_the_operator() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -125,6 +137,15 @@ async fn a_body_that_is_no_order_never_reaches_the_driver() {
     for body in ["", "{", "[]", "{}", r#"{"backend":7}"#, r#"{"backend":"a","closeafter":1}"#] {
         let answer = post(&path, DRAIN_PATH, body).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{body}: {answer}");
+    }
+    for ms in ["0", "999", "86400001", "18446744073709551615"] {
+        let body = format!(r#"{{"backend":"10.0.0.11:6443","closeAfterMs":{ms},"force":true}}"#);
+        let answer = post(&path, DRAIN_PATH, &body).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{ms}: {answer}");
+        assert!(
+            answer.ends_with(&format!("closeAfterMs {ms} is out of range: use 1000 to 86400000\n")),
+            "{answer}"
+        );
     }
     let long = format!("{{\"backend\":\"{}\"}}", "a".repeat(5000));
     assert!(post(&path, DRAIN_PATH, &long).await.starts_with("HTTP/1.1 413"));

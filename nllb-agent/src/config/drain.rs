@@ -3,15 +3,10 @@
 use super::duration::within;
 use super::error::{Fault, Problem};
 use super::place::At;
+use crate::drain::CLOSE_AFTER;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::time::Duration;
-
-/// A backend is draining after two failed probes, so anything shorter would close what a hiccup of
-/// the server leaves alone.
-const LEAST: Duration = Duration::from_secs(1);
-/// Who wants longer than a day wants it off.
-const MOST: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -36,5 +31,5 @@ pub(super) fn check(raw: Option<At<RawDrain>>) -> Result<Option<At<Duration>>, F
 /// # Errors
 /// When it is no duration, or out of bounds.
 pub fn close_after(text: &str) -> Result<Duration, Problem> {
-    within(text, LEAST, MOST)
+    within(text, *CLOSE_AFTER.start(), *CLOSE_AFTER.end())
 }

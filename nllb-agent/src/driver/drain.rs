@@ -9,14 +9,24 @@ use nllb_core::{BackendView, CloseCause, Drain, DrainError, View};
 use super::Driver;
 use crate::datapath::closing::Closing;
 use crate::datapath::maps::Maps as _;
-use crate::drain::{self, Done, Order, Refused};
+use crate::drain::{self, Done, DrainRequest, Order, Refused};
 
 const CLOSES_NOTHING: &str =
     "the agent cannot close connections on this node; nllb status says why under closing";
 
 impl Driver {
+    /// Carries out an order, unless who gave it was told meanwhile that nothing came of it.
+    pub(super) fn obey(&mut self, request: DrainRequest) {
+        if request.is_abandoned() {
+            tracing::info!(backend = request.backend(), "an order came too late and is left out");
+            return;
+        }
+        let answer = self.drain(request.backend(), request.order());
+        request.answer(answer);
+    }
+
     /// Carries out an order about the backend of that name.
-    pub(super) fn drain(&mut self, name: &str, order: Order) -> Result<Done, Refused> {
+    fn drain(&mut self, name: &str, order: Order) -> Result<Done, Refused> {
         let now = Instant::now();
         let before = self.machine.view();
         let known: BTreeSet<_> = backends(&before).map(|backend| backend.addr).collect();
