@@ -2,7 +2,8 @@
 //! while nobody resolves the control plane's name.
 //!
 //! It is a memory and never an authority: what cannot be read is ignored with one line, what is old
-//! loses its observations, and a disk that cannot be written costs one warning. JSON, because it is
+//! loses its observations, and a disk that cannot be written costs one warning. What is no table is
+//! never replaced, whoever named it. JSON, because it is
 //! some kilobytes and a person may want to look.
 //!
 //! A power loss leaves the old file or the new one: the new one is written beside it, brought to the
@@ -17,7 +18,7 @@ pub use pace::{Last, should_write};
 use disk::{Disk, RealDisk};
 use document::Document;
 use nllb_core::Remembered;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,9 @@ pub enum Reason {
     /// A directory, a pipe or the like.
     #[error("it is not a regular file")]
     NotAFile,
+    /// Something else than a table, which is therefore not replaced.
+    #[error("it is no table of an agent, so it stays as it is: remove it or name another file")]
+    NotATable,
     /// More than any agent writes.
     #[error("it has more than {LARGEST} bytes")]
     TooLarge,
@@ -80,15 +84,21 @@ pub enum Reason {
 
 /// Why the table could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {what}: {source}", file.display())]
-pub struct WriteError {
-    /// The file.
-    pub file: PathBuf,
-    /// The step that failed.
-    pub what: &'static str,
-    /// Why.
-    #[source]
-    pub source: io::Error,
+pub enum WriteError {
+    /// What has the name is not replaced. The same line as when it was read.
+    #[error(transparent)]
+    Taken(#[from] Ignored),
+    /// The disk.
+    #[error("cannot write {}: {what}: {source}", file.display())]
+    Step {
+        /// The file.
+        file: PathBuf,
+        /// The step that failed.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Reads the table; `None` when there is none. Blocks.
@@ -97,27 +107,44 @@ pub struct WriteError {
 /// When there is a file that cannot be used.
 pub fn read(file: &Path, now: SystemTime) -> Result<Option<Kept>, Ignored> {
     let ignored = |reason| Ignored { file: file.to_owned(), reason };
-    let text = match load(file) {
-        Ok(text) => text,
-        Err(Reason::Read(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(reason) => return Err(ignored(reason)),
+    let Some(text) = load(file).map_err(ignored)? else {
+        return Ok(None);
     };
     let document = document::parse(&text).map_err(ignored)?;
     Ok(Some(judge(file, document, now)))
 }
 
-fn load(file: &Path) -> Result<Vec<u8>, Reason> {
+/// The text of a table, good or not; `None` when there is no file.
+fn load(file: &Path) -> Result<Option<Vec<u8>>, Reason> {
+    let Some((opened, mut text)) = open(file)? else {
+        return Ok(None);
+    };
+    opened.take(LARGEST + 1 - text.len() as u64).read_to_end(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(Reason::TooLarge);
+    }
+    Ok(Some(text))
+}
+
+/// Opens a table and reads its first bytes, which tell that it is one. One that was cut there is
+/// nobody's, but an empty file is no loss.
+fn open(file: &Path) -> Result<Option<(File, Vec<u8>)>, Reason> {
     // A pipe that somebody left there would make an agent wait for its other end.
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file);
+    let mut opened = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
     if !opened.metadata()?.is_file() {
         return Err(Reason::NotAFile);
     }
-    let mut text = Vec::new();
-    let length = opened.take(LARGEST + 1).read_to_end(&mut text)?;
-    if length as u64 > LARGEST {
-        return Err(Reason::TooLarge);
+    let mut head = Vec::new();
+    opened.by_ref().take(document::HEAD).read_to_end(&mut head)?;
+    if head.is_empty() || document::is_table(&head) {
+        Ok(Some((opened, head)))
+    } else {
+        Err(Reason::NotATable)
     }
-    Ok(text)
 }
 
 /// Takes the observations out of a table whose time makes them worthless. Addresses stay, since
@@ -153,13 +180,23 @@ fn forgotten(backend: Remembered) -> Remembered {
 /// Writes the table in one step as others see it. Blocks, for as long as the disk takes.
 ///
 /// # Errors
-/// When it could not be written; the old file is as it was.
+/// When it could not be written, or when something else than a table has the name; that is as it was.
 pub fn write(
     file: &Path,
     generation: u64,
     backends: &[Remembered],
     now: SystemTime,
 ) -> Result<(), WriteError> {
+    open(file).map_err(|reason| match reason {
+        Reason::Read(source) => {
+            WriteError::Step { file: file.to_owned(), what: "reading what is there", source }
+        }
+        Reason::NotAFile
+        | Reason::NotATable
+        | Reason::TooLarge
+        | Reason::Format { .. }
+        | Reason::Damaged(_) => Ignored { file: file.to_owned(), reason }.into(),
+    })?;
     write_to(&mut RealDisk, file, generation, backends, now)
 }
 
@@ -170,7 +207,7 @@ fn write_to<D: Disk>(
     backends: &[Remembered],
     now: SystemTime,
 ) -> Result<(), WriteError> {
-    let failed = |what| move |source| WriteError { file: file.to_owned(), what, source };
+    let failed = |what| move |source| WriteError::Step { file: file.to_owned(), what, source };
     let directory = file.parent().unwrap_or(Path::new("/"));
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");

@@ -18,6 +18,20 @@ pub(super) struct Document {
     pub(super) backends: Vec<Remembered>,
 }
 
+/// Bytes that are enough to tell a table.
+pub(super) const HEAD: u64 = 128;
+
+/// Whether a file with this beginning is a table, of any format and however damaged behind it. Each
+/// format begins with its version and the generation, and keeps doing so.
+pub(super) fn is_table(head: &[u8]) -> bool {
+    let text: Vec<u8> = head.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let version = text.strip_prefix(br#"{"version":"#);
+    version.is_some_and(|rest| {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        digits > 0 && rest[digits..].starts_with(br#","generation":"#)
+    })
+}
+
 #[derive(Deserialize)]
 struct Format {
     version: u64,
@@ -26,6 +40,7 @@ struct Format {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawDocument {
+    // These two come first: `is_table` looks for them.
     version: u64,
     generation: u64,
     /// Seconds of unix time.

@@ -86,20 +86,20 @@ fn a_table_of_a_week_ago_or_of_the_future_keeps_addresses_and_drains_only() {
 
 #[test]
 fn what_is_no_table_of_this_agent_is_ignored_with_one_line_that_names_it() {
-    let huge = vec![b' '; usize::try_from(LARGEST).expect("small") + 1];
     let backend = r#"{"version":1,"generation":1,"writtenAt":1,"backends":[{"pool":"a",
         "address":"ADDRESS","state":"STATE","drained":false,"names":[],"version":VERSION}]}"#;
     let with = |address, state, version| {
         let text = backend.replace("ADDRESS", address).replace("STATE", state);
         text.replace("VERSION", version).into_bytes()
     };
+    let table = |rest: &str| format!(r#"{{"version": 1, "generation": 1{rest}"#).into_bytes();
     let cases: [(Vec<u8>, &str); 11] = [
         (Vec::new(), "it is damaged (EOF while parsing a value at line 1 column 0)"),
-        (b"\0\0\0\0".to_vec(), "it is damaged ("),
-        (br#"{"version":2,"tables":[]}"#.to_vec(), "it is of format 2, this agent knows 1"),
-        (br#"{"version":1}"#.to_vec(), "it is damaged (missing field `generation`"),
-        (huge, "it has more than 4194304 bytes"),
-        ("[".repeat(100_000).into_bytes(), "it is damaged ("),
+        (table(""), "it is damaged ("),
+        (br#"{"version":2,"generation":1}"#.to_vec(), "it is of format 2, this agent knows 1"),
+        (table("}"), "it is damaged (missing field `writtenAt`"),
+        (table(&" ".repeat(4 << 20)), "it has more than 4194304 bytes"),
+        (table(&format!(r#","a":{}"#, "[".repeat(100_000))), "it is damaged ("),
         (with("10.0.0.1", "healthy", "null"), "it is damaged ("),
         (with("10.0.0.1:0", "healthy", "null"), "10.0.0.1:0 is nobody's address"),
         (with("224.0.0.1:6443", "healthy", "null"), "224.0.0.1:6443 is nobody's address"),
@@ -111,6 +111,58 @@ fn what_is_no_table_of_this_agent_is_ignored_with_one_line_that_names_it() {
         let line = read_text(&text).expect_err(words).to_string();
         assert!(line.starts_with("table.json: the table on disk is ignored: "), "{line}");
         assert!(line.contains(words) && !line.contains('\n'), "{line}");
+    }
+}
+
+#[test]
+fn what_is_no_table_is_never_replaced_and_the_line_that_says_so_is_always_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("table.json");
+    let strangers: [&[u8]; 7] = [
+        b"-----BEGIN CERTIFICATE-----\nMIIC\n",
+        b"\n",
+        b"\0\0\0\0",
+        b"apiVersion: nllb.dev/v1alpha1\n",
+        br#"{"version":1}"#,
+        br#"{"version":"1","generation":1}"#,
+        br#"{"cniVersion":"1.0.0","generation":1}"#,
+    ];
+    for text in strangers {
+        fs::write(&file, text).expect("written");
+        let ignored = read(&file, at(NOW)).expect_err("no table").to_string();
+        assert!(
+            ignored.ends_with(
+                "it is no table of an agent, so it stays as it is: remove it or name another file"
+            ),
+            "{ignored}"
+        );
+        let error = write(&file, 1, &backends(State::Healthy), at(NOW)).expect_err("taken");
+        assert_eq!(error.to_string(), ignored);
+        assert_eq!(fs::read(&file).expect("there"), text);
+        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1, "nothing beside it");
+    }
+    fs::remove_file(&file).expect("removed");
+    std::os::unix::fs::symlink("/dev/null", &file).expect("a link");
+    let error = write(&file, 1, &backends(State::Healthy), at(NOW)).expect_err("taken");
+    assert!(
+        matches!(error, WriteError::Taken(Ignored { reason: Reason::NotAFile, .. })),
+        "{error}"
+    );
+    assert!(file.is_symlink());
+}
+
+#[test]
+fn a_table_that_is_damaged_or_of_another_format_is_replaced_and_so_is_an_empty_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("table.json");
+    let whole = document::render(1, &backends(State::Healthy), at(NOW));
+    let longer = format!("{whole}{}", " ".repeat(4 << 20));
+    let other = r#"{"version":2,"generation":1,"tables":[]}"#;
+    for text in ["", &whole[..whole.len() / 2], &longer, other] {
+        fs::write(&file, text).expect("written");
+        assert!(read(&file, at(NOW)).is_err());
+        write(&file, 2, &backends(State::Healthy), at(NOW)).expect("replaced");
+        assert!(read(&file, at(NOW)).expect("good").is_some());
     }
 }
 
@@ -138,7 +190,7 @@ fn a_disk_that_cannot_be_written_is_an_error_that_names_the_step() {
     fs::write(dir.path().join("file"), "").expect("written");
     let file = dir.path().join("file/table.json");
     let error = write(&file, 1, &backends(State::Healthy), at(NOW)).expect_err("no directory");
-    assert!(error.to_string().contains("table.json: its directory: "), "{error}");
+    assert!(error.to_string().contains("table.json: reading what is there: "), "{error}");
 }
 
 #[test]
