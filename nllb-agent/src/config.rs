@@ -136,10 +136,10 @@ impl Config {
             let YamlError { line, column, key, problem } = error;
             located(Place { line, column, key }.fault(problem.into()))
         })?;
-        Self::check(raw, discover).map_err(located)
+        Self::check(file, raw, discover).map_err(located)
     }
 
-    fn check(raw: RawConfig, discover: Discover<'_>) -> Result<Self, Fault> {
+    fn check(file: &Path, raw: RawConfig, discover: Discover<'_>) -> Result<Self, Fault> {
         let RawConfig {
             api_version,
             kind,
@@ -161,7 +161,7 @@ impl Config {
         let datapath = Datapath::check(&document, document.optional("datapath", datapath))?;
         let state = State::check(&document, document.optional("state", state))?;
         let around =
-            pool::Around { discover, state: &state, close_sockets: datapath.close_sockets };
+            pool::Around { discover, state: &state.value, close_sockets: datapath.close_sockets };
         let checked: Vec<(At<String>, Pool)> =
             pools.into_iter().map(|raw| pool::check(raw, around)).collect::<Result<_, _>>()?;
         crossref::unique_names(checked.iter().map(|(name, _)| name))?;
@@ -176,17 +176,21 @@ impl Config {
         crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;
         let http = Http::check(&document, document.optional("http", http))?;
         let frontends = crossref::frontends(drafts, &pools, &http)?;
+        let admin = Admin::check(&document, document.optional("admin", admin))?;
+        let own = [("this configuration", file), ("admin.socket", &admin.socket)].into_iter();
+        let needed = own.chain(pools.iter().flat_map(Pool::files));
+        state::check_apart(&state, &datapath.bpffs, needed)?;
 
         Ok(Self {
             frontends,
             pools,
             datapath,
-            admin: Admin::check(&document, document.optional("admin", admin))?,
+            admin,
             http,
             lease: LEASE.apply(document.optional("lease", lease))?,
             self_test_interval: SELF_TEST_INTERVAL
                 .apply(document.optional("selfTestInterval", self_test_interval))?,
-            state,
+            state: state.value,
             node: Node::check(document.optional("node", node))?,
         })
     }

@@ -99,6 +99,8 @@ fn fixtures(dir: &Path) {
     write("readme.txt", "no certificate here\n");
     write("empty", "\n");
     write("token", "secret\n");
+    write("token.new", "secret\n");
+    std::os::unix::fs::symlink("ca.crt", dir.join("link-to-ca.crt")).expect("a link");
     write(
         "kubeconfig-good",
         "clusters: [{name: a, cluster: {server: 'https://10.0.0.13:6443'}}]\n",

@@ -71,18 +71,17 @@ pub(super) fn server_name(found: String) -> Result<String, Problem> {
     }
 }
 
-/// One of a few words.
+/// One of a few values, by the word for it.
 pub(super) fn one_of<T: Copy>(
     raw: At<String>,
-    words: &'static [&'static str],
     values: &[T],
-) -> Result<T, Fault> {
-    let checked = raw.check(|found| {
-        let place = words.iter().position(|word| *word == found);
-        match place.and_then(|index| values.get(index)) {
-            Some(value) => Ok(*value),
-            None => Err(Problem::UnknownValue { found, known: words }),
+    label: impl Fn(T) -> &'static str,
+) -> Result<At<T>, Fault> {
+    raw.check(|found| match values.iter().find(|value| label(**value) == found) {
+        Some(value) => Ok(*value),
+        None => {
+            let known = values.iter().map(|value| label(*value)).collect();
+            Err(Problem::UnknownValue { found, known })
         }
-    })?;
-    Ok(checked.value)
+    })
 }

@@ -6,6 +6,7 @@ use super::listen::Http;
 use super::place::{At, Place};
 use super::pool::Pool;
 use crate::reserved;
+use nllb_common::maps::Policy;
 use nllb_core::settings::{FrontendKind, FrontendSettings};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,22 +32,11 @@ pub(super) fn frontends(
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let mut frontends = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let Draft {
-            place,
-            name,
-            kind,
-            addresses,
-            pool,
-            scope,
-            on_empty,
-            coverage,
-            policy,
-            version_skew,
-            min_version,
-        } = draft;
+        let Draft { place, name, addresses, pool, policy, settings } = draft;
         let pool = find_pool(&place, pool, pools)?;
+        check_policy(policy, pool)?;
         for address in &addresses {
-            check_against_pool(kind, address, pool)?;
+            check_against_pool(settings.kind, address, pool)?;
             check_against_agent(address, http)?;
             claim(&mut taken, address, &name.value)?;
         }
@@ -60,19 +50,7 @@ pub(super) fn frontends(
             }
             addresses.clone_from(&pool.endpoints);
         }
-        let (name, pool) = (name.value, pool.name.clone());
-        frontends.push(FrontendSettings {
-            name,
-            kind,
-            addresses,
-            pool,
-            scope,
-            on_empty,
-            coverage,
-            policy,
-            version_skew,
-            min_version,
-        });
+        frontends.push(FrontendSettings { addresses, pool: pool.name.clone(), ..settings });
     }
     Ok(frontends)
 }
@@ -92,6 +70,14 @@ fn find_pool<'a>(
         (None, [only]) => Ok(only),
         (None, _) => Err(place.named("pool").fault(Problem::PoolNeeded { known: known() })),
     }
+}
+
+/// A connection that is closed for another server's sake must be able to get there.
+fn check_policy(policy: At<Policy>, pool: &Pool) -> Result<(), Fault> {
+    if policy.value != Policy::Affinity || pool.rebalance.is_none() {
+        return Ok(());
+    }
+    Err(policy.fault(Problem::ClosesInVain { pool: pool.name.clone() }))
 }
 
 /// A vip or loopback frontend must be no backend, a node address must be one.

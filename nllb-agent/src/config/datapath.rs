@@ -65,11 +65,31 @@ pub enum CloseSockets {
     Auto,
     /// By timeouts that each translated connection gets.
     Timeouts,
-    /// Not at all: by whatever their owners do.
+    /// Not by the agent, nor by timeouts.
     Off,
 }
 
+impl LogLevel {
+    const ALL: [Self; 6] =
+        [Self::Off, Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 impl CloseSockets {
+    const ALL: [Self; 3] = [Self::Auto, Self::Timeouts, Self::Off];
+
     /// The word for it in the configuration.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -99,26 +119,11 @@ impl Datapath {
             Some(_) | None => Cgroup::Auto,
         };
         let log_level = match place.optional("logLevel", log_level) {
-            Some(raw) => one_of(
-                raw,
-                &["off", "error", "warn", "info", "debug", "trace"],
-                &[
-                    LogLevel::Off,
-                    LogLevel::Error,
-                    LogLevel::Warn,
-                    LogLevel::Info,
-                    LogLevel::Debug,
-                    LogLevel::Trace,
-                ],
-            )?,
+            Some(raw) => one_of(raw, &LogLevel::ALL, LogLevel::label)?.value,
             None => LogLevel::Off,
         };
         let close_sockets = match place.optional("closeSockets", close_sockets) {
-            Some(raw) => one_of(
-                raw,
-                &["auto", "timeouts", "off"],
-                &[CloseSockets::Auto, CloseSockets::Timeouts, CloseSockets::Off],
-            )?,
+            Some(raw) => one_of(raw, &CloseSockets::ALL, CloseSockets::label)?.value,
             None => CloseSockets::Auto,
         };
         Ok(Self { bpffs, cgroup, log_level, close_sockets })

@@ -60,7 +60,7 @@ pub enum Problem {
         /// As written.
         found: String,
         /// What is possible.
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
     },
     /// `apiVersion` or `kind` of something else.
     #[error("\"{found}\" is not supported by this agent: write {wanted}")]
@@ -249,6 +249,20 @@ pub enum Problem {
         /// One that starts with a slash.
         example: &'static str,
     },
+    /// A file of the agent where only pins can be.
+    #[error("\"{}\" is below datapath.bpffs, where no file can be: name another", path.display())]
+    AmongPins {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of the agent that is needed for something else.
+    #[error("\"{}\" is {what}, which the table would replace: name another file", path.display())]
+    Replaces {
+        /// The file.
+        path: PathBuf,
+        /// What it is needed for.
+        what: &'static str,
+    },
     /// A URL path without its slash, or with characters that cannot be sent.
     #[error("\"{found}\" is not a path of a URL: write it like /readyz")]
     UrlPath {
@@ -289,6 +303,14 @@ pub enum Problem {
     Excludes {
         /// The other key.
         other: &'static str,
+    },
+    /// Connections are to be closed that would come back to where they were.
+    #[error(
+        "clients come back to the server they had, so rebalance of pool \"{pool}\" would close their connections in vain: use another policy, or remove rebalance"
+    )]
+    ClosesInVain {
+        /// The pool.
+        pool: String,
     },
     /// Connections are to be closed, and nothing is to close any.
     #[error("closes connections, which datapath.closeSockets: {mode} does not: remove one of them")]

@@ -4,22 +4,12 @@ use super::address::{name, one_of, server_name, socket_address, version};
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
 use nllb_common::maps::Policy;
-use nllb_core::KubeVersion;
-use nllb_core::settings::{Coverage, FrontendKind, OnEmpty, ScopeSetting, VersionSkew};
+use nllb_core::settings::{
+    Coverage, FrontendKind, FrontendSettings, OnEmpty, ScopeSetting, VersionSkew,
+};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::net::SocketAddr;
-
-/// The words for every policy, in the order of [`Policy::ALL`].
-const POLICIES: [&str; Policy::ALL.len()] = {
-    let mut words = [""; Policy::ALL.len()];
-    let mut index = 0;
-    while index < words.len() {
-        words[index] = Policy::ALL[index].label();
-        index += 1;
-    }
-    words
-};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -42,15 +32,11 @@ pub(super) struct RawFrontend {
 pub(super) struct Draft {
     pub(super) place: Place,
     pub(super) name: At<String>,
-    pub(super) kind: FrontendKind,
     pub(super) addresses: Vec<At<SocketAddr>>,
     pub(super) pool: Option<At<String>>,
-    pub(super) scope: ScopeSetting,
-    pub(super) on_empty: OnEmpty,
-    pub(super) coverage: Coverage,
-    pub(super) policy: Policy,
-    pub(super) version_skew: VersionSkew,
-    pub(super) min_version: Option<KubeVersion>,
+    pub(super) policy: At<Policy>,
+    /// Without pool and addresses.
+    pub(super) settings: FrontendSettings,
 }
 
 impl TryFrom<At<RawFrontend>> for Draft {
@@ -75,14 +61,14 @@ impl TryFrom<At<RawFrontend>> for Draft {
         let kind = frontend_kind(place.required("kind", "vip, loopback or node-address", kind)?)?;
         let addresses = frontend_addresses(&place, kind, addresses)?;
         let scope = match place.optional("scope", scope) {
-            Some(raw) => one_of(raw, &["host", "all"], &[ScopeSetting::Host, ScopeSetting::All])?,
+            Some(raw) => {
+                one_of(raw, &[ScopeSetting::Host, ScopeSetting::All], ScopeSetting::label)?.value
+            }
             None if kind == FrontendKind::Loopback => ScopeSetting::Host,
             None => ScopeSetting::All,
         };
         let on_empty = match place.optional("onEmpty", on_empty) {
-            Some(raw) => {
-                one_of(raw, &["pass-through", "fail"], &[OnEmpty::PassThrough, OnEmpty::Fail])?
-            }
+            Some(raw) => one_of(raw, &[OnEmpty::PassThrough, OnEmpty::Fail], OnEmpty::label)?.value,
             None => OnEmpty::PassThrough,
         };
         let coverage = coverage(
@@ -90,15 +76,14 @@ impl TryFrom<At<RawFrontend>> for Draft {
             place.optional("trustAnyCertificate", trust_any_certificate),
         )?;
         let policy = match place.optional("policy", policy) {
-            Some(raw) => one_of(raw, &POLICIES, &Policy::ALL)?,
-            None => Policy::default(),
+            Some(raw) => one_of(raw, &Policy::ALL, Policy::label)?,
+            None => At { place: place.named("policy"), value: Policy::default() },
         };
         let version_skew = match place.optional("versionSkew", version_skew) {
-            Some(raw) => one_of(
-                raw,
-                &["off", "prefer-newest", "kubelet"],
-                &[VersionSkew::Off, VersionSkew::PreferNewest, VersionSkew::Kubelet],
-            )?,
+            Some(raw) => {
+                let known = [VersionSkew::Off, VersionSkew::PreferNewest, VersionSkew::Kubelet];
+                one_of(raw, &known, VersionSkew::label)?.value
+            }
             None => VersionSkew::Off,
         };
         let min_version = match place.optional("minVersion", min_version) {
@@ -106,28 +91,25 @@ impl TryFrom<At<RawFrontend>> for Draft {
             None => None,
         };
         let pool = place.optional("pool", pool);
-        Ok(Self {
-            place,
-            name,
+        let settings = FrontendSettings {
+            name: name.value.clone(),
             kind,
-            addresses,
-            pool,
+            addresses: Vec::new(),
+            pool: String::new(),
             scope,
             on_empty,
             coverage,
-            policy,
+            policy: policy.value,
             version_skew,
             min_version,
-        })
+        };
+        Ok(Self { place, name, addresses, pool, policy, settings })
     }
 }
 
 fn frontend_kind(raw: At<String>) -> Result<FrontendKind, Fault> {
-    one_of(
-        raw,
-        &["vip", "loopback", "node-address"],
-        &[FrontendKind::Vip, FrontendKind::Loopback, FrontendKind::NodeAddress],
-    )
+    let known = [FrontendKind::Vip, FrontendKind::Loopback, FrontendKind::NodeAddress];
+    Ok(one_of(raw, &known, FrontendKind::label)?.value)
 }
 
 /// The addresses; none for a node-address frontend means every endpoint of its pool.

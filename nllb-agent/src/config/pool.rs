@@ -9,13 +9,13 @@ use super::probe::{Probe, RawProbe};
 use super::rebalance::{self, RawRebalance};
 use super::state::State;
 use super::{Discover, Discovered, Wanted};
-use crate::health_check::{Credentials, HealthCheck};
+use crate::health_check::{ClientIdentity, Credentials, HealthCheck};
 use nllb_common::maps::MAX_POOL_BACKENDS;
 use nllb_core::settings::{HealthSettings, RebalanceSettings};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -48,6 +48,22 @@ pub struct Pool {
     pub rebalance: Option<RebalanceSettings>,
     /// As in [`Discovered::unresolved`].
     pub unresolved: Vec<String>,
+}
+
+impl Pool {
+    /// The files that it is made of, and what each is.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let Credentials { authority, client, token, .. } = &self.check.credentials;
+        let client = client.iter().flat_map(|ClientIdentity { certificate, key }| {
+            [("a client certificate", certificate), ("a client key", key)]
+        });
+        let authority = authority.iter().map(|authority| ("a CA", authority));
+        let token = token.iter().map(|token| ("a bearer token", token));
+        let materials = authority.chain(client).chain(token);
+        let credentials = materials.filter_map(|(what, material)| Some((what, material.path()?)));
+        let kubeconfig = self.kubeconfig.iter().map(|file| ("a kubeconfig", file.as_path()));
+        credentials.chain(kubeconfig)
+    }
 }
 
 /// What a pool is checked with besides its own section.
