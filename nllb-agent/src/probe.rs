@@ -136,8 +136,8 @@ impl Rules {
     }
 }
 
-/// Certificates are dated by the wall clock.
-fn unix_time() -> i64 {
+/// Certificates are dated by the wall clock, for the driver too.
+pub fn unix_time() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

@@ -1,12 +1,12 @@
 //! Tells once for each level when a certificate nears its end.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use nllb_core::{Expiry, Urgency, View};
 use tracing::warn;
 
 use super::probes::Who;
+use crate::probe::unix_time;
 
 /// What was told already.
 #[derive(Debug, Default)]
@@ -30,10 +30,4 @@ impl ExpiryWarnings {
         }
         self.0 = told_now;
     }
-}
-
-/// The wall clock, which certificates are dated by.
-fn unix_time() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! The pools of the status document: the machine's view of each backend, the kernel's evidence and
 //! what the driver counted.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nllb_core::{
     BackendId, BackendView, CertificateFacts, Direction, Expiry, PoolView, ProbeSummary, Run,
@@ -12,6 +12,7 @@ use super::super::Driver;
 use super::{micros, millis};
 use crate::datapath::maps::{KernelMaps, Maps as _};
 use crate::datapath::monotonic_ns;
+use crate::probe::unix_time;
 use crate::status;
 
 impl Driver {
@@ -158,9 +159,4 @@ fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
         urgency: expiry.urgency.label().to_owned(),
         warning: (expiry.urgency != Urgency::None).then(|| expiry.to_string()),
     }
-}
-
-fn unix_time() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
