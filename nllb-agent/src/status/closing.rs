@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[serde(rename_all = "camelCase")]
 pub struct Closing {
     /// sock-diag: the agent closes them. timeouts: each ends by timeouts of its own. off: when TCP
-    /// gives up.
+    /// gives up, or when the kernel ends them while there is no agent.
     pub mode: String,
     /// Why it is timeouts.
     pub reason: Option<String>,

@@ -60,10 +60,11 @@ pub enum Policy {
     /// At random, by weight.
     #[default]
     Random = 0,
-    /// The one that waited longest for its turn on this frontend: N dials meet N backends.
+    /// The one that waited longest for its turn on this frontend: N dials meet N backends if nobody
+    /// else dials the frontend meanwhile.
     RoundRobin = 1,
-    /// Of two drawn by weight, the one with fewer active connections from this node (M. Mitzenmacher,
-    /// "The power of two choices in randomized load balancing", 2001).
+    /// Of one drawn by weight and another of the rest, all alike, the one with fewer active connections
+    /// from this node (M. Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
     LeastConnections = 2,
     /// The same one for the same client as long as it is eligible, by a table that any agent builds
     /// alike (Eisenbud et al., "Maglev", NSDI 2016).

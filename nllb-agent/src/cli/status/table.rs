@@ -56,6 +56,10 @@ fn head(out: &mut String, status: &Status) -> std::fmt::Result {
     let how = match (mode.as_str(), reason) {
         ("sock-diag", _) => "connections to a dead backend are closed".to_owned(),
         ("timeouts", Some(reason)) => format!("by timeouts only ({reason})"),
+        ("off", _) => {
+            "off, except that without an agent the kernel ends those with unanswered data"
+                .to_owned()
+        }
         (mode, _) => mode.to_owned(),
     };
     writeln!(out, "closing        {how}")?;

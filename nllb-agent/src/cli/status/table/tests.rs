@@ -50,6 +50,21 @@ fn the_table_of_an_agent_in_trouble_names_every_problem() {
 }
 
 #[test]
+fn off_says_that_the_kernel_alone_still_ends_some() {
+    let mut status = example::status();
+    status.closing.mode = "off".to_owned();
+    let text = render(&status);
+    let line = text.lines().find(|line| line.starts_with("closing ")).expect("a line");
+    assert!(
+        line.ends_with(
+            " off, except that without an agent the kernel ends those with unanswered data"
+        ),
+        "{line}"
+    );
+    assert!(line.len() <= WIDTH, "{line}");
+}
+
+#[test]
 fn no_line_is_wider_than_a_hundred_columns() {
     for text in [include_str!("good.txt"), include_str!("trouble.txt")] {
         for line in text.lines() {
