@@ -30,8 +30,8 @@ pub use skew::Skew;
 pub enum Eligibility {
     /// It may.
     Eligible,
-    /// Its certificate or version says no, but no other is known to fit, and a frontend is never emptied
-    /// by that.
+    /// Its certificate says no, but no other is known to fit, and a frontend is never emptied by that. Or
+    /// its version does, but fewer than two in service fit.
     Overruled(Reason),
     /// It may not.
     NotEligible(Reason),
@@ -53,8 +53,12 @@ impl fmt::Display for Eligibility {
         match self {
             Self::Eligible => f.write_str("eligible"),
             Self::Overruled(reason) => {
-                let whom = if reason.is_version() { "no backend in service" } else { "no backend" };
-                write!(f, "used although {reason}, because {whom} is known to fit")
+                let why = if reason.is_version() {
+                    "fewer than two backends in service are"
+                } else {
+                    "no backend is"
+                };
+                write!(f, "used although {reason}, because {why} known to fit")
             }
             Self::NotEligible(reason) => write!(f, "not eligible: {reason}"),
         }

@@ -4,6 +4,10 @@
 //! little too old mostly works. So versions only choose among those whose certificate does, and with
 //! one further limit: the backend that is preferred for its version must be in service. Else the loss of
 //! the one upgraded server would cut a node off from two that answer.
+//!
+//! And one is not enough. A VIP with a single backend has no other when that one fails, and the first server
+//! that is upgraded would get the connections of all nodes. So where only one in service fits, the newest of
+//! the others in service are used as well.
 
 use super::{Candidate, Demand, Eligibility, Reason};
 use crate::settings::FrontendKind;
@@ -14,7 +18,7 @@ use crate::version::KubeVersion;
 pub struct Skew<'a> {
     /// The oldest minor version that may serve it.
     pub oldest: Option<&'a KubeVersion>,
-    /// Whether only the newest of those in service may.
+    /// Whether only the newest of those in service may. Who has not told its version is not called older.
     pub newest_only: bool,
 }
 
@@ -29,7 +33,9 @@ impl<'a> Skew<'a> {
         version: Option<&KubeVersion>,
         newest: Option<&'a KubeVersion>,
     ) -> Option<Reason> {
-        let Some(version) = version else { return Some(Reason::VersionUnknown) };
+        let Some(version) = version else {
+            return self.oldest.map(|_| Reason::VersionUnknown);
+        };
         let older = |than: &&KubeVersion| version.release() < than.release();
         if let Some(oldest) = self.oldest.filter(older) {
             return Some(Reason::TooOld { version: version.clone(), oldest: oldest.clone() });
@@ -59,7 +65,19 @@ pub(super) fn narrow(
     let versions = serving().filter_map(|index| backends[index].version);
     let newest = versions.max_by_key(|version| version.release());
     let objection = |index: usize| skew.objection(backends[index].version, newest);
-    let better_is_there = serving().any(|index| objection(index).is_none());
+    let fitting = serving().filter(|index| objection(*index).is_none()).count();
+    // Those whose certificate fits come first, then the newer ones.
+    let rank = |index: usize| {
+        let fits = matches!(by_certificate[index], Eligibility::Eligible);
+        (fits, backends[index].version.map(KubeVersion::release))
+    };
+    let may_be_second = |index: usize| {
+        backends[index].serving && by_certificate[index].is_used() && objection(index).is_some()
+    };
+    let seconds = (0..backends.len()).filter(|index| may_be_second(*index)).map(rank);
+    let alone = fitting == 1 && demand.kind != FrontendKind::NodeAddress;
+    let second = if alone { seconds.max() } else { None };
+    let is_second = |index: usize| may_be_second(index) && second == Some(rank(index));
 
     let judge = |(index, certificate): (usize, &Eligibility)| {
         let before = certificate.clone();
@@ -68,7 +86,9 @@ pub(super) fn narrow(
         }
         match (objection(index), demand.kind) {
             (None, _) => before,
-            (Some(reason), _) if better_is_there => Eligibility::NotEligible(reason),
+            (Some(reason), _) if fitting > 0 && !is_second(index) => {
+                Eligibility::NotEligible(reason)
+            }
             (Some(Reason::VersionUnknown), _) => before,
             (Some(reason), FrontendKind::NodeAddress) => Eligibility::NotEligible(reason),
             (Some(reason), FrontendKind::Vip | FrontendKind::Loopback) => match before {
