@@ -172,9 +172,11 @@ fn judge(file: &Path, document: Document, now: SystemTime) -> Kept {
 }
 
 fn forgotten(backend: Remembered) -> Remembered {
-    let Remembered { pool, addr, state: _, drained, rtt: _, names: _, version: _ } = backend;
+    let Remembered { pool, addr, state: _, drained, close_after, rtt: _, names: _, version: _ } =
+        backend;
     let state = nllb_common::maps::State::Unknown;
-    Remembered { pool, addr, state, drained, rtt: None, names: Vec::new(), version: None }
+    let (rtt, names, version) = (None, Vec::new(), None);
+    Remembered { pool, addr, state, drained, close_after, rtt, names, version }
 }
 
 /// Writes the table in one step as others see it. Blocks, for as long as the disk takes.

@@ -86,6 +86,12 @@ pub struct Band {
 }
 
 impl Band {
+    /// The band that the maps say.
+    #[must_use]
+    pub fn adopted(number: u8, now: Instant) -> Self {
+        Self { number: number.min(HIGHEST), since: Some(now) }
+    }
+
     /// Its number, 0 for the nearest.
     #[must_use]
     pub const fn number(&self) -> u8 {

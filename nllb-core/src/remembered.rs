@@ -19,6 +19,9 @@ pub struct Remembered {
     pub state: State,
     /// Whether an operator drained it.
     pub drained: bool,
+    /// How long after that its established connections are closed; from the start of the agent on, when
+    /// that came in between.
+    pub close_after: Option<Duration>,
     /// Its smoothed round-trip time.
     pub rtt: Option<Duration>,
     /// The names on its certificate.

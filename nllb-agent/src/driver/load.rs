@@ -89,6 +89,7 @@ state: {file: $DIR/table.json}
             addr: addr.parse().expect("an address"),
             state: State::Healthy,
             drained: false,
+            close_after: None,
             rtt: None,
             names: Vec::new(),
             version: None,

@@ -55,6 +55,9 @@ struct RawBackend {
     address: SocketAddr,
     state: String,
     drained: bool,
+    /// Files of agents before it lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    close_after_ms: Option<u64>,
     rtt_us: Option<u64>,
     names: Vec<RawName>,
     version: Option<String>,
@@ -99,13 +102,15 @@ pub(super) fn render(generation: u64, backends: &[Remembered], now: SystemTime) 
 
 impl From<&Remembered> for RawBackend {
     fn from(backend: &Remembered) -> Self {
-        let Remembered { pool, addr, state, drained, rtt, names, version } = backend;
+        let Remembered { pool, addr, state, drained, close_after, rtt, names, version } = backend;
         let names = if names.len() > MOST_NAMES { &[] } else { names.as_slice() };
         Self {
             pool: pool.clone(),
             address: *addr,
             state: state.label().to_owned(),
             drained: *drained,
+            close_after_ms: close_after
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             rtt_us: rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             names: names.iter().map(RawName::from).collect(),
             version: version.as_ref().map(ToString::to_string),
@@ -117,7 +122,8 @@ impl TryFrom<RawBackend> for Remembered {
     type Error = Reason;
 
     fn try_from(raw: RawBackend) -> Result<Self, Reason> {
-        let RawBackend { pool, address, state, drained, rtt_us, names, version } = raw;
+        let RawBackend { pool, address, state, drained, close_after_ms, rtt_us, names, version } =
+            raw;
         let ip = address.ip().to_canonical();
         if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
             return Err(Reason::Damaged(format!("{address} is nobody's address")));
@@ -128,6 +134,7 @@ impl TryFrom<RawBackend> for Remembered {
             addr: SocketAddr::new(ip, address.port()),
             state: known.ok_or_else(|| Reason::Damaged(format!("no state is {state:?}")))?,
             drained,
+            close_after: close_after_ms.map(Duration::from_millis),
             rtt: rtt_us.map(Duration::from_micros),
             names: names.into_iter().map(SubjectName::from).collect(),
             version: version.map(|text| version_of(&text)).transpose()?,

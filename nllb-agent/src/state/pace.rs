@@ -39,9 +39,9 @@ pub fn should_write(last: Option<&Last>, backends: &[Remembered], now: Instant) 
         || (since >= RTT_PAUSE && differ(written, backends, differs_in_rtt))
 }
 
-fn drained(backends: &[Remembered]) -> Vec<(&str, std::net::SocketAddr)> {
+fn drained(backends: &[Remembered]) -> Vec<(&str, std::net::SocketAddr, Option<Duration>)> {
     let drained = backends.iter().filter(|backend| backend.drained);
-    drained.map(|backend| (backend.pool.as_str(), backend.addr)).collect()
+    drained.map(|backend| (backend.pool.as_str(), backend.addr, backend.close_after)).collect()
 }
 
 fn differ(
@@ -54,11 +54,12 @@ fn differ(
 
 /// In anything but the round-trip time, of which only that there is one counts.
 fn differs(one: &Remembered, other: &Remembered) -> bool {
-    let Remembered { pool, addr, state, drained, rtt, names, version } = one;
+    let Remembered { pool, addr, state, drained, close_after, rtt, names, version } = one;
     *pool != other.pool
         || *addr != other.addr
         || *state != other.state
         || *drained != other.drained
+        || *close_after != other.close_after
         || rtt.is_some() != other.rtt.is_some()
         || *names != other.names
         || *version != other.version
@@ -80,6 +81,7 @@ mod tests {
             addr: "10.0.0.11:6443".parse().expect("an address"),
             state: State::Healthy,
             drained: false,
+            close_after: None,
             rtt: Some(Duration::from_micros(400)),
             names: Vec::new(),
             version: None,
@@ -124,7 +126,12 @@ mod tests {
     fn an_operators_drain_is_written_at_once() {
         let at = Instant::now();
         let last = Last { at, backends: Some(vec![backend()]) };
-        assert!(should_write(Some(&last), &[Remembered { drained: true, ..backend() }], at));
+        let drained = Remembered { drained: true, ..backend() };
+        assert!(should_write(Some(&last), std::slice::from_ref(&drained), at));
+        let last = Last { at, backends: Some(vec![drained.clone()]) };
+        assert!(!should_write(Some(&last), std::slice::from_ref(&drained), at));
+        let close_after = Some(Duration::from_secs(60));
+        assert!(should_write(Some(&last), &[Remembered { close_after, ..drained }], at));
     }
 
     #[test]

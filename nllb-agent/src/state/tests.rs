@@ -20,6 +20,7 @@ fn backends(state: State) -> Vec<Remembered> {
         addr: addr.parse().expect("an address"),
         state,
         drained,
+        close_after: drained.then_some(Duration::from_secs(90)),
         rtt: Some(Duration::from_micros(420)),
         names: vec![
             SubjectName::Dns("kubernetes".to_owned()),

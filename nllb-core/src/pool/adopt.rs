@@ -25,6 +25,7 @@ impl Machine {
             epoch,
             state,
             doubted: false,
+            band: 0,
         });
         self.roster.adopt(known, self.seed, self.started);
         self.wishes.clear();
@@ -54,6 +55,7 @@ impl Machine {
                 epoch: slot.epoch,
                 state: verdict(actual, slot).map_or(State::Unknown, Verdict::state),
                 doubted: verdict(actual, slot).is_some_and(Verdict::is_doubted),
+                band: verdict(actual, slot).map_or(0, Verdict::band),
             })
             .collect();
         self.roster.adopt(known.into_iter(), self.seed, self.started);

@@ -19,8 +19,8 @@ use crate::settings::canonical;
 
 impl Machine {
     /// Takes over what was known when the last agent ended. Only right after [`Self::new`] and the
-    /// adoption of the maps. Of a backend that the maps know only the drain counts: they do not hold
-    /// it, and they know all the rest better.
+    /// adoption of the maps. Of a backend that the maps know their state counts and not the one on disk;
+    /// drains, versions and round trips they do not hold.
     pub fn handle_known(&mut self, known: &[Remembered], now: Instant) {
         for known in known {
             let pools = &self.roster.settings.pools;
@@ -51,10 +51,15 @@ impl Machine {
 
 impl Backend {
     fn recall(&mut self, known: &Remembered, now: Instant) {
-        let Remembered { pool: _, addr: _, state, drained, rtt, names, version } = known;
+        let Remembered { pool: _, addr: _, state, drained, close_after, rtt, names, version } =
+            known;
         if *drained {
-            self.drained = Some(Drained { since: now, close_after: None });
+            self.drained = Some(Drained { since: now, close_after: *close_after });
         }
+        if let Some(rtt) = rtt {
+            self.rtt.observe(*rtt);
+        }
+        self.version.clone_from(version);
         if !matches!(self.cause, Cause::New) {
             return;
         }
@@ -63,14 +68,10 @@ impl Backend {
             // Its first probe is due at once anyway.
             self.told.1 = true;
         }
-        if let Some(rtt) = rtt {
-            self.rtt.observe(*rtt);
-        }
         if !names.is_empty() {
             let certificate = CertificateFacts::remembered(names.clone());
             self.recalled = Some(Seen { certificate: certificate.into(), unix_time: 0 });
         }
-        self.version.clone_from(version);
     }
 
     fn remembered(&self, pool: &str) -> Remembered {
@@ -80,6 +81,7 @@ impl Backend {
             addr: self.addr,
             state: self.health.state(),
             drained: self.drained.is_some(),
+            close_after: self.drained.and_then(|drained| drained.close_after),
             rtt: self.round_trip(),
             names: seen.map(|seen| seen.certificate.names.clone()).unwrap_or_default(),
             version: self.version.clone(),

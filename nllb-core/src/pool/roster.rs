@@ -10,6 +10,7 @@ use std::time::Instant;
 use nllb_common::maps::{MAX_BACKENDS, State};
 
 use crate::backend::{Backend, BackendId};
+use crate::band::Band;
 use crate::ids;
 use crate::pool::answer::Census;
 use crate::pool::check;
@@ -56,6 +57,8 @@ pub(crate) struct Known {
     pub(crate) state: State,
     /// Whether the verdict has the bit of doubt.
     pub(crate) doubted: bool,
+    /// The latency band of the verdict.
+    pub(crate) band: u8,
 }
 
 impl Roster {
@@ -79,27 +82,22 @@ impl Roster {
         let lately = before.values().copied().map(u32::from).collect();
         let frontends = next.plan_frontends(|_, identity| before.get(&identity).copied(), &lately);
         next.frontends = frontends;
-        next.shares = next.kept_shares(self, seed, now);
-        next.census = next.kept_census(self, seed);
+        next.shares = next.kept(self, |roster| &roster.shares, || Shares::new(seed, now));
+        next.census = next.kept(self, |roster| &roster.census, || Census::new(seed));
         Ok(next)
     }
 
-    /// What rebalancing kept of the pools that stay, and something fresh for the others.
-    fn kept_shares(&self, old: &Self, seed: u32, now: Instant) -> BTreeMap<usize, Shares> {
+    /// What `old` keeps by pool, for the pools that stay, and something fresh for the others.
+    fn kept<T: Clone>(
+        &self,
+        old: &Self,
+        keeps: impl Fn(&Self) -> &BTreeMap<usize, T>,
+        fresh: impl Fn() -> T,
+    ) -> BTreeMap<usize, T> {
         let named = |name: &str| old.settings.pools.iter().position(|pool| pool.name == name);
         let one = |(index, pool): (usize, &PoolSettings)| {
-            let kept = named(&pool.name).and_then(|index| old.shares.get(&index)).cloned();
-            (index, kept.unwrap_or_else(|| Shares::new(seed, now)))
-        };
-        self.settings.pools.iter().enumerate().map(one).collect()
-    }
-
-    /// What was known of the clusters behind the pools that stay.
-    fn kept_census(&self, old: &Self, seed: u32) -> BTreeMap<usize, Census> {
-        let named = |name: &str| old.settings.pools.iter().position(|pool| pool.name == name);
-        let one = |(index, pool): (usize, &PoolSettings)| {
-            let kept = named(&pool.name).and_then(|index| old.census.get(&index)).cloned();
-            (index, kept.unwrap_or_else(|| Census::new(seed)))
+            let kept = named(&pool.name).and_then(|index| keeps(old).get(&index)).cloned();
+            (index, kept.unwrap_or_else(&fresh))
         };
         self.settings.pools.iter().enumerate().map(one).collect()
     }
@@ -158,7 +156,7 @@ impl Roster {
     pub(crate) fn adopt(&mut self, known: impl Iterator<Item = Known>, seed: u32, now: Instant) {
         let mut given = BTreeMap::new();
         let mut lately = BTreeSet::new();
-        for Known { pool, addr, id, epoch, state, doubted } in known {
+        for Known { pool, addr, id, epoch, state, doubted, band } in known {
             if id.0 >= MAX_BACKENDS || !lately.insert(id.0) {
                 continue;
             }
@@ -170,7 +168,8 @@ impl Roster {
                     && !given.contains_key(place)
             };
             if let Some(place) = self.places().find(open) {
-                let backend = Backend::new((id, epoch), addr, seed, now);
+                let mut backend = Backend::new((id, epoch), addr, seed, now);
+                backend.band = Band::adopted(band, now);
                 given.insert(place, backend.adopted(state, doubted));
             }
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nllb_common::maps::State;
 
 use crate::backend::{Backend, BackendId};
-use crate::command::{CloseCause, CloseOrder, Command};
+use crate::command::{CloseCause, CloseOrder};
 use crate::pool::Machine;
 use crate::rebalance::{Load, Rebalance};
 use crate::settings::RebalanceSettings;
@@ -113,22 +113,12 @@ impl Machine {
         let members: Vec<_> = self.roster.pool(pool).collect();
         let orders = shares.review(&settings, &members, active, now);
         for (id, count) in orders {
-            self.close_some(id, count);
+            let (cause, reason) = (CloseCause::Rebalance, "others have fewer connections");
+            let (reason, count) = (reason.to_owned(), Some(count));
+            self.close(id, CloseOrder { cause, reason, count, spread: SPREAD });
         }
         self.lean(pool, |id| shares.rebalance.leans_to(id));
         self.roster.shares.insert(pool, shares);
-    }
-
-    fn close_some(&mut self, id: BackendId, count: u32) {
-        let Some(backend) = self.roster.backends.get(&id) else { return };
-        let order = CloseOrder {
-            cause: CloseCause::Rebalance,
-            reason: String::from("others have fewer connections"),
-            count: Some(count),
-            spread: SPREAD,
-        };
-        let (epoch, addr) = (backend.epoch, backend.addr);
-        self.notices.push_back(Command::Close { id, epoch, addr, order });
     }
 
     /// Lets new connections lean towards some backends of a pool.

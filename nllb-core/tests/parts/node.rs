@@ -10,6 +10,7 @@ use nllb_core::{
 
 pub(crate) struct Node {
     pub(crate) machine: Machine,
+    pub(crate) settings: Settings,
     pub(crate) now: Instant,
     /// Commands that are neither probes nor about the maps.
     pub(crate) commands: Vec<Command>,
@@ -39,9 +40,9 @@ impl Node {
             kubelet_version: kubelet.map(version),
         };
         let now = Instant::now();
-        let machine = Machine::new(settings, 1, now).expect("settings");
+        let machine = Machine::new(settings.clone(), 1, now).expect("settings");
         let rtt = [Duration::from_millis(1); 3];
-        let mut node = Self { machine, now, commands: Vec::new(), rtt };
+        let mut node = Self { machine, settings, now, commands: Vec::new(), rtt };
         (0..3).for_each(|id| node.probe(id, &Outcome::Ready));
         node
     }

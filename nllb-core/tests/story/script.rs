@@ -14,7 +14,7 @@
 //!                          [pongs=yes   a sentinel is answered, although probes end otherwise]
 //!                          [retransmit=200ms   after silence, until TCP sends a ping again]
 //! sentinel ADDRESS goaway|closed|reset|lost
-//! known POOL ADDRESS STATE [drained=yes]      the table on disk
+//! known POOL ADDRESS STATE [drained=yes after=DURATION version=V]      the table on disk
 //! drain ADDRESS [after=DURATION force=yes]
 //! undrain ADDRESS
 //! own ADDRESS                this host has the address, whatever its port
@@ -141,9 +141,10 @@ impl<'a> Line<'a> {
             addr: address(self.words[2]),
             state: state(self.words[3]),
             drained: self.options.contains_key("drained"),
+            close_after: self.options.get("after").map(|text| duration(text)),
             rtt: None,
             names: Vec::new(),
-            version: None,
+            version: self.options.get("version").map(|text| text.parse().expect("a version")),
         }
     }
 
