@@ -3,9 +3,9 @@
 //! It owns every decision and does nothing: the driver tells it what happened and carries out its
 //! commands. There is one machine and not one per pool, because ids, limits and the table are shared.
 //!
-//! Every signal has its file, with the `handle_*` that takes it: a [`probe`], a [`sentinel`],
-//! [`evidence`] of the kernel, an [`answer`] to a question, a [`drain`] by an operator, the [`timer`].
-//! What follows from them is in [`review`] (verdicts, doubts, transitions) and [`close`].
+//! Every signal has its file, with the `handle_*` that takes it: a `probe`, a `sentinel`,
+//! `evidence` of the kernel, an `answer` to a question, a `drain` by an operator, the `timer`.
+//! What follows from them is in `review` (verdicts, doubts, transitions) and `close`.
 //!
 //! What holds after every call:
 //! - at most one probe and one ping per backend are outstanding;

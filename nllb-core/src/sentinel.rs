@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::jitter::Jitter;
 use crate::ping::Ping;
+use crate::report::Outcome;
 use crate::settings::HealthSettings;
 
 /// Waits between attempts when opening fails, or when it ends at once.
@@ -52,6 +53,8 @@ pub(crate) enum Phase {
         open_at: Option<Instant>,
         /// Whether the server did not speak HTTP/2 the last time.
         no_http2: bool,
+        /// Why the last attempt came to nothing, when it did.
+        failed: Option<Outcome>,
     },
     /// It is being opened.
     Opening {
@@ -67,7 +70,7 @@ pub(crate) enum Phase {
     },
 }
 
-const DOWN: Phase = Phase::Down { open_at: None, no_http2: false };
+const DOWN: Phase = Phase::Down { open_at: None, no_http2: false, failed: None };
 
 impl Sentinel {
     pub(crate) const fn new(seed: u32, now: Instant) -> Self {
@@ -126,7 +129,7 @@ impl Sentinel {
     }
 
     /// Notes that the driver was told to open it.
-    pub(crate) const fn open(&mut self, now: Instant) {
+    pub(crate) fn open(&mut self, now: Instant) {
         self.phase = Phase::Opening { since: now };
     }
 
@@ -143,10 +146,10 @@ impl Sentinel {
         Some(asked)
     }
 
-    /// It could not be opened.
-    pub(crate) fn failed(&mut self, now: Instant) {
+    /// It could not be opened, and why when that is known.
+    pub(crate) fn failed(&mut self, why: Option<Outcome>, now: Instant) {
         if let Phase::Opening { .. } = self.phase {
-            self.phase = DOWN;
+            self.phase = Phase::Down { open_at: None, no_http2: false, failed: why };
             self.back_off(now);
         }
     }
@@ -154,7 +157,7 @@ impl Sentinel {
     /// The server does not speak HTTP/2.
     pub(crate) fn no_http2(&mut self, now: Instant) {
         if let Phase::Opening { .. } = self.phase {
-            self.phase = Phase::Down { open_at: None, no_http2: true };
+            self.phase = Phase::Down { open_at: None, no_http2: true, failed: None };
             self.not_before = now + self.jitter.around(NO_HTTP2_WAIT, 0.2);
         }
     }
@@ -162,7 +165,7 @@ impl Sentinel {
     /// It ended, or is given up. Returns whether it was open.
     pub(crate) fn ended(&mut self, now: Instant) -> bool {
         let Phase::Up { since, .. } = self.phase else {
-            self.failed(now);
+            self.failed(None, now);
             return false;
         };
         self.phase = DOWN;

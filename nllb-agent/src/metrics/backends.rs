@@ -100,7 +100,7 @@ impl Backends {
         counter(&self.doubts, labels(), backend.doubts);
         gauge(&self.drained, labels(), backend.drained.into());
         gauge(&self.held, labels(), backend.held_ms.is_some().into());
-        let Sentinel { state, age_ms: _ } = &backend.sentinel;
+        let Sentinel { state, age_ms: _, reason: _ } = &backend.sentinel;
         gauge(&self.sentinel_up, labels(), (state == "up").into());
         for (cause, count) in &backend.closed {
             counter(&self.closed_sockets, with("cause", cause), *count);

@@ -150,4 +150,6 @@ pub struct Sentinel {
     pub state: String,
     /// For how long it is up.
     pub age_ms: Option<u64>,
+    /// Why it could not be opened the last time.
+    pub reason: Option<String>,
 }

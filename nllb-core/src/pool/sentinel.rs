@@ -37,7 +37,7 @@ impl Machine {
                     self.rebuild_table();
                 }
             }
-            SentinelFact::Failed { outcome: _ } => backend.sentinel.failed(now),
+            SentinelFact::Failed { outcome } => backend.sentinel.failed(Some(outcome), now),
             SentinelFact::NoHttp2 => backend.sentinel.no_http2(now),
             SentinelFact::Pong { rtt } => {
                 let Some(ping) = backend.sentinel.ping_mut() else { return };

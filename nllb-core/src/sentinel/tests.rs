@@ -61,7 +61,7 @@ fn attempts_that_come_to_nothing_are_made_ever_more_seldom() {
         sentinel.open(now);
         // It makes no difference whether it fails or ends at once.
         if round % 2 == 0 {
-            sentinel.failed(now);
+            sentinel.failed(None, now);
         } else {
             sentinel.up(&settings(), now);
             assert!(sentinel.ended(now));
@@ -97,14 +97,36 @@ fn a_server_without_http2_is_tried_again_after_ten_minutes() {
 }
 
 #[test]
+fn why_an_attempt_came_to_nothing_is_kept_until_the_next() {
+    let now = Instant::now();
+    let mut sentinel = born(now);
+    sentinel.wanted(&settings(), now);
+    sentinel.open(now);
+    sentinel.failed(Some(Outcome::Reset), now);
+    let failed = |sentinel: &Sentinel| match sentinel.phase() {
+        Phase::Down { failed, .. } => failed.clone(),
+        Phase::Off | Phase::Opening { .. } | Phase::Up { .. } => None,
+    };
+    sentinel.wanted(&settings(), now);
+    assert_eq!(failed(&sentinel), Some(Outcome::Reset));
+    sentinel.open(now);
+    sentinel.up(&settings(), now);
+    sentinel.ended(now);
+    assert_eq!(failed(&sentinel), None);
+}
+
+#[test]
 fn what_nobody_asked_for_changes_nothing() {
     let now = Instant::now();
     let mut sentinel = born(now);
     assert_eq!(sentinel.up(&settings(), now), None);
-    sentinel.failed(now);
+    sentinel.failed(None, now);
     sentinel.no_http2(now);
     assert!(!sentinel.ended(now));
-    assert!(matches!(sentinel.phase(), Phase::Down { open_at: None, no_http2: false }));
+    assert!(matches!(
+        sentinel.phase(),
+        Phase::Down { open_at: None, no_http2: false, failed: None }
+    ));
 }
 
 #[test]
@@ -168,7 +190,7 @@ fn at(place: Place, now: Instant) -> Sentinel {
 fn place(sentinel: &Sentinel) -> Place {
     match sentinel.phase() {
         Phase::Off => Place::Off,
-        Phase::Down { no_http2: true, open_at: None } => Place::NoHttp2,
+        Phase::Down { no_http2: true, open_at: None, .. } => Place::NoHttp2,
         Phase::Down { open_at: None, .. } => Place::Down,
         Phase::Down { open_at: Some(_), .. } => Place::Planned,
         Phase::Opening { .. } => Place::Opening,
@@ -186,7 +208,7 @@ fn everything_that_can_be_heard_leads_from_every_place_where_the_table_says() {
         ("up", |sentinel, now| {
             sentinel.up(&settings(), now);
         }),
-        ("failed", Sentinel::failed),
+        ("failed", |sentinel, now| sentinel.failed(Some(Outcome::Refused), now)),
         ("no HTTP/2", Sentinel::no_http2),
         ("ended", |sentinel, now| {
             sentinel.ended(now);

@@ -67,10 +67,13 @@ pub struct BackendView {
 }
 
 /// The sentinel of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SentinelView {
     /// There is none, and none is wanted before a probe is answered.
-    Down,
+    Down {
+        /// Why the last attempt to open it came to nothing, when it did.
+        reason: Option<Outcome>,
+    },
     /// It is being opened.
     Opening,
     /// It is open.
@@ -87,9 +90,9 @@ pub enum SentinelView {
 impl SentinelView {
     /// The word for it in status and metrics.
     #[must_use]
-    pub const fn label(self) -> &'static str {
+    pub const fn label(&self) -> &'static str {
         match self {
-            Self::Down => "down",
+            Self::Down { .. } => "down",
             Self::Opening => "opening",
             Self::Up { .. } => "up",
             Self::NoHttp2 => "no-http2",
@@ -191,11 +194,11 @@ impl BackendView {
 }
 
 impl SentinelView {
-    const fn of(phase: &Phase) -> Self {
+    fn of(phase: &Phase) -> Self {
         match phase {
             Phase::Off => Self::Off,
-            Phase::Down { no_http2: false, .. } => Self::Down,
             Phase::Down { no_http2: true, .. } => Self::NoHttp2,
+            Phase::Down { failed, .. } => Self::Down { reason: failed.clone() },
             Phase::Opening { .. } => Self::Opening,
             Phase::Up { since, .. } => Self::Up { since: *since },
         }

@@ -72,7 +72,7 @@ impl Driver {
                 .sockets((id, epoch))
                 .map(|(cause, sockets)| (cause.label().to_owned(), sockets))
                 .collect(),
-            sentinel: sentinel_of(sentinel, now),
+            sentinel: sentinel_of(&sentinel, now),
             rtt_us: rtt.map(micros),
             version: version.map(|version| version.to_string()),
             band,
@@ -136,14 +136,13 @@ fn last_probe(last: ProbeSummary, now: Instant) -> status::LastProbe {
     }
 }
 
-fn sentinel_of(view: SentinelView, now: Instant) -> status::Sentinel {
-    let age_ms = match view {
-        SentinelView::Up { since } => Some(millis(now.saturating_duration_since(since))),
-        SentinelView::Down | SentinelView::Opening | SentinelView::NoHttp2 | SentinelView::Off => {
-            None
-        }
+fn sentinel_of(view: &SentinelView, now: Instant) -> status::Sentinel {
+    let (age_ms, reason) = match view {
+        SentinelView::Up { since } => (Some(millis(now.saturating_duration_since(*since))), None),
+        SentinelView::Down { reason } => (None, reason.as_ref().map(ToString::to_string)),
+        SentinelView::Opening | SentinelView::NoHttp2 | SentinelView::Off => (None, None),
     };
-    status::Sentinel { state: view.label().to_owned(), age_ms }
+    status::Sentinel { state: view.label().to_owned(), age_ms, reason }
 }
 
 fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
