@@ -7,6 +7,7 @@
 pub mod attach;
 mod clock;
 pub mod closing;
+mod directory;
 pub mod events;
 pub mod fake;
 pub mod load;
@@ -17,7 +18,6 @@ mod sys;
 mod uninstall;
 
 use std::io;
-use std::mem;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +31,7 @@ use tracing::{info, warn};
 use self::attach::{
     AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded, Process,
 };
+use self::directory::BPF_FS;
 use self::load::{BpfLogLevel, Features, LoadError};
 use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
@@ -38,7 +39,7 @@ use self::uninstall::Versions;
 
 pub use self::clock::monotonic_ns;
 pub use self::load::pin_directory;
-pub use self::uninstall::uninstall;
+pub use self::uninstall::{Removal, uninstall};
 
 /// Where and how the data path is set up.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ pub struct Datapath {
     directory: PathBuf,
     _lock: Lock,
     others: Versions,
+    /// Why the others could not be removed when that was last tried.
+    others_stay: Option<String>,
     features: Features,
     attachment: Attachment,
     host_netns: u64,
@@ -110,10 +113,12 @@ impl Datapath {
         let Settings { bpffs, cgroup, log_level } = settings;
         let cgroup = Cgroup::find(cgroup)?;
         let directory = pin_directory(bpffs);
-        load::make_directory(&directory)?;
-        let lock = Lock::take(&directory)?;
+        let lock = Lock::take(load::make_directory(&directory)?)?;
         // An agent of another version of the layout would translate as well, and otherwise.
-        let others = Versions::lock(bpffs, Some(&directory))?;
+        let others = Versions::lock(bpffs, Some(&directory), BPF_FS)?;
+        for path in others.left() {
+            warn!(path = %path.display(), "not a directory of pins, left alone");
+        }
         let (mut bpf, features) = load::load(&directory, *log_level)?;
         let mut maps = KernelMaps::take(&mut bpf, &directory.join(names::POOLS))?;
         let sockets = Sockets::take(&mut bpf)?;
@@ -131,6 +136,7 @@ impl Datapath {
             directory,
             _lock: lock,
             others,
+            others_stay: None,
             features,
             attachment,
             host_netns,
@@ -141,15 +147,32 @@ impl Datapath {
     }
 
     /// Removes what other versions of the layout have attached and pinned. To be called when the maps are
-    /// written: until then they are the ones that translate.
+    /// written and the programs attached: until then they are the ones that translate.
     pub fn remove_other_versions(&mut self) {
-        let others = mem::take(&mut self.others);
-        match others.remove() {
-            Ok(removed) if removed.is_empty() => {}
-            Ok(_) => info!(directories = ?others.directories(), "other versions are removed"),
-            // They run before ours and know nothing of the present.
-            Err(error) => warn!(%error, "another version stays attached"),
+        let directories = self.others.directories();
+        if directories.is_empty() {
+            return;
         }
+        match self.others.remove() {
+            Ok(Removal { removed: _, left }) => {
+                info!(?directories, ?left, "other versions are removed");
+                self.others_stay = None;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.others_stay.replace(error.clone()).is_none() {
+                    warn!(error, "another version stays attached");
+                }
+            }
+        }
+    }
+
+    /// Other versions of the layout that are still attached, and why: they run before ours and know nothing
+    /// of the present.
+    pub fn other_versions(&self) -> impl Iterator<Item = String> + '_ {
+        let why = self.others_stay.as_deref().unwrap_or("until this one holds what is configured");
+        let others = self.others.directories().into_iter();
+        others.map(move |path| format!("{}: another version is attached: {why}", path.display()))
     }
 
     /// Asks the kernel whether the programs are where they should be.

@@ -199,6 +199,7 @@ impl Driver {
                     if self.attached.conclude(findings, &mut self.maps) {
                         self_test.reset_immediately();
                     }
+                    self.attached.replace_other_versions(&self.sync);
                 }
                 _ = count.tick() => self.count_connections(),
                 () = self.closings.next() => {}
@@ -280,6 +281,7 @@ impl Driver {
 
     /// Renews the lease, and makes good what an earlier round could not write.
     fn renew_lease(&mut self) {
+        self.attached.set_short_timeouts(&self.closings.closing());
         let control = self.attached.datapath().lease(self.config.lease);
         if let Err(error) = self.maps.set_control(control) {
             error!(%error, "cannot renew the lease");

@@ -231,7 +231,7 @@ impl Agent {
 
     /// Removes its data path; gives what was removed.
     pub fn uninstall(&self) -> Result<Vec<PathBuf>> {
-        Ok(nllb_agent::datapath::uninstall(&self.bpffs)?)
+        Ok(nllb_agent::datapath::uninstall(&self.bpffs)?.removed)
     }
 
     fn process(&mut self) -> Result<&mut Process> {

@@ -1,7 +1,7 @@
 //! `nllb uninstall`: removes what outlives the agent.
 
 use super::Failure;
-use crate::datapath;
+use crate::datapath::{self, Removal};
 use crate::driver::{self, Unresolved};
 use crate::exit::Exit;
 use std::io;
@@ -24,13 +24,16 @@ pub(super) fn run(
         (None, Some(directory)) => directory,
         (None, None) => PathBuf::from(crate::config::DEFAULT_BPFFS),
     };
-    let removed =
+    let Removal { removed, left } =
         datapath::uninstall(&directory).map_err(|error| Failure::new(Exit::Datapath, &error))?;
     if removed.is_empty() {
         writeln!(out, "{}: nothing to remove", directory.display())?;
     }
     for path in removed {
         writeln!(out, "removed {}", path.display())?;
+    }
+    for path in left {
+        writeln!(out, "left {}: nothing that nllb puts there", path.display())?;
     }
     Ok(())
 }

@@ -16,19 +16,19 @@ use nllb_common::maps::{MAX_CLIENTS, names};
 use thiserror::Error;
 
 use super::attach::Hook;
+use super::directory::{BPF_FS, Directory};
 use super::maps::{self, MapsError};
 
 /// The object built from `nllb-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
 
-/// `BPF_FS_MAGIC`, what `statfs` says of a BPF file system.
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-
 /// Why the programs could not be loaded.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The directory is not on a BPF file system.
-    #[error("{path}: not on a BPF file system; mount one: mount -t bpf bpf /sys/fs/bpf")]
+    #[error(
+        "{path}: not on a BPF file system; mount one: mount -t bpf -o mode=0700 bpf /sys/fs/bpf"
+    )]
     NoBpffs {
         /// The directory.
         path: PathBuf,
@@ -41,6 +41,14 @@ pub enum LoadError {
         /// What the kernel said.
         #[source]
         source: io::Error,
+    },
+    /// Others can put something into the directory.
+    #[error("{path}: {reason}")]
+    NotOwn {
+        /// The directory.
+        path: PathBuf,
+        /// Who, and what to do.
+        reason: String,
     },
     /// Another agent uses the pins.
     #[error("{path}: another agent is running on these pins; stop it first")]
@@ -165,16 +173,25 @@ fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
     })
 }
 
-/// Creates the pin directory, readable by root alone.
-pub(super) fn make_directory(directory: &Path) -> Result<(), LoadError> {
+/// Creates the pin directory, readable by root alone, or opens it if nobody else can have put anything into
+/// it.
+pub(super) fn make_directory(directory: &Path) -> Result<Directory, LoadError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let failed = |source| LoadError::Directory { path: directory.to_owned(), source };
     let existing = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let fs = rustix::fs::statfs(existing).map_err(|errno| failed(errno.into()))?;
-    if fs.f_type != BPF_FS_MAGIC {
+    if fs.f_type != BPF_FS {
         return Err(LoadError::NoBpffs { path: directory.to_owned() });
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    let gone = || failed(io::Error::from(io::ErrorKind::NotFound));
+    let (base, name) = directory.parent().zip(directory.file_name()).ok_or_else(gone)?;
+    let base = Directory::open(base)?.ok_or_else(gone)?;
+    base.require_own()?;
+    let directory = base.sub(name)?;
+    directory.require_own()?;
+    directory.require_on(BPF_FS)?;
+    Ok(directory)
 }
 
 fn permission(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
+use super::sync::Sync;
 use crate::datapath::attach::{Coverage, Process, kubelets, still_kubelets};
+use crate::datapath::closing::Closing;
 use crate::datapath::maps::{Maps, Sockets};
 use crate::datapath::selftest::{Report, SelfTest};
 use crate::datapath::{Datapath, DatapathError};
@@ -111,6 +113,21 @@ impl Attached {
             warn!(failures = ?self.failures, coverage = ?self.coverage, "not fully attached");
         }
         self.repair(maps) || was_proven
+    }
+
+    /// Removes what other versions have left, once ours translates as configured. Tried again after each
+    /// self-test until it is done.
+    pub(super) fn replace_other_versions(&mut self, sync: &Sync) {
+        // Not the self-test: another version has a frontend at the same address and runs before ours.
+        if sync.error.is_none() && self.coverage.attached() {
+            self.datapath.remove_other_versions();
+        }
+    }
+
+    /// Lets each connection end by timeouts of its own where the agent cannot end it. In force with the next
+    /// renewal of the lease.
+    pub(super) fn set_short_timeouts(&mut self, closing: &Closing) {
+        self.datapath.set_short_timeouts(matches!(closing, Closing::Timeouts { .. }));
     }
 
     /// Attaches what is not attached, and writes the frontend of the self-test again. Says whether it

@@ -22,7 +22,7 @@ use super::sync::Sync;
 use super::{Driver, Inputs, RunError, own_addresses};
 use crate::admin;
 use crate::config::Config;
-use crate::datapath::closing::{Closer, Closing};
+use crate::datapath::closing::Closer;
 use crate::datapath::{Datapath, DatapathError, Opened};
 use crate::metrics::http;
 use crate::relay::Relays;
@@ -48,10 +48,9 @@ impl Driver {
         let now = Instant::now();
         let mut machine = Machine::new(config.settings(), seed(), now)
             .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
-        let Opened { mut datapath, mut maps, sockets, events, log, adopted } =
+        let Opened { datapath, mut maps, sockets, events, log, adopted } =
             Datapath::open(&settings)?;
         let closer = Closer::start(datapath.directory(), config::close_sockets(&config));
-        datapath.set_short_timeouts(matches!(closer.closing(), Closing::Timeouts { .. }));
         let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
         machine.adopt_table(sync.actual());
         machine.handle_own_addresses(own_addresses().unwrap_or_default(), now);
@@ -59,12 +58,12 @@ impl Driver {
             // Whatever could be written is in place; every renewal of the lease tries again.
             error!(%error, "the maps are not as configured");
         }
-        datapath.remove_other_versions();
         let memory = Memory::start(config.state.file.clone(), &mut machine, now).await;
         let mut attached = Attached::install(datapath, &mut maps).await?;
         let sockets = Rc::new(sockets);
         let findings = attached.test(&sockets).await;
         attached.conclude(findings, &mut maps);
+        attached.replace_other_versions(&sync);
 
         let (status_requests, status) = mpsc::channel(REQUEST_QUEUE);
         let (drain, drains) = mpsc::channel(REQUEST_QUEUE);
