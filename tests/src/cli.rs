@@ -81,6 +81,11 @@ enum Command {
         /// Where to.
         address: SocketAddr,
     },
+    /// Connect and hold the socket inside the kernel until standard input ends.
+    Stall {
+        /// Where to.
+        address: SocketAddr,
+    },
     /// Delay a host's frames, and lose some.
     Relay {
         /// The host's port on the bridge.
@@ -139,6 +144,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sim(options) => return sim::run(&options),
         Command::BenchWorker { cpu } => bench::worker::run(cpu)?,
         Command::Dial { address } => demo::keep::dial(address)?,
+        Command::Stall { address } => fault::stall::run(address)?,
         Command::Relay { port, weakness } => fault::relay::run(&port, weakness)?,
         Command::Close { pins, backend, epoch, address } => {
             let closer = Closer::start(&pins, CloseSockets::Auto);

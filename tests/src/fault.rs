@@ -10,6 +10,7 @@
 //! | drain | `/readyz` 500, served until the delay ends, then refused |
 
 pub(crate) mod relay;
+pub(crate) mod stall;
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

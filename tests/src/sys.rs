@@ -194,6 +194,39 @@ fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
+/// A page of memory that nobody fills: who reads it, waits until the filler is dropped (`userfaultfd`).
+/// None where the kernel has no such thing, or not for us.
+pub(crate) fn unfilled() -> io::Result<Option<(&'static [u8], File)>> {
+    const UFFDIO_API: libc::c_ulong = 0xc018_aa3f;
+    const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
+    const UFFD_API: u64 = 0xaa;
+    const MISSING: u64 = 1;
+    const PAGE: usize = 4096;
+    // SAFETY: takes flags only.
+    let filler = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
+    let filler = match i32::try_from(filler) {
+        // SAFETY: the kernel has just opened it for us and nobody else knows it.
+        Ok(filler @ 0..) => unsafe { File::from_raw_fd(filler) },
+        _ => return Ok(None),
+    };
+    let (access, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: new memory, wherever there is room.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, access, flags, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let ask = |command, mut argument: [u64; 4]| {
+        // SAFETY: the layouts of both commands, of three and four words; the kernel writes no more.
+        let answer = unsafe { libc::ioctl(filler.as_raw_fd(), command, argument.as_mut_ptr()) };
+        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    ask(UFFDIO_API, [UFFD_API, 0, 0, 0])?;
+    ask(UFFDIO_REGISTER, [page as u64, PAGE as u64, MISSING, 0])?;
+    // SAFETY: mapped above, never unmapped, never written; zeroes once the filler is gone.
+    Ok(Some((unsafe { std::slice::from_raw_parts(page.cast(), PAGE) }, filler)))
+}
+
 /// Lets the calling thread, and those it starts, read no cookies of network namespaces from sockets: as
 /// on a kernel before 5.14. It does not come back.
 pub(crate) fn refuse_netns_cookies() -> io::Result<()> {

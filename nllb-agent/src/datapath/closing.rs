@@ -7,30 +7,37 @@
 //! dialled the same address themselves have no record and are never touched.
 //!
 //! A netlink socket sees its own network namespace only, and a thread is in one at a time. So one thread
-//! of its own does all of it, and the driver awaits what it reports. Time passes on the driver's side:
-//! an order that is spread is a list of sockets found once and ended in waves.
+//! of its own does all of it, and the driver awaits what it reports; where the kernel holds the thread, another
+//! one goes on. Time passes on the driver's side: an order that is spread is a list of sockets found once and
+//! ended in waves.
 
+mod crew;
+mod descriptors;
 mod diag;
 mod message;
 mod namespaces;
+mod progress;
 mod waves;
 mod worker;
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::mpsc;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::oneshot;
 use tokio::time::sleep;
+use tracing::warn;
 
 use super::maps::MapsError;
 
+use self::crew::Crew;
 use self::waves::Wave;
-use self::worker::{Job, Tally};
+use self::worker::Job;
 
 /// Whether to end sockets, as it was configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,9 +128,24 @@ pub enum CloseError {
         #[source]
         source: io::Error,
     },
+    /// The kernel does not let the thread go that ends sockets; another one goes on.
+    #[error("{}", stuck(*socket))]
+    Stuck {
+        /// Cookie of the socket that it was to end.
+        socket: Option<u64>,
+    },
     /// The thread that ends sockets is not there.
     #[error("the thread that ends sockets has gone")]
     Gone,
+}
+
+fn stuck(socket: Option<u64>) -> String {
+    match socket {
+        Some(cookie) => format!(
+            "the socket with cookie {cookie}: a thread of the kernel is in it and does not come out; look for a process that hangs in send or recv (ss -e names cookies as sk)"
+        ),
+        None => "a thread that ends sockets hangs in the kernel".to_owned(),
+    }
 }
 
 /// Why a network namespace could not be entered.
@@ -152,7 +174,7 @@ pub enum NamespaceError {
 pub struct Closer {
     closing: Closing,
     /// None where the agent ends no sockets.
-    jobs: Option<mpsc::Sender<Job>>,
+    crew: Option<Rc<RefCell<Crew>>>,
 }
 
 impl Closer {
@@ -160,46 +182,55 @@ impl Closer {
     /// namespace: that is the one served without looking for it. `directory` is that of the pins.
     #[must_use]
     pub fn start(directory: &Path, choice: CloseSockets) -> Self {
-        let timeouts = |reason: String| Self { closing: Closing::Timeouts { reason }, jobs: None };
+        let timeouts = |reason: String| Self { closing: Closing::Timeouts { reason }, crew: None };
         match choice {
-            CloseSockets::Off => Self { closing: Closing::Off, jobs: None },
+            CloseSockets::Off => Self { closing: Closing::Off, crew: None },
             CloseSockets::Timeouts => timeouts("configured so".to_owned()),
-            CloseSockets::Auto => match worker::start(directory) {
-                Ok(jobs) => Self { closing: Closing::SockDiag, jobs: Some(jobs) },
-                Err(reason) => timeouts(reason),
-            },
+            CloseSockets::Auto => {
+                let directory = directory.to_owned();
+                let work = Arc::new(move |hand| worker::run(&directory, hand));
+                match Crew::start(work, crew::PATIENCE) {
+                    Ok(crew) => {
+                        let crew = Some(Rc::new(RefCell::new(crew)));
+                        Self { closing: Closing::SockDiag, crew }
+                    }
+                    Err(reason) => {
+                        warn!(reason, "connections to a dead backend end by timeouts of their own");
+                        timeouts(reason)
+                    }
+                }
+            }
         }
     }
 
-    /// How connections to a dead backend end.
+    /// How connections to a dead backend end, now: by timeouts while the kernel holds too many threads.
     #[must_use]
-    pub const fn closing(&self) -> &Closing {
-        &self.closing
+    pub fn closing(&self) -> Closing {
+        match self.crew.as_ref().and_then(|crew| crew.borrow().exhausted()) {
+            Some(reason) => Closing::Timeouts { reason },
+            None => self.closing.clone(),
+        }
     }
 
     /// Ends the sockets that were translated to a backend. The search begins with the call; cancelling
-    /// leaves the waves not yet begun undone.
+    /// leaves the waves not yet begun undone. To be awaited on a runtime of tokio's.
     pub fn close(&self, order: Order) -> impl Future<Output = Closed> + use<> {
-        let begun = self.jobs.clone().map(|jobs| {
-            let (reply, answer) = oneshot::channel();
-            // That the thread has gone shows in the answer that does not come.
-            let _gone = jobs.send(Job::Begin { order, reply });
-            (jobs, answer)
+        let begun = self.crew.as_ref().map(|crew| {
+            let found = crew::ask(crew, move |reply| Job::Begin { order, reply });
+            (Rc::clone(crew), found)
         });
         async move {
-            let Some((jobs, answer)) = begun else {
+            let Some((crew, found)) = begun else {
                 return Closed::default();
             };
-            let Ok((mut tally, targets)) = answer.await else {
-                return Tally::gone().into();
-            };
+            let (mut tally, targets) = found.await.unwrap_or_default();
             let chosen = waves::choose(targets, order.count);
             for Wave { wait, targets } in waves::spread(chosen, order.spread) {
                 sleep(wait).await;
-                let (reply, answer) = oneshot::channel();
-                let _gone = jobs.send(Job::End { targets, reply });
-                tally.add(answer.await.unwrap_or_else(|_| Tally::gone()));
+                let end = move |reply| Job::End { targets: targets.clone(), reply };
+                tally.add(crew::ask(&crew, end).await.unwrap_or_default());
             }
+            tally.miss(crew.borrow().errors());
             tally.into()
         }
     }
@@ -207,12 +238,17 @@ impl Closer {
     /// Finds network namespaces that have connections and were not known, so that an order need not search
     /// for them. To be called every few seconds. The search begins with the call; nobody needs to wait.
     pub fn refresh(&self) -> impl Future<Output = Reach> + use<> {
-        let (reply, answer) = oneshot::channel();
-        if let Some(jobs) = &self.jobs {
-            // As for an order.
-            let _gone = jobs.send(Job::Refresh { reply });
+        let begun = self
+            .crew
+            .as_ref()
+            .map(|crew| (Rc::clone(crew), crew::ask(crew, |reply| Job::Refresh { reply })));
+        async move {
+            let Some((crew, found)) = begun else {
+                return Reach::default();
+            };
+            let mut reach = found.await.unwrap_or_default();
+            reach.errors.extend(crew.borrow().errors());
+            reach
         }
-        // Without a thread the sender is gone by now.
-        async move { answer.await.unwrap_or_default() }
     }
 }

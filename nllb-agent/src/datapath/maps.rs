@@ -288,16 +288,22 @@ impl Maps for KernelMaps {
     }
 
     fn sweep_netns(&mut self) -> Result<(), MapsError> {
-        let known = self.netns()?;
-        if known.len() < MAX_NETNS as usize / 2 {
-            return Ok(());
-        }
-        for (cookie, _) in known.iter().filter(|(_, netns)| netns.connections() == 0) {
+        for cookie in idle(&self.netns()?) {
             // One that comes back in this moment is only not counted until it dials again.
-            let _gone = self.netns.remove(cookie);
+            let _gone = self.netns.remove(&cookie);
         }
         Ok(())
     }
+}
+
+/// The network namespaces to forget: those without connections, once half of the map is in use. Not those
+/// with fewer than none, which have connections that were forgotten: forgotten again, they would never
+/// come back to none.
+fn idle(known: &[(u64, Netns)]) -> Vec<u64> {
+    if known.len() < MAX_NETNS as usize / 2 {
+        return Vec::new();
+    }
+    known.iter().filter(|(_, netns)| netns.active == 0).map(|(cookie, _)| *cookie).collect()
 }
 
 /// Records of single sockets, reached by their file descriptor.
@@ -347,5 +353,20 @@ impl Sockets {
 impl From<MapsError> for io::Error {
     fn from(error: MapsError) -> Self {
         Self::other(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_namespaces_with_exactly_no_connections_are_forgotten_and_only_for_room() {
+        let netns = |active| Netns { active, ..Netns::default() };
+        let mut known: Vec<_> = (3..2048).map(|cookie| (cookie, netns(1))).collect();
+        known.extend([(1, netns(0)), (2, netns(0_u64.wrapping_sub(1)))]);
+        assert_eq!(idle(&known), Vec::<u64>::new());
+        known.push((4711, netns(0)));
+        assert_eq!(idle(&known), [1, 4711]);
     }
 }

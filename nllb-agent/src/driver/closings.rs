@@ -45,9 +45,6 @@ pub(super) struct Closings {
 
 impl Closings {
     pub(super) fn new(closer: Closer) -> Self {
-        if let Closing::Timeouts { reason } = closer.closing() {
-            info!(reason, "connections to a dead backend end by timeouts of their own");
-        }
         Self {
             closer,
             tasks: JoinSet::new(),
@@ -59,7 +56,7 @@ impl Closings {
     }
 
     /// How connections to a dead backend end.
-    pub(super) const fn closing(&self) -> &Closing {
+    pub(super) fn closing(&self) -> Closing {
         self.closer.closing()
     }
 

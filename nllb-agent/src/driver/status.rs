@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use nllb_common::ABI_VERSION;
+use nllb_common::maps::MAX_NETNS;
+use nllb_common::{ABI_VERSION, Counter};
 use nllb_core::{BackendId, Eligibility, FrontendBackend, FrontendView, PoolView, View};
 
 use super::Driver;
@@ -35,7 +36,7 @@ impl Driver {
             config: self.config_state(),
             datapath: datapath(&self.attached, &self.sync, now),
             lease: self.lease(),
-            closing: closing(&self.closings),
+            closing: closing(&self.closings, &counters),
             table_on_disk: table_on_disk(&self.memory),
             kubelet_version: kubelet_version.map(|version| version.to_string()),
             frontends: frontends.into_iter().map(|front| frontend(front, &pools)).collect(),
@@ -78,13 +79,26 @@ impl Driver {
     }
 }
 
-fn closing(closings: &Closings) -> status::Closing {
+fn closing(closings: &Closings, counters: &[(Counter, u64)]) -> status::Closing {
     let (mode, reason) = match closings.closing() {
         Closing::SockDiag => ("sock-diag", None),
-        Closing::Timeouts { reason } => ("timeouts", Some(reason.clone())),
+        Closing::Timeouts { reason } => ("timeouts", Some(reason)),
         Closing::Off => ("off", None),
     };
-    status::Closing { mode: mode.to_owned(), reason, unreached: closings.unreached.clone() }
+    let mut unreached = closings.unreached.clone();
+    // Timeouts need to find nobody.
+    unreached.extend(uncounted(counters).filter(|_| mode == "sock-diag"));
+    status::Closing { mode: mode.to_owned(), reason, unreached }
+}
+
+/// Says how many connections an order does not find, because no network namespace counts them.
+fn uncounted(counters: &[(Counter, u64)]) -> Option<String> {
+    let (_, connections) = counters.iter().find(|(counter, _)| *counter == Counter::NetnsFull)?;
+    (*connections > 0).then(|| {
+        format!(
+            "{connections} connections so far in network namespaces that were not counted, since {MAX_NETNS} others had some"
+        )
+    })
 }
 
 fn table_on_disk(memory: &Memory) -> status::TableOnDisk {
@@ -113,7 +127,7 @@ fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathS
             })
             .collect(),
         watched: watched.iter().map(watched_of).collect(),
-        shortcomings: shortcomings.clone(),
+        shortcomings: shortcomings.iter().cloned().chain(datapath.other_versions()).collect(),
         self_test: status::SelfTest {
             age_ms: attached.checked_at.map(|at| millis(now.saturating_duration_since(at))),
             failures: attached.failures.clone(),
@@ -196,4 +210,17 @@ pub(super) fn millis(duration: Duration) -> u64 {
 
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_no_namespace_counts_are_named() {
+        assert_eq!(uncounted(&[]), None);
+        assert_eq!(uncounted(&[(Counter::Closed, 3), (Counter::NetnsFull, 0)]), None);
+        let said = uncounted(&[(Counter::Closed, 3), (Counter::NetnsFull, 7)]).expect("seven");
+        assert!(said.starts_with("7 connections"), "{said}");
+    }
 }

@@ -4,6 +4,7 @@ mod agent;
 mod exact;
 mod namespaces;
 mod spread;
+mod stuck;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -65,7 +66,7 @@ impl Node {
         let pins = self.agent.pins();
         let work = || {
             let closer = Closer::start(&pins, CloseSockets::Auto);
-            assert_eq!(*closer.closing(), Closing::SockDiag);
+            assert_eq!(closer.closing(), Closing::SockDiag);
             work(&closer)
         };
         netns::run_in(self.lab.node(0).netns(), work).expect("a namespace")

@@ -81,7 +81,7 @@ fn a_closer_that_is_told_not_to_end_sockets_ends_none() {
     let (handle, _) = open(&client, &vip(VIP_V4));
     let pins = node.agent.pins();
     let off = Closer::start(&pins, CloseSockets::Off);
-    assert_eq!(*off.closing(), Closing::Off);
+    assert_eq!(off.closing(), Closing::Off);
     let timeouts = Closer::start(&pins, CloseSockets::Timeouts);
     assert!(matches!(timeouts.closing(), Closing::Timeouts { .. }));
     let nowhere = Closer::start(node.lab.directory(), CloseSockets::Auto);

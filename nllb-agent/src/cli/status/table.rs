@@ -163,7 +163,7 @@ fn problems(out: &mut String, status: &Status) {
     }
     lines.extend(status.config.unresolved.iter().cloned());
     lines.extend(status.table_on_disk.error.clone());
-    lines.extend(status.closing.unreached.iter().map(|line| format!("not closed in {line}")));
+    lines.extend(status.closing.unreached.iter().map(|line| format!("not closed: {line}")));
     for Listener { address, state, .. } in &status.listeners {
         if let ListenerState::Failed(reason) = state {
             lines.push(format!("listener {address}: {reason}"));

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
 use aya::maps::MapData;
 use netlink_packet_core::{
@@ -14,19 +15,19 @@ use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use nllb_common::maps::{SocketRecord, socket_flags};
+use socket2::SockRef;
 
 use super::message::{self, Family, List};
+use super::progress::Progress;
 use crate::datapath::sys;
 
 /// The most that the kernel puts into one answer, whatever room there is.
 const ANSWER_BYTES: usize = 32 * 1024;
 /// How often a list that the kernel calls inconsistent is asked for anew.
 const TRIES: usize = 5;
-/// Sockets ended by one system call: their acknowledgements must fit into the receive buffer.
-const BATCH: usize = 64;
-
-/// Stands for whichever socket has the addresses (`INET_DIAG_NOCOOKIE`).
-const ANY_COOKIE: [u8; 8] = [0xff; 8];
+/// The most sockets of one list. It bounds the memory that a hostile pod can make the agent use. The rest is
+/// ended when the order comes again, as it does while connections are left.
+const MOST: usize = 20_000;
 
 /// Every state in which an application, or the kernel for it, can still wait for the peer. Not
 /// TIME_WAIT, which waits for nothing, and not what no connecting socket is ever in.
@@ -86,13 +87,14 @@ pub(super) struct Diag {
     socket: Socket,
     sequence: u32,
     answer: Vec<u8>,
+    progress: Arc<Progress>,
 }
 
 impl Diag {
     /// Opens one in the network namespace of the calling thread.
-    pub(super) fn open() -> io::Result<Self> {
-        let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-        Ok(Self { socket, sequence: 0, answer: Vec::with_capacity(ANSWER_BYTES) })
+    pub(super) fn open(progress: &Arc<Progress>) -> io::Result<Self> {
+        let (socket, progress) = (Socket::new(NETLINK_SOCK_DIAG)?, Arc::clone(progress));
+        Ok(Self { socket, sequence: 0, answer: Vec::with_capacity(ANSWER_BYTES), progress })
     }
 
     /// Cookie of its network namespace; none before Linux 5.14.
@@ -107,43 +109,43 @@ impl Diag {
         storage: &MapData,
         wanted: Wanted,
     ) -> io::Result<Vec<Target>> {
+        let meant = |inode, record: &SocketRecord| inode != 0 && wanted.is(record);
         let mut targets = Vec::new();
         for &family in Family::reaching(wanted.address) {
-            self.list(family, storage, Some(wanted.address), |id, inode, record| {
-                if inode != 0 && wanted.is(record) {
-                    targets.push(Target { netns: 0, family, id });
-                }
-            })?;
+            let found = self.list(family, storage, Some(wanted.address), MOST, meant)?;
+            targets.extend(found.into_iter().map(|(id, _)| Target { netns: 0, family, id }));
         }
         Ok(targets)
     }
 
     /// The cookie of the network namespace as the record of any socket in it tells; none without one.
     pub(super) fn recorded_netns(&mut self, storage: &MapData) -> io::Result<Option<u64>> {
-        let mut cookie = None;
         for family in Family::ALL {
-            self.list(family, storage, None, |_, _, record| {
-                // The record of a probe does not say.
-                cookie = cookie.or((record.netns != 0).then_some(record.netns));
-            })?;
+            // The record of a probe does not say.
+            let found = self.list(family, storage, None, 1, |_, record| record.netns != 0)?;
+            if let Some((_, record)) = found.first() {
+                return Ok(Some(record.netns));
+            }
         }
-        Ok(cookie)
+        Ok(None)
     }
 
     /// Whether the kernel lists storages and ends sockets for us; what it says if not. Proven on a listener
     /// of our own: a socket that is not there would be missed before rights are looked at.
     pub(super) fn check(&mut self, storage: &MapData) -> Result<(), String> {
-        self.list(Family::V4, storage, Some(([0, 0, 0, 0], 0).into()), |_, _, _| {})
+        self.list(Family::V4, storage, Some(([0, 0, 0, 0], 0).into()), 0, |_, _| false)
             .map_err(|error| format!("the kernel does not list sockets for us: {error}"))?;
         let mut id = SocketId::new_v4();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         // Without a loopback address the answer is that of a socket that is not there.
-        if let Some(local) = listener.as_ref().ok().and_then(|listener| listener.local_addr().ok())
-        {
-            (id.source_address, id.source_port, id.cookie) = (local.ip(), local.port(), ANY_COOKIE);
+        if let Ok(listener) = &listener {
+            let local = listener.local_addr().map_err(|error| error.to_string())?;
+            let cookie = SockRef::from(listener).cookie().map_err(|error| error.to_string())?;
+            (id.source_address, id.source_port) = (local.ip(), local.port());
+            id.cookie = cookie.to_ne_bytes();
         }
-        let ended = self.end_batch(&[Target { netns: 0, family: Family::V4, id }]);
-        match ended.map_or_else(Some, |(_, refused)| refused) {
+        let ended = self.end_one(&Target { netns: 0, family: Family::V4, id });
+        match ended.err() {
             None => Ok(()),
             Some(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                 Err("this kernel is built without CONFIG_INET_DIAG_DESTROY".to_owned())
@@ -155,77 +157,67 @@ impl Diag {
         }
     }
 
-    /// Ends sockets; says how many there still were.
+    /// Ends sockets; says how many there still were, and why the first of those that it could not end stays.
+    /// One at a time: so the one at which the kernel waits is known, and the others are not lost with it.
     pub(super) fn end(&mut self, targets: &[Target]) -> (u64, Option<io::Error>) {
-        let mut ended = 0;
-        let mut refused = None;
-        for batch in targets.chunks(BATCH) {
-            match self.end_batch(batch) {
-                Ok((count, error)) => {
-                    ended += count;
-                    refused = refused.or(error);
+        let (mut ended, mut refused) = (0, None);
+        for target in targets {
+            if self.progress.may_end(target.cookie()) {
+                match self.end_one(target) {
+                    Ok(was_there) => ended += u64::from(was_there),
+                    Err(error) => refused = refused.or(Some(error)),
                 }
-                Err(error) => return (ended, Some(error)),
+                self.progress.ended();
             }
         }
         (ended, refused)
     }
 
-    /// Sends a request for each and reads the answer to each.
-    fn end_batch(&mut self, targets: &[Target]) -> io::Result<(u64, Option<io::Error>)> {
-        let mut requests = Vec::new();
-        let first = self.sequence.wrapping_add(1);
-        for target in targets {
-            self.sequence = self.sequence.wrapping_add(1);
-            let request = message::request(target.family, StateFlags::all(), target.id.clone());
-            let destroy = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
-            message::append(&mut requests, destroy, NLM_F_REQUEST | NLM_F_ACK, self.sequence);
-        }
-        self.socket.send(&requests, 0)?;
-        let (mut ended, mut refused, mut answers) = (0, None, 0);
-        while answers < targets.len() {
+    /// Ends a socket; false for one that was not there any more.
+    fn end_one(&mut self, target: &Target) -> io::Result<bool> {
+        let request = message::request(target.family, StateFlags::all(), target.id.clone());
+        let destroy = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        let mut bytes = Vec::new();
+        message::append(&mut bytes, destroy, NLM_F_REQUEST | NLM_F_ACK, sequence);
+        self.socket.send(&bytes, 0)?;
+        let mut ended = None;
+        while ended.is_none() {
             self.receive(|message| {
-                let number = message.header.sequence_number.wrapping_sub(first);
-                let NetlinkPayload::Error(answer) = message.payload else { return Ok(()) };
-                if usize::try_from(number).is_ok_and(|number| number < targets.len()) {
-                    answers += 1;
-                    match outcome(&answer) {
-                        Ok(true) => ended += 1,
-                        Ok(false) => {}
-                        Err(error) => refused = Some(error),
-                    }
+                // Not what is left of a request before.
+                if let (NetlinkPayload::Error(answer), true) =
+                    (&message.payload, message.header.sequence_number == sequence)
+                {
+                    ended = Some(outcome(answer));
                 }
                 Ok(())
             })?;
         }
-        Ok((ended, refused))
+        ended.unwrap_or(Ok(false))
     }
 
-    /// Lists sockets with a record, anew as long as the kernel says that the list is not consistent.
+    /// Lists sockets by inode and record, at most so many; anew as long as the kernel says that the list is
+    /// not consistent.
     fn list(
         &mut self,
         family: Family,
         storage: &MapData,
         peer: Option<SocketAddr>,
-        mut visit: impl FnMut(SocketId, u32, &SocketRecord),
-    ) -> io::Result<()> {
+        most: usize,
+        meant: impl Fn(u32, &SocketRecord) -> bool,
+    ) -> io::Result<Vec<(SocketId, SocketRecord)>> {
         let mut error = io::Error::from(io::ErrorKind::Interrupted);
         for _ in 0..TRIES {
-            let mut found = Vec::new();
-            match self.list_once(List::new(family, CONNECTED, storage, peer), &mut found) {
-                Ok(()) => {
-                    for (id, inode, record) in found {
-                        visit(id, inode, &record);
-                    }
-                    return Ok(());
-                }
+            let list = List::new(family, CONNECTED, storage, peer);
+            match self.list_once(list, most, &meant) {
                 Err(again)
                     if again.kind() == io::ErrorKind::Interrupted
                         || again.raw_os_error() == Some(libc::ENOBUFS) =>
                 {
                     error = again;
                 }
-                Err(error) => return Err(error),
+                done => return done,
             }
         }
         Err(error)
@@ -235,8 +227,10 @@ impl Diag {
     fn list_once(
         &mut self,
         list: List,
-        found: &mut Vec<(SocketId, u32, SocketRecord)>,
-    ) -> io::Result<()> {
+        most: usize,
+        meant: impl Fn(u32, &SocketRecord) -> bool,
+    ) -> io::Result<Vec<(SocketId, SocketRecord)>> {
+        let mut found = Vec::new();
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
         let mut request = Vec::new();
@@ -254,8 +248,10 @@ impl Diag {
                 match message.payload {
                     NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                         let header = response.header;
-                        if let Some(record) = message::record(&response.nlas) {
-                            found.push((header.socket_id, header.inode, record));
+                        let record = message::record(&response.nlas);
+                        let record = record.filter(|record| meant(header.inode, record));
+                        if let Some(record) = record.filter(|_| found.len() < most) {
+                            found.push((header.socket_id, record));
                         }
                     }
                     NetlinkPayload::Done(message) if message.code < 0 => {
@@ -269,7 +265,7 @@ impl Diag {
                 Ok(())
             })?;
         }
-        if consistent { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+        if consistent { Ok(found) } else { Err(io::ErrorKind::Interrupted.into()) }
     }
 
     /// Reads one answer, which is several messages.
@@ -286,6 +282,7 @@ impl Diag {
                 length => break length?,
             }
         };
+        self.progress.beat();
         if length > self.answer.len() {
             return Err(io::Error::other("an answer of the kernel is longer than any should be"));
         }

@@ -10,10 +10,11 @@
 //! namespace do.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aya::maps::MapData;
 use nix::errno::Errno;
@@ -22,6 +23,7 @@ use nllb_common::maps::Netns;
 
 use super::NamespaceError;
 use super::diag::Diag;
+use super::progress::Progress;
 
 /// Where container runtimes and iproute2 mount network namespaces by name; as pid 1 sees it as well,
 /// since an agent in a container has mounts of its own.
@@ -38,6 +40,13 @@ struct Way {
     inode: u64,
 }
 
+impl Way {
+    /// Whether it leads where it did. Who enters looks at the cookie as well.
+    fn holds(&self) -> bool {
+        inode(&self.path).ok() == Some(self.inode)
+    }
+}
+
 /// The network namespaces that have translated connections, and how to get there.
 #[derive(Debug)]
 pub(super) struct Namespaces {
@@ -46,6 +55,8 @@ pub(super) struct Namespaces {
     /// Whether the thread has left it. To go back needs CAP_SYS_ADMIN; who never left does not.
     away: bool,
     own_inode: u64,
+    /// The file system of network namespaces: what is on another is none.
+    nsfs: u64,
     /// Not known before the first translated connection from there, on Linux before 5.14.
     own_cookie: Option<u64>,
     ways: HashMap<u64, Way>,
@@ -54,6 +65,7 @@ pub(super) struct Namespaces {
     lost: HashMap<u64, u32>,
     /// What the walk that did not find them could not look at.
     hidden: u64,
+    progress: Arc<Progress>,
 }
 
 /// The one walk of an order.
@@ -89,20 +101,35 @@ impl Walk {
 
 impl Namespaces {
     /// The calling thread's network namespace is taken for the agent's own.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(progress: &Arc<Progress>) -> io::Result<Self> {
         let own = File::open("/proc/thread-self/ns/net")?;
-        let own_inode = own.metadata()?.ino();
-        let (ways, lost) = (HashMap::new(), HashMap::new());
-        Ok(Self { own, away: false, own_inode, own_cookie: None, ways, lost, hidden: 0 })
+        let metadata = own.metadata()?;
+        Ok(Self {
+            own,
+            away: false,
+            own_inode: metadata.ino(),
+            nsfs: metadata.dev(),
+            own_cookie: None,
+            ways: HashMap::new(),
+            lost: HashMap::new(),
+            hidden: 0,
+            progress: Arc::clone(progress),
+        })
     }
 
-    /// Goes to the agent's own network namespace and opens a netlink socket there.
-    pub(super) fn home(&mut self, storage: &MapData) -> io::Result<Diag> {
+    /// Goes to the agent's own network namespace.
+    pub(super) fn go_home(&mut self) -> io::Result<()> {
         if self.away {
             setns(&self.own, CloneFlags::CLONE_NEWNET)?;
             self.away = false;
         }
-        let mut diag = Diag::open()?;
+        Ok(())
+    }
+
+    /// The same, and opens a netlink socket there.
+    pub(super) fn home(&mut self, storage: &MapData) -> io::Result<Diag> {
+        self.go_home()?;
+        let mut diag = Diag::open(&self.progress)?;
         if self.own_cookie.is_none() {
             self.own_cookie = cookie(&mut diag, storage)?;
         }
@@ -145,9 +172,7 @@ impl Namespaces {
         let mut walk = Walk::new([]);
         let mut unknown = Vec::new();
         for &(cookie, netns) in active {
-            // A look at the inode is enough here; who enters checks the cookie.
-            let holds =
-                self.ways.get(&cookie).is_some_and(|way| inode(&way.path).ok() == Some(way.inode));
+            let holds = self.ways.get(&cookie).is_some_and(Way::holds);
             if !holds && self.follow(cookie, netns.tgid, storage, &mut walk).is_none() {
                 unknown.push((cookie, netns.tgid));
             }
@@ -195,15 +220,16 @@ impl Namespaces {
     /// Looks at every process and every mounted name until all that is wanted is found.
     fn walk(&mut self, storage: &MapData, walk: &mut Walk) {
         walk.done = true;
-        walk.wanted.retain(|cookie| !self.ways.contains_key(cookie));
-        let mut seen = HashSet::from([self.own_inode]);
+        walk.wanted.retain(|cookie| !self.ways.get(cookie).is_some_and(Way::holds));
+        let mut seen = HashSet::from([(self.nsfs, self.own_inode)]);
         for path in processes().chain(NAMED.iter().flat_map(|named| entries(Path::new(named)))) {
             // Who may not enter one may enter none.
             if walk.wanted.is_empty() || walk.denied {
                 break;
             }
-            match inode(&path) {
-                Ok(inode) if seen.insert(inode) => {}
+            self.progress.beat();
+            match fs::metadata(&path) {
+                Ok(found) if self.may_be(&found) && seen.insert((found.dev(), found.ino())) => {}
                 Ok(_) => continue,
                 Err(error) => {
                     let hidden = error.kind() == io::ErrorKind::PermissionDenied;
@@ -222,9 +248,13 @@ impl Namespaces {
     /// Enters what a path leads to; gives its inode, its cookie and a netlink socket there. None when it
     /// leads to no network namespace, to the agent's own, or to one that is not allowed.
     fn go(&mut self, path: &Path, storage: &MapData, walk: &mut Walk) -> Option<(u64, u64, Diag)> {
-        let file = File::open(path).ok()?;
-        let inode = file.metadata().ok()?.ino();
-        if inode == self.own_inode {
+        self.progress.beat();
+        // Whatever has the name: opening a FIFO would wait for somebody who writes.
+        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let file = open.ok()?;
+        let metadata = file.metadata().ok()?;
+        let inode = metadata.ino();
+        if !self.may_be(&metadata) || inode == self.own_inode {
             return None;
         }
         if let Err(errno) = setns(&file, CloneFlags::CLONE_NEWNET) {
@@ -235,9 +265,14 @@ impl Namespaces {
             return None;
         }
         self.away = true;
-        let mut diag = Diag::open().ok()?;
+        let mut diag = Diag::open(&self.progress).ok()?;
         let cookie = cookie(&mut diag, storage).ok()??;
         Some((inode, cookie, diag))
+    }
+
+    /// Whether a file can be a network namespace.
+    fn may_be(&self, file: &Metadata) -> bool {
+        file.dev() == self.nsfs
     }
 }
 

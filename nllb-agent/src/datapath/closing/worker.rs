@@ -1,32 +1,35 @@
 //! The thread that goes from network namespace to network namespace.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
+use std::sync::{Arc, mpsc};
 
 use aya::maps::{HashMap, Map, MapData};
 use nllb_common::maps::{Netns, names};
-use tokio::sync::oneshot;
+use tracing::debug;
 
+use super::crew::Hand;
 use super::diag::{Diag, Target, Wanted};
 use super::namespaces::{Namespaces, Walk};
-use super::{CloseError, Closed, Order, Reach};
+use super::progress::Progress;
+use super::{CloseError, Closed, Order, Reach, descriptors};
 use crate::datapath::maps::{self, MapsError};
 
 /// Stands for the agent's own network namespace; the kernel gives out cookies from 1.
 const OWN: u64 = 0;
+const RETURN: &str = "return to the agent's network namespace";
 
 /// What the thread is asked for.
 #[derive(Debug)]
 pub(super) enum Job {
     /// Ends all sockets of an order that wants that, or else lists them.
-    Begin { order: Order, reply: oneshot::Sender<(Tally, Vec<Target>)> },
+    Begin { order: Order, reply: mpsc::Sender<(Tally, Vec<Target>)> },
     /// Ends these.
-    End { targets: Vec<Target>, reply: oneshot::Sender<Tally> },
+    End { targets: Vec<Target>, reply: mpsc::Sender<Tally> },
     /// Finds network namespaces that are not known yet.
-    Refresh { reply: oneshot::Sender<Reach> },
+    Refresh { reply: mpsc::Sender<Reach> },
 }
 
 /// A sum of what was done.
@@ -40,9 +43,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Nothing done, because the thread is not there.
-    pub(super) fn gone() -> Self {
-        Self { errors: vec![CloseError::Gone], ..Self::default() }
+    /// Adds why some could not be ended.
+    pub(super) fn miss(&mut self, errors: Vec<CloseError>) {
+        self.errors.extend(errors);
     }
 
     pub(super) fn add(&mut self, other: Self) {
@@ -76,43 +79,51 @@ impl From<Tally> for Closed {
     }
 }
 
-/// Starts the thread, or says why the kernel lacks what it needs.
-pub(super) fn start(directory: &Path) -> Result<mpsc::Sender<Job>, String> {
-    let worker = Worker::open(directory)?;
-    let (jobs, queue) = mpsc::channel();
-    thread::Builder::new()
-        .name("nllb-closer".to_owned())
-        .spawn(move || worker.run(&queue))
-        .map_err(|error| format!("no thread for it: {error}"))?;
-    Ok(jobs)
+/// The work of the thread, which may never return from any of it: see [`super::crew`] and
+/// [`super::descriptors`].
+pub(super) fn run(directory: &Path, hand: Hand) {
+    let Hand { progress, ready, queue } = hand;
+    if let Err(error) = descriptors::own() {
+        debug!(%error, "the thread that ends sockets shares the agent's descriptors");
+    }
+    let opened = Worker::open(directory, &progress);
+    // Nobody waits for the answer of a thread that is another's successor.
+    let _told = ready.send(opened.as_ref().map(|_| ()).map_err(String::clone));
+    if let Ok((worker, namespaces)) = opened {
+        worker.run(namespaces, &queue);
+    }
 }
 
 struct Worker {
+    progress: Arc<Progress>,
     storage: MapData,
     netns: HashMap<MapData, u64, Netns>,
 }
 
 impl Worker {
     /// Opens the pinned maps, and asks the kernel.
-    fn open(directory: &Path) -> Result<Self, String> {
+    fn open(directory: &Path, progress: &Arc<Progress>) -> Result<(Self, Namespaces), String> {
         let storage = maps::open(directory, names::SOCKS).map_err(|error| error.to_string())?;
         let netns = maps::open(directory, names::NETNS).map_err(|error| error.to_string())?;
         let netns = HashMap::try_from(Map::HashMap(netns)).map_err(|error| error.to_string())?;
-        let mut diag = Diag::open().map_err(|error| format!("no netlink socket: {error}"))?;
+        let mut diag =
+            Diag::open(progress).map_err(|error| format!("no netlink socket: {error}"))?;
         diag.check(&storage)?;
-        Ok(Self { storage, netns })
+        let namespaces = Namespaces::new(progress)
+            .map_err(|error| format!("the agent's network namespace cannot be opened: {error}"))?;
+        Ok((Self { progress: Arc::clone(progress), storage, netns }, namespaces))
     }
 
     /// Works until nobody can ask for anything.
-    fn run(self, queue: &mpsc::Receiver<Job>) {
-        let Ok(mut namespaces) = Namespaces::new() else {
-            // Whoever asks is told that the thread has gone.
-            return;
-        };
+    fn run(self, mut namespaces: Namespaces, queue: &mpsc::Receiver<Job>) {
         for job in queue {
+            if self.progress.is_given_up() {
+                return;
+            }
+            self.progress.beat();
+            // An answer that nobody waits for any more is none.
             match job {
                 Job::Begin { order, reply } => {
-                    // An answer that nobody waits for any more is none.
                     let _cancelled = reply.send(self.begin(&mut namespaces, order));
                 }
                 Job::End { targets, reply } => {
@@ -137,21 +148,25 @@ impl Worker {
         };
         active.retain(|(cookie, _)| !namespaces.is_own(*cookie));
         let unreached = namespaces.refresh(&active, &self.storage);
+        let returned = namespaces.go_home().err();
         let connections: BTreeMap<_, _> = active.iter().copied().collect();
         let errors = unreached.into_iter().map(|(netns, source)| {
             let connections = connections.get(&netns).map_or(0, Netns::connections);
             CloseError::Unreached { netns, connections, source }
         });
-        let errors: Vec<_> = errors.collect();
-        Reach { namespaces: (active.len() - errors.len()) as u64, errors }
+        let mut errors: Vec<_> = errors.collect();
+        let namespaces = (active.len() - errors.len()) as u64;
+        errors.extend(returned.map(|source| CloseError::Kernel { verb: RETURN, source }));
+        Reach { namespaces, errors }
     }
 
-    /// Network namespaces that have connections, by cookie.
+    /// Network namespaces that have connections, those with the most first.
     fn active(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
         let known = self.netns.iter().collect::<Result<Vec<_>, _>>();
         let mut known = known.map_err(maps::kernel(names::NETNS, "list the network namespaces"))?;
         // Fewer than none were forgotten and came back: there may be some.
         known.retain(|(_, netns)| netns.active != 0);
+        known.sort_by_key(|(_, netns)| Reverse(netns.connections()));
         Ok(known)
     }
 
@@ -190,7 +205,7 @@ impl Worker {
     }
 
     /// Goes to the agent's own network namespace (number 0) and then to every other with connections, or
-    /// to those in `only`.
+    /// to those in `only`. Comes back, since a thread keeps the namespace alive in which it is.
     fn visit(
         &self,
         namespaces: &mut Namespaces,
@@ -218,6 +233,9 @@ impl Worker {
                     tally.errors.push(CloseError::Unreached { netns: cookie, connections, source });
                 }
             }
+        }
+        if let Err(source) = namespaces.go_home() {
+            tally.fail(RETURN, source);
         }
         tally.searched |= walk.done;
     }
