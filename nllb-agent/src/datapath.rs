@@ -147,7 +147,7 @@ impl Datapath {
     }
 
     /// Removes what other versions of the layout have attached and pinned. To be called when the maps are
-    /// written and the programs attached: until then they are the ones that translate.
+    /// written and a self-test has passed: until then they are the ones that are known to translate.
     pub fn remove_other_versions(&mut self) {
         let directories = self.others.directories();
         if directories.is_empty() {
@@ -170,7 +170,7 @@ impl Datapath {
     /// Other versions of the layout that are still attached, and why: they run before ours and know nothing
     /// of the present.
     pub fn other_versions(&self) -> impl Iterator<Item = String> + '_ {
-        let why = self.others_stay.as_deref().unwrap_or("until this one holds what is configured");
+        let why = self.others_stay.as_deref().unwrap_or("until this one has passed a self-test");
         let others = self.others.directories().into_iter();
         others.map(move |path| format!("{}: another version is attached: {why}", path.display()))
     }

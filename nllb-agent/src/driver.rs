@@ -199,7 +199,7 @@ impl Driver {
                     if self.attached.conclude(findings, &mut self.maps) {
                         self_test.reset_immediately();
                     }
-                    self.attached.replace_other_versions(&self.sync);
+                    self.attached.replace_other_versions(&mut self.maps, &self.sync);
                 }
                 _ = count.tick() => self.count_connections(),
                 () = self.closings.next() => {}

@@ -4,7 +4,11 @@
 //! that undoes the rewrite. So the agent dials a loopback address where nothing listens; only when it
 //! is translated does the connection arrive at the agent's own listener. On the way it learns the
 //! cookie of its network namespace from the socket's record (`SO_NETNS_COOKIE` needs Linux 5.14).
+//!
+//! Another version of the layout that is still attached has a frontend at the same address and runs before
+//! ours. Beside it the agent dials a port that the kernel has chosen and that it holds without listening.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
@@ -33,7 +37,11 @@ pub struct SelfTest {
 
 #[derive(Debug)]
 struct Probe {
-    frontend: SocketAddr,
+    /// The address that is reserved for it.
+    reserved: SocketAddr,
+    frontend: Cell<SocketAddr>,
+    /// Holds the port of the frontend when that is not the reserved one.
+    held: RefCell<Option<TcpSocket>>,
     listener: TcpListener,
 }
 
@@ -47,11 +55,12 @@ pub struct Report {
 }
 
 impl SelfTest {
-    /// Opens the listeners (v6 only where the host has it) and adds the frontend to the maps.
+    /// Opens the listeners (v6 only where the host has it) and adds the frontend to the maps: `beside` another
+    /// version at addresses that it does not know.
     ///
     /// # Errors
     /// When no listener can be opened or a map is full.
-    pub async fn install(maps: &mut impl Maps) -> Result<Self, DatapathError> {
+    pub async fn install(maps: &mut impl Maps, beside: bool) -> Result<Self, DatapathError> {
         let mut probes = Vec::new();
         for frontend in ADDRESSES {
             let local = match frontend {
@@ -59,7 +68,10 @@ impl SelfTest {
                 SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
             };
             match TcpListener::bind(local).await {
-                Ok(listener) => probes.push(Probe { frontend, listener }),
+                Ok(listener) => {
+                    let probe = Probe::new(frontend, listener, beside);
+                    probes.push(probe.map_err(DatapathError::SelfTest)?);
+                }
                 Err(error) if frontend.is_ipv4() => return Err(DatapathError::SelfTest(error)),
                 Err(_) => {} // A host without IPv6.
             }
@@ -83,7 +95,7 @@ impl SelfTest {
         let set = PoolSet::new(&slots).unwrap_or(PoolSet::EMPTY);
         maps.set_pools(&[(u32::from(SELF_TEST_ID), &set)])?;
         for probe in &self.probes {
-            let (addr, port) = split(probe.frontend);
+            let (addr, port) = split(probe.frontend.get());
             for scope in [Scope::Host, Scope::Other] {
                 let frontend = Frontend {
                     id: SELF_TEST_ID,
@@ -97,14 +109,29 @@ impl SelfTest {
         Ok(())
     }
 
-    /// Dials the reserved frontend once per family.
+    /// Goes back to the reserved addresses, when no other version is left.
+    ///
+    /// # Errors
+    /// When a map cannot be written.
+    pub fn settle(&self, maps: &mut impl Maps) -> Result<(), DatapathError> {
+        for probe in self.probes.iter().filter(|probe| probe.frontend.get() != probe.reserved) {
+            let (addr, port) = split(probe.frontend.replace(probe.reserved));
+            for scope in [Scope::Host, Scope::Other] {
+                maps.remove_frontend(FrontendKey::tcp(addr, port, scope))?;
+            }
+            probe.held.take();
+        }
+        self.write(maps)
+    }
+
+    /// Dials the frontend once per family.
     pub async fn run(&self, sockets: &Sockets) -> Report {
         let mut report = Report { failures: Vec::new(), netns: None };
         for probe in &self.probes {
             match timeout(TIMEOUT, probe.run(sockets)).await {
                 Ok(Ok(netns)) => report.netns = report.netns.or(netns),
                 Ok(Err(reason)) => report.failures.push(reason),
-                Err(_) => report.failures.push(format!("{}: no answer", probe.frontend)),
+                Err(_) => report.failures.push(format!("{}: no answer", probe.frontend.get())),
             }
         }
         report
@@ -112,15 +139,29 @@ impl SelfTest {
 }
 
 impl Probe {
+    fn new(reserved: SocketAddr, listener: TcpListener, beside: bool) -> io::Result<Self> {
+        let mut probe = Self { reserved, frontend: reserved.into(), held: None.into(), listener };
+        if beside {
+            let socket = probe.socket()?;
+            socket.bind(SocketAddr::new(reserved.ip(), 0))?;
+            probe.frontend = socket.local_addr()?.into();
+            probe.held = Some(socket).into();
+        }
+        Ok(probe)
+    }
+
+    fn socket(&self) -> io::Result<TcpSocket> {
+        if self.reserved.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+    }
+
     async fn run(&self, sockets: &Sockets) -> Result<Option<u64>, String> {
         let say = |what: &str, error: &dyn std::fmt::Display| {
-            format!("{}: {what}: {error}", self.frontend)
+            format!("{}: {what}: {error}", self.frontend.get())
         };
-        let socket =
-            if self.frontend.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
-                .map_err(|error| say("socket", &error))?;
+        let socket = self.socket().map_err(|error| say("socket", &error))?;
+        let frontend = self.frontend.get();
         let stream =
-            socket.connect(self.frontend).await.map_err(|error| say("not translated", &error))?;
+            socket.connect(frontend).await.map_err(|error| say("not translated", &error))?;
         let dialled = stream.local_addr().map_err(|error| say("local address", &error))?;
         self.accept(dialled).await.map_err(|error| say("accept", &error))?;
         let record = sockets

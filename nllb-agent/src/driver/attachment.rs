@@ -43,7 +43,7 @@ impl Attached {
         datapath: Datapath,
         maps: &mut impl Maps,
     ) -> Result<Self, DatapathError> {
-        let self_test = SelfTest::install(maps).await?;
+        let self_test = SelfTest::install(maps, datapath.other_versions().next().is_some()).await?;
         Ok(Self {
             coverage: datapath.verify(&[]),
             datapath,
@@ -117,10 +117,18 @@ impl Attached {
 
     /// Removes what other versions have left, once ours translates as configured. Tried again after each
     /// self-test until it is done.
-    pub(super) fn replace_other_versions(&mut self, sync: &Sync) {
-        // Not the self-test: another version has a frontend at the same address and runs before ours.
-        if sync.error.is_none() && self.coverage.attached() {
-            self.datapath.remove_other_versions();
+    pub(super) fn replace_other_versions(&mut self, maps: &mut impl Maps, sync: &Sync) {
+        let are_there = |datapath: &Datapath| datapath.other_versions().next().is_some();
+        let proven = self.failures.is_empty() && self.coverage.attached();
+        if !are_there(&self.datapath) || !proven || sync.error.is_some() {
+            return;
+        }
+        self.datapath.remove_other_versions();
+        if !are_there(&self.datapath) {
+            if let Err(error) = self.self_test.settle(maps) {
+                // The next self-test fails, and then it is written again.
+                warn!(%error, "the self-test is not where it should be");
+            }
         }
     }
 

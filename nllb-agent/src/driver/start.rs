@@ -63,7 +63,7 @@ impl Driver {
         let sockets = Rc::new(sockets);
         let findings = attached.test(&sockets).await;
         attached.conclude(findings, &mut maps);
-        attached.replace_other_versions(&sync);
+        attached.replace_other_versions(&mut maps, &sync);
 
         let (status_requests, status) = mpsc::channel(REQUEST_QUEUE);
         let (drain, drains) = mpsc::channel(REQUEST_QUEUE);

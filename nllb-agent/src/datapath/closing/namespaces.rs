@@ -10,7 +10,7 @@
 //! namespace do.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -229,7 +229,8 @@ impl Namespaces {
             }
             self.progress.beat();
             match fs::metadata(&path) {
-                Ok(found) if self.may_be(&found) && seen.insert((found.dev(), found.ino())) => {}
+                Ok(found)
+                    if found.dev() == self.nsfs && seen.insert((found.dev(), found.ino())) => {}
                 Ok(_) => continue,
                 Err(error) => {
                     let hidden = error.kind() == io::ErrorKind::PermissionDenied;
@@ -249,12 +250,8 @@ impl Namespaces {
     /// leads to no network namespace, to the agent's own, or to one that is not allowed.
     fn go(&mut self, path: &Path, storage: &MapData, walk: &mut Walk) -> Option<(u64, u64, Diag)> {
         self.progress.beat();
-        // Whatever has the name: opening a FIFO would wait for somebody who writes.
-        let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-        let file = open.ok()?;
-        let metadata = file.metadata().ok()?;
-        let inode = metadata.ino();
-        if !self.may_be(&metadata) || inode == self.own_inode {
+        let (file, inode) = open(path, self.nsfs)?;
+        if inode == self.own_inode {
             return None;
         }
         if let Err(errno) = setns(&file, CloneFlags::CLONE_NEWNET) {
@@ -269,11 +266,13 @@ impl Namespaces {
         let cookie = cookie(&mut diag, storage).ok()??;
         Some((inode, cookie, diag))
     }
+}
 
-    /// Whether a file can be a network namespace.
-    fn may_be(&self, file: &Metadata) -> bool {
-        file.dev() == self.nsfs
-    }
+/// Opens a namespace; none when it is something else. Opening a FIFO would wait for somebody who writes.
+fn open(path: &Path, nsfs: u64) -> Option<(File, u64)> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    (metadata.dev() == nsfs).then(|| (file, metadata.ino()))
 }
 
 /// Cookie of the network namespace of a netlink socket, as far as it can be told.
@@ -307,4 +306,38 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 /// Whether the processes that the kernel programs name can be found in /proc.
 fn sees_all_processes() -> bool {
     inode(Path::new("/proc/self/ns/pid")).is_ok_and(|inode| inode == FIRST_PID_NAMESPACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_namespace_is_not_taken_for_one_and_does_not_wait() {
+        let own = Path::new("/proc/thread-self/ns/net");
+        let metadata = fs::metadata(own).expect("a namespace");
+        let (_, found) = open(own, metadata.dev()).expect("a namespace");
+        assert_eq!(found, metadata.ino());
+        let dir = tempfile::tempdir().expect("a directory");
+        let [fifo, file] = ["fifo", "file"].map(|name| dir.path().join(name));
+        assert!(Command::new("mkfifo").arg(&fifo).status().expect("ran").success());
+        fs::write(&file, "").expect("written");
+        assert!(open(&fifo, metadata.dev()).is_none() && open(&file, metadata.dev()).is_none());
+    }
+
+    #[test]
+    fn a_way_holds_as_long_as_it_leads_to_the_same() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [path, other] = ["way", "other"].map(|name| dir.path().join(name));
+        fs::write(&path, "").expect("written");
+        fs::write(&other, "").expect("written");
+        let way = Way { inode: inode(&path).expect("there"), path: path.clone() };
+        assert!(way.holds());
+        fs::rename(&other, &path).expect("renamed");
+        assert!(!way.holds(), "it leads elsewhere");
+        fs::remove_file(&path).expect("removed");
+        assert!(!way.holds(), "it leads nowhere");
+    }
 }
