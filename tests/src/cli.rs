@@ -148,7 +148,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Relay { port, weakness } => fault::relay::run(&port, weakness)?,
         Command::Close { pins, backend, epoch, address } => {
             let closer = Closer::start(&pins, CloseSockets::Auto);
-            let order = Order { backend, epoch, address, count: None, spread: Duration::ZERO };
+            let (kept, spread) = (true, Duration::ZERO);
+            let order = Order { backend, epoch, address, kept, count: None, spread };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
             println!("{:?} {:?}", closer.closing(), runtime.block_on(closer.close(order)));
         }

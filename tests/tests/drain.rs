@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Output;
 use std::time::Duration;
 
-use nllb_lab::agent::backend;
+use nllb_lab::agent::{NodeAddresses, backend};
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab};
@@ -54,6 +54,30 @@ fn open_connections_to_a_drained_server_are_closed_when_their_time_is_over() {
     let inspection = client.inspect(open).expect("an inspection");
     assert_eq!(inspection.error.as_deref(), Some("ECONNABORTED"), "{inspection:?}");
     assert!(client.echo(stays, Duration::from_secs(5)).expect("an answer"));
+}
+
+#[test]
+fn who_dialled_the_drained_servers_own_address_is_left_alone() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let configuration =
+        Configuration { node_addresses: NodeAddresses::On, ..Configuration::of(&lab).quick() };
+    let mut agent = Agent::start(&lab, &configuration).expect("an agent");
+    let client = lab.client(0).expect("a client");
+    let server = lab.control_plane(0).tls();
+    let translated = open_to(&client, server);
+    let kept = Connect { ask: Ask::Echo, keep: true, ..Connect::to(server) };
+    let kept = client.connect(&kept).expect("an outcome").handle.expect("a handle");
+    let output = nllb(&agent, &["drain", &server.to_string(), "--close-after", "1s"]);
+    assert!(output.status.success(), "{output:?}");
+    let status = agent.await_status("a closed connection", |status| {
+        let closed = backend(status, server).and_then(|backend| backend.closed.get("drained"));
+        closed.is_some_and(|closed| *closed > 0)
+    });
+    let status = status.expect("a status");
+    assert_eq!(backend(&status, server).expect("a backend").closed["drained"], 1);
+    let inspection = client.inspect(translated).expect("an inspection");
+    assert_eq!(inspection.error.as_deref(), Some("ECONNABORTED"), "{inspection:?}");
+    assert!(client.echo(kept, Duration::from_secs(5)).expect("an answer"));
 }
 
 #[test]

@@ -74,6 +74,9 @@ pub struct Order {
     pub epoch: u32,
     /// Its address, which leaves the kernel little to list.
     pub address: SocketAddr,
+    /// Whether those, too, that dialled the backend's own address and were left alone: they would only
+    /// come back to it, unless it is dead.
+    pub kept: bool,
     /// How many, chosen at random; `None` for all.
     pub count: Option<u32>,
     /// The time over which they are spread; zero ends all at once.

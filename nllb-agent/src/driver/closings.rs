@@ -77,10 +77,10 @@ impl Closings {
             CloseCause::Drained => self.cancel(CloseCause::Drained, |other| other == who),
             CloseCause::Dead | CloseCause::Rebalance => {}
         }
-        let cause = order.cause;
         let (BackendId(backend), epoch) = who;
-        let CloseOrder { cause: _, reason: _, count, spread } = order;
-        let order_of_closer = Order { backend, epoch, address: addr, count, spread };
+        let CloseOrder { cause, reason: _, count, spread } = order;
+        let kept = cause == CloseCause::Dead;
+        let order_of_closer = Order { backend, epoch, address: addr, kept, count, spread };
         let began = Instant::now();
         let closing = self.closer.close(order_of_closer);
         let task = self.tasks.spawn_local(async move {

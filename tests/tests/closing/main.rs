@@ -32,6 +32,7 @@ impl Node {
             backend: backend.id,
             epoch: backend.epoch,
             address: backend.address,
+            kept: true,
             count: None,
             spread: Duration::ZERO,
         };

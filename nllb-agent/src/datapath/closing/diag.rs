@@ -72,13 +72,15 @@ pub(super) struct Wanted {
     pub(super) backend: u32,
     pub(super) epoch: u32,
     pub(super) address: SocketAddr,
+    /// Whether those that were left alone are meant as well.
+    pub(super) kept: bool,
 }
 
 impl Wanted {
     fn is(self, record: &SocketRecord) -> bool {
-        let Self { backend, epoch, address: _ } = self;
-        let probe = record.flags & socket_flags::BYPASS != 0;
-        record.backend == backend && record.epoch == epoch && !probe
+        let Self { backend, epoch, address: _, kept } = self;
+        let spared = if kept { 0 } else { socket_flags::KEPT } | socket_flags::BYPASS;
+        record.backend == backend && record.epoch == epoch && record.flags & spared == 0
     }
 }
 
