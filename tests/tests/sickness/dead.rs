@@ -76,7 +76,8 @@ fn dies(
     for held in straight.held() {
         assert_eq!(held.end, None, "whoever dialled it straight is left alone: {held:?}");
     }
-    assert_eq!(scene.closed(victim, "dead"), 6);
+    // Connects that were under way to it may be among them.
+    assert!(scene.closed(victim, "dead") >= EACH as u64);
     heal(scene.server(victim)).expect("healed");
     scene.await_return(victim);
 }
