@@ -60,9 +60,10 @@ pub struct RebalanceSettings {
 
 impl Default for RebalanceSettings {
     /// A client is made to connect anew once in four minutes at most, and after a rolling restart it is
-    /// done in about as long.
+    /// done in about as long. A floor of more than one would be above the fair part of a node with few
+    /// connections to many backends.
     fn default() -> Self {
-        Self { share_per_minute: 0.25, floor: 2 }
+        Self { share_per_minute: 0.25, floor: 1 }
     }
 }
 

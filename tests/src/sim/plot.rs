@@ -12,7 +12,7 @@ use super::result::{PROBES, Run};
 const WIDTH: u32 = 1260;
 const ROW: u32 = 190;
 /// Points of a line: more cannot be told apart at this width.
-const POINTS: usize = 240;
+const POINTS: usize = 180;
 /// From the palette of Okabe and Ito, which the colour-blind can tell apart.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
