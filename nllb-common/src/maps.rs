@@ -33,9 +33,11 @@ pub const MAX_NETNS: u32 = 4096;
 /// Clients whose last backend is kept at least for [`Policy::Affinity`]; the least recently used is
 /// forgotten.
 pub const MAX_CLIENTS: u32 = 4096;
-/// Entries of TURNS: one for each slot of each pool.
+/// Entries of TURNS for one pool: one for each of its slots.
 #[expect(clippy::cast_possible_truncation, reason = "a small number")]
-pub const MAX_TURNS: u32 = MAX_POOLS * MAX_POOL_BACKENDS as u32;
+pub const TURNS_PER_POOL: u32 = MAX_POOL_BACKENDS as u32;
+/// Entries of TURNS.
+pub const MAX_TURNS: u32 = MAX_POOLS * TURNS_PER_POOL;
 /// Bytes of the event ring buffer: 2,700 events, far above what the rate limit lets through.
 pub const EVENTS_BYTES: usize = 1 << 16;
 /// Entries of the STATS map, with room for counters to come.

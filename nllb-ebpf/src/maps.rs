@@ -11,8 +11,8 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use nllb_common::maps::{
     Client, Control, EVENTS_BYTES, Evidence, Favourite, Frontend, FrontendKey, MAX_BACKENDS,
-    MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOL_BACKENDS, MAX_POOLS, MAX_TURNS, Netns, PoolSet,
-    STATS_ENTRIES, SocketRecord, Verdict, at_least_none,
+    MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOLS, MAX_TURNS, Netns, PoolSet,
+    STATS_ENTRIES, SocketRecord, TURNS_PER_POOL, Verdict, at_least_none,
 };
 use nllb_common::pick::View;
 use nllb_common::{Counter, Event};
@@ -89,7 +89,7 @@ pub(crate) fn take_turn(pool: u32, slot: u32, now_ns: u64) {
 
 #[inline(always)]
 fn turn_index(pool: u32, slot: u32) -> u32 {
-    pool * MAX_POOL_BACKENDS as u32 + slot
+    pool * TURNS_PER_POOL + slot
 }
 
 /// The backend that a client had last.
