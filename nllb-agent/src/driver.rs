@@ -31,7 +31,7 @@ mod start;
 mod status;
 mod sync;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future;
 use std::io;
 use std::net::IpAddr;
@@ -40,8 +40,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::SockaddrStorage;
+use nllb_common::maps::Evidence;
 use nllb_common::{Event, EventKind};
-use nllb_core::{EvidenceFact, Machine, TableError};
+use nllb_core::{BackendId, EvidenceFact, Machine, TableError};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet, yield_now};
@@ -256,15 +257,16 @@ impl Driver {
 
     /// Tells the machine how many connections each backend has.
     fn count_connections(&mut self) {
-        let mut active = BTreeMap::new();
-        let view = self.machine.view();
-        for backend in view.pools.iter().flat_map(|pool| &pool.backends) {
-            let held = self.maps.evidence(backend.id.0).ok();
-            if let Some(held) = held.filter(|held| held.epoch == backend.epoch) {
-                active.insert(backend.id, held.connections());
-            }
-        }
+        let backends =
+            self.machine.table().fresh.iter().map(|(id, epoch)| (BackendId(*id), *epoch));
+        let count = |who: Who| Some((who.0, self.evidence(who)?.connections()));
+        let active = backends.filter_map(count).collect();
         self.machine.handle_connections(&active, Instant::now());
+    }
+
+    /// What the kernel saw of a backend; `None` when the maps hold another epoch.
+    fn evidence(&self, (BackendId(id), epoch): Who) -> Option<Evidence> {
+        self.maps.evidence(id).ok().filter(|held| held.epoch == epoch)
     }
 
     /// What changes without anybody telling.

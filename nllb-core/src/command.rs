@@ -80,8 +80,6 @@ pub enum Command {
         id: BackendId,
         /// Its epoch.
         epoch: u32,
-        /// Index of its pool in the settings.
-        pool: usize,
         /// What.
         question: Question,
     },

@@ -50,6 +50,7 @@ pub use report::{
     Answer, CertificateFacts, EvidenceFact, Outcome, ProbeReport, SentinelFact, SubjectName,
     TcpState,
 };
+pub use sentinel::retry_wait;
 pub use settings::{
     Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings,
     RebalanceSettings, ScopeSetting, Settings, VersionSkew,

@@ -157,7 +157,7 @@ impl Machine {
                 What::Open => Command::Open { id, epoch, addr, pool, connect_timeout },
                 What::Ping => Command::Ping { id, epoch },
                 What::Inspect => Command::Inspect { id, epoch },
-                What::Ask(question) => Command::Ask { id, epoch, pool, question },
+                What::Ask(question) => Command::Ask { id, epoch, question },
             });
         }
         None
@@ -180,6 +180,15 @@ impl Machine {
         // the maps hold would still be the best there is.
         if let Ok(table) = table::build(&self.roster) {
             self.replace_table(table);
+        }
+    }
+
+    /// Puts the verdict on a backend into the table.
+    fn tell_verdict(&mut self, id: BackendId) {
+        let Some(backend) = self.roster.backends.get(&id) else { return };
+        let verdict = backend.verdict();
+        if self.table.verdicts.insert(id.0, verdict) != Some(verdict) {
+            self.apply = true;
         }
     }
 

@@ -31,6 +31,13 @@ const SHORT_LIFE: Duration = Duration::from_secs(10);
 /// A server that does not speak HTTP/2 will learn it with another version, so hardly ever.
 const NO_HTTP2_WAIT: Duration = Duration::from_secs(600);
 
+/// How long to wait before another attempt to open a sentinel after so many that failed in a row; to be
+/// spread, since all nodes may fail together.
+#[must_use]
+pub fn retry_wait(failures: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << failures.min(6)).min(LONGEST_WAIT)
+}
+
 /// The sentinel of one backend.
 #[derive(Clone, Debug)]
 pub(crate) struct Sentinel {
@@ -187,7 +194,7 @@ impl Sentinel {
     }
 
     fn back_off(&mut self, now: Instant) {
-        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(6)).min(LONGEST_WAIT);
+        let wait = retry_wait(self.failures);
         self.failures = self.failures.saturating_add(1);
         self.not_before = now + self.jitter.around(wait, 0.2);
     }

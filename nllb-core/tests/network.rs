@@ -3,7 +3,7 @@
 //! Packets are lost by a seed and TCP sends them again as Linux does, so minutes pass in milliseconds
 //! and every run is the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nllb_common::maps::State;
 use nllb_core::HealthSettings;
@@ -220,22 +220,9 @@ proptest! {
     ) {
         let mut node = settled(paths, seed);
         node.run(wait);
-        let dead = dead.min(node.paths.len() - 1);
-        let now = node.now;
-        for path in &mut node.paths[..dead] {
-            path.silent.push((now, now + 3600 * SECOND));
-        }
+        let struck = strike(&mut node, dead, |path, now| path.silent.push((now, now + 3600 * SECOND)));
         node.run(10 * SECOND);
-        for (backend, told) in node.told.iter().enumerate() {
-            if backend < dead {
-                let avoided = told.avoided.expect("it is avoided").duration_since(now);
-                prop_assert!(avoided <= 900 * MS, "{avoided:?}");
-                let closed = told.closes.first().expect("they are closed").duration_since(now);
-                prop_assert!(closed <= 2000 * MS, "{closed:?}");
-            } else {
-                prop_assert_eq!((&told.closes[..], &told.transitions[..]), (&[][..], &[][..]));
-            }
-        }
+        left_and_closed(&node, struck, 2000 * MS)?;
     }
 
     #[test]
@@ -244,23 +231,36 @@ proptest! {
     ) {
         let mut node = settled(paths, seed);
         node.run(wait);
-        let dead = dead.min(node.paths.len() - 1);
-        let now = node.now;
-        for path in &mut node.paths[..dead] {
-            path.frozen.push((now, now + 30 * SECOND));
-        }
+        let struck = strike(&mut node, dead, |path, now| path.frozen.push((now, now + 30 * SECOND)));
         node.run(20 * SECOND);
-        for (backend, told) in node.told.iter().enumerate() {
-            if backend < dead {
-                let avoided = told.avoided.expect("it is avoided").duration_since(now);
-                prop_assert!(avoided <= 900 * MS, "{avoided:?}");
-                let closed = told.closes.first().expect("they are closed").duration_since(now);
-                prop_assert!(closed <= 1900 * MS, "{closed:?}");
-            } else {
-                prop_assert_eq!((&told.closes[..], &told.transitions[..]), (&[][..], &[][..]));
-            }
-        }
+        left_and_closed(&node, struck, 1900 * MS)?;
         node.run(60 * SECOND);
         prop_assert!((0..node.paths.len()).all(|backend| node.state(backend) == State::Healthy));
     }
+}
+
+/// Lets so many paths fail from now on, but not all; how many, and when that was.
+fn strike(node: &mut Node, dead: usize, fail: impl Fn(&mut Path, Instant)) -> (usize, Instant) {
+    let (dead, now) = (dead.min(node.paths.len() - 1), node.now);
+    node.paths[..dead].iter_mut().for_each(|path| fail(path, now));
+    (dead, now)
+}
+
+/// Who was struck is avoided at once and has its connections closed in time, and nobody else.
+fn left_and_closed(
+    node: &Node,
+    (dead, struck): (usize, Instant),
+    in_time: Duration,
+) -> Result<(), TestCaseError> {
+    for (backend, told) in node.told.iter().enumerate() {
+        if backend < dead {
+            let avoided = told.avoided.expect("it is avoided").duration_since(struck);
+            prop_assert!(avoided <= 900 * MS, "{avoided:?}");
+            let closed = told.closes.first().expect("they are closed").duration_since(struck);
+            prop_assert!(closed <= in_time, "{closed:?}");
+        } else {
+            prop_assert_eq!((&told.closes[..], &told.transitions[..]), (&[][..], &[][..]));
+        }
+    }
+    Ok(())
 }

@@ -11,8 +11,8 @@ use aya_ebpf::btf_maps::{
 use aya_ebpf::macros::btf_map;
 use nllb_common::maps::{
     Client, Control, EVENTS_BYTES, Evidence, Favourite, Frontend, FrontendKey, MAX_BACKENDS,
-    MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOLS, MAX_TURNS, Netns, PoolSet,
-    STATS_ENTRIES, SocketRecord, TURNS_PER_POOL, Verdict, at_least_none,
+    MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOLS, MAX_TURNS, Netns, PoolSet, STATS_ENTRIES,
+    SocketRecord, TURNS_PER_POOL, Verdict, at_least_none,
 };
 use nllb_common::pick::View;
 use nllb_common::{Counter, Event};
@@ -110,36 +110,39 @@ pub(crate) fn set_favourite(client: &Client, favourite: Favourite) {
 /// Counts a connection of a network namespace, which is made known by it, and notes who was there.
 #[inline(always)]
 pub(crate) fn enter_netns(cookie: u64, tgid: u32) {
-    if add_netns_active(cookie, 1) {
-        if let Some(netns) = NETNS.get_ptr_mut(cookie) {
-            // SAFETY: a live, aligned entry; one aligned word is written, and the last one stays.
-            unsafe { ptr::write_volatile(&raw mut (*netns).tgid, tgid) };
-        }
+    if join_netns(cookie, tgid) {
         return;
     }
     let first = Netns { active: 1, tgid, reserved: 0 };
     let inserted = NETNS.insert(cookie, first, u64::from(BPF_NOEXIST)).is_ok();
     // Known by now, because another CPU was faster; or full.
-    if !inserted && !add_netns_active(cookie, 1) {
+    if !inserted && !join_netns(cookie, tgid) {
         count(Counter::NetnsFull);
     }
+}
+
+/// Counts a connection of a network namespace, if it is known.
+#[inline(always)]
+fn join_netns(cookie: u64, tgid: u32) -> bool {
+    let Some(netns) = NETNS.get_ptr_mut(cookie) else {
+        return false;
+    };
+    // SAFETY: a live, aligned entry; only atomic additions touch the count, and of the process, one
+    // aligned word, the last one stays.
+    unsafe {
+        atomic_add(&raw mut (*netns).active, 1);
+        ptr::write_volatile(&raw mut (*netns).tgid, tgid);
+    }
+    true
 }
 
 /// Takes a connection of a network namespace out of the count.
 #[inline(always)]
 pub(crate) fn leave_netns(cookie: u64) {
-    add_netns_active(cookie, u64::MAX);
-}
-
-/// Adds `delta` (1 or -1) to the connections of a network namespace, if it is known.
-#[inline(always)]
-fn add_netns_active(cookie: u64, delta: u64) -> bool {
-    let Some(netns) = NETNS.get_ptr_mut(cookie) else {
-        return false;
-    };
-    // SAFETY: a live, aligned entry; only atomic additions touch the field.
-    unsafe { atomic_add(&raw mut (*netns).active, delta) };
-    true
+    if let Some(netns) = NETNS.get_ptr_mut(cookie) {
+        // SAFETY: a live, aligned entry; only atomic additions touch the field.
+        unsafe { atomic_add(&raw mut (*netns).active, u64::MAX) };
+    }
 }
 
 /// Writes an event; counts it as dropped when the buffer is full.

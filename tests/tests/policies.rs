@@ -49,31 +49,33 @@ fn least_connections_fills_up_a_server_that_came_back() {
 fn maglev_gives_a_client_the_same_server_again_after_it_was_away() {
     let Some((lab, mut agent)) = lab_with("maglev") else { return };
     let client = lab.client(0).expect("a client");
-    let first = dial(&client);
-    let same = |server: &str| (0..20).all(|_| dial(&client) == server);
-    assert!(same(&first));
-    let index = index_of(&lab, &first);
-    out(&lab, &mut agent, index);
-    let second = dial(&client);
-    assert_ne!(second, first);
-    assert!(same(&second));
-    back(&lab, &mut agent, index);
-    assert!(same(&first));
+    let (first, second) = moved(&lab, &mut agent, &client);
+    assert!(stays_with(&client, &second));
+    back(&lab, &mut agent, index_of(&lab, &first));
+    assert!(stays_with(&client, &first));
 }
 
 #[test]
 fn affinity_leaves_a_client_where_it_was_moved_to() {
     let Some((lab, mut agent)) = lab_with("affinity") else { return };
     let client = lab.client(0).expect("a client");
-    let first = dial(&client);
-    let same = |server: &str| (0..20).all(|_| dial(&client) == server);
-    assert!(same(&first));
-    let index = index_of(&lab, &first);
-    out(&lab, &mut agent, index);
-    let second = dial(&client);
+    let (first, second) = moved(&lab, &mut agent, &client);
+    back(&lab, &mut agent, index_of(&lab, &first));
+    assert!(stays_with(&client, &second));
+}
+
+/// Takes the server out that the client stays with; its name, and that of the one met next.
+fn moved(lab: &Lab, agent: &mut Agent, client: &Client) -> (String, String) {
+    let first = dial(client);
+    assert!(stays_with(client, &first));
+    out(lab, agent, index_of(lab, &first));
+    let second = dial(client);
     assert_ne!(second, first);
-    back(&lab, &mut agent, index);
-    assert!(same(&second));
+    (first, second)
+}
+
+fn stays_with(client: &Client, server: &str) -> bool {
+    (0..20).all(|_| dial(client) == server)
 }
 
 fn lab_with(policy: &'static str) -> Option<(Lab, Agent)> {

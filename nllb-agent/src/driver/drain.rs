@@ -8,7 +8,6 @@ use nllb_core::{BackendView, CloseCause, Drain, DrainError, View};
 
 use super::Driver;
 use crate::datapath::closing::Closing;
-use crate::datapath::maps::Maps as _;
 use crate::drain::{self, Done, DrainRequest, Order, Refused};
 
 const CLOSES_NOTHING: &str =
@@ -53,10 +52,7 @@ impl Driver {
             let meant = |who| after.iter().any(|backend| (backend.id, backend.epoch) == who);
             self.closings.cancel(CloseCause::Drained, meant);
         }
-        let evidence = |backend: &BackendView| {
-            let evidence = self.maps.evidence(backend.id.0).ok();
-            evidence.filter(|evidence| evidence.epoch == backend.epoch)
-        };
+        let evidence = |backend: &BackendView| self.evidence((backend.id, backend.epoch));
         let close_at = after.iter().filter_map(|backend| backend.close_at).min().filter(|_| is_on);
         let closes = matches!(self.closings.closing(), Closing::SockDiag);
         let done = Done {

@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use nllb_core::{BackendId, CloseCause, Command, SentinelFact, Via};
+use nllb_core::{CloseCause, Command, SentinelFact, Via};
 use tracing::{debug, error, info};
 
 use super::Driver;
 use super::probes::Who;
-use crate::datapath::maps::Maps as _;
 
 impl Driver {
     /// Carries out what the machine wants.
@@ -34,7 +33,7 @@ impl Driver {
                     let fact = SentinelFact::Tcp(self.sentinels.tcp((id, epoch)));
                     self.machine.handle_sentinel(id, epoch, fact, Instant::now());
                 }
-                Command::Ask { id, epoch, pool: _, question } => {
+                Command::Ask { id, epoch, question } => {
                     self.sentinels.ask((id, epoch), question);
                 }
                 Command::Close { id, epoch, addr, order } => {
@@ -68,7 +67,7 @@ impl Driver {
     }
 
     /// Whether the kernel counts connections of a backend. When in doubt it has some.
-    fn has_connections(&self, (BackendId(id), epoch): Who) -> bool {
-        self.maps.evidence(id).map_or(true, |held| held.epoch != epoch || held.connections() > 0)
+    fn has_connections(&self, who: Who) -> bool {
+        self.evidence(who).is_none_or(|evidence| evidence.connections() > 0)
     }
 }

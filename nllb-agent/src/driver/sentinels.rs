@@ -11,7 +11,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use nllb_core::{Answer, BackendId, Outcome, ProbeReport, Question, SentinelFact, TcpState};
+use nllb_core::{
+    Answer, BackendId, Outcome, ProbeReport, Question, SentinelFact, TcpState, retry_wait,
+};
 use tokio::task::{self, AbortHandle, JoinSet};
 use tracing::{debug, error};
 
@@ -28,11 +30,6 @@ pub(super) enum News {
     Answer(Answer),
 }
 
-/// First wait after a sentinel that should have been opened anew could not be; it doubles.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest: what is wrong with credentials takes a person, and every node of a cluster may try.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
 /// A backend's sentinel, and what it takes to open another.
 #[derive(Debug)]
 struct Held {
@@ -48,7 +45,7 @@ struct Held {
 impl Held {
     fn renewal_failed(&mut self, who: Who, now: Instant) {
         let (BackendId(id), epoch) = who;
-        let wait = FIRST_WAIT.saturating_mul(1 << self.failures.min(6)).min(LONGEST_WAIT);
+        let wait = retry_wait(self.failures);
         self.failures = self.failures.saturating_add(1);
         // Up to half more, since all nodes may have got the same credentials at the same time.
         let draw =

@@ -111,47 +111,30 @@ impl Backend {
 
     /// Whether an outcome says something of the backend's state.
     fn counts(&mut self, probe: Probe, outcome: &Outcome) -> bool {
-        match outcome {
-            Outcome::Local { .. } => false,
-            Outcome::Ready
-            | Outcome::NotReady { .. }
-            | Outcome::Unauthorized
-            | Outcome::CredentialsRefused => true,
-            // The sentinel ended below it. What a new connection would meet, one will tell.
-            Outcome::Refused
-            | Outcome::Reset
-            | Outcome::Unreachable
-            | Outcome::Silent
-            | Outcome::TlsFailed { .. }
-            | Outcome::Hung
-            | Outcome::Closed
-            | Outcome::Unresponsive
-                if probe.via == Via::Sentinel =>
-            {
-                self.doubts.raise(Doubt::Probe);
-                self.kept_probe_failed = true;
-                false
-            }
-            Outcome::Slow if !self.is_far() => true,
-            Outcome::Silent | Outcome::Unreachable | Outcome::Hung | Outcome::Slow
-                if !is_out(self.health.state()) && self.ponged_since(probe.started) =>
-            {
-                self.contradicted = self.contradicted.saturating_add(1);
-                self.contradicted > PATIENCE
-            }
-            Outcome::Refused
-            | Outcome::Reset
-            | Outcome::Unreachable
-            | Outcome::Silent
-            | Outcome::TlsFailed { .. }
-            | Outcome::Hung
-            | Outcome::Slow
-            | Outcome::Closed
-            | Outcome::Unresponsive => {
-                self.contradicted = 0;
-                true
-            }
+        if matches!(outcome, Outcome::Local { .. }) {
+            return false;
         }
+        if outcome.is_answer() {
+            return true;
+        }
+        let slow = matches!(outcome, Outcome::Slow);
+        if probe.via == Via::Sentinel && !slow {
+            // The sentinel ended below it. What a new connection would meet, one will tell.
+            self.doubts.raise(Doubt::Probe);
+            self.kept_probe_failed = true;
+            return false;
+        }
+        if slow && !self.is_far() {
+            return true;
+        }
+        let in_vain =
+            slow || matches!(outcome, Outcome::Silent | Outcome::Unreachable | Outcome::Hung);
+        if in_vain && !is_out(self.health.state()) && self.ponged_since(probe.started) {
+            self.contradicted = self.contradicted.saturating_add(1);
+            return self.contradicted > PATIENCE;
+        }
+        self.contradicted = 0;
+        true
     }
 
     fn is_far(&self) -> bool {

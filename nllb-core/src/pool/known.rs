@@ -23,14 +23,9 @@ impl Machine {
     /// drains, versions and round trips they do not hold.
     pub fn handle_known(&mut self, known: &[Remembered], now: Instant) {
         for known in known {
-            let pools = &self.roster.settings.pools;
-            let Some(pool) = pools.iter().position(|pool| pool.name == known.pool) else {
-                continue;
-            };
-            let addr = canonical(known.addr);
-            let mut backends = self.roster.backends.values_mut();
-            let found = backends.find(|backend| backend.pool == pool && backend.addr == addr);
-            if let Some(backend) = found {
+            let found = self.roster.find((&known.pool, canonical(known.addr)));
+            let id = found.map(|backend| backend.id);
+            if let Some(backend) = id.and_then(|id| self.roster.backends.get_mut(&id)) {
                 backend.recall(known, now);
             }
         }

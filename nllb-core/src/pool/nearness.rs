@@ -22,8 +22,7 @@ impl Machine {
         // Another draw for each backend, or a node would move all of them at once.
         let seed = self.seed ^ id.0.rotate_left(16);
         if backend.band.review(own, fastest, seed, now) {
-            self.table.verdicts.insert(id.0, backend.verdict());
-            self.apply = true;
+            self.tell_verdict(id);
         }
     }
 }

@@ -73,11 +73,8 @@ impl Machine {
             self.notices.push_back(Command::Transition { id, addr, from, to, reason });
         }
         backend.forget_drain();
-        let (verdict, pool) = (backend.verdict(), backend.pool);
-        if self.table.verdicts.get(&id.0) != Some(&verdict) {
-            self.table.verdicts.insert(id.0, verdict);
-            self.apply = true;
-        }
+        let pool = backend.pool;
+        self.tell_verdict(id);
         if from != to {
             self.stop_leaning(pool);
             self.greet(id, from, now);

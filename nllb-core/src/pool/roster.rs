@@ -116,7 +116,8 @@ impl Roster {
         (&self.settings.pools[place.0].name, self.address(place))
     }
 
-    fn find(&self, (pool, addr): (&str, SocketAddr)) -> Option<&Backend> {
+    /// The backend of the pool with this name that has this address.
+    pub(crate) fn find(&self, (pool, addr): (&str, SocketAddr)) -> Option<&Backend> {
         let index = self.settings.pools.iter().position(|settings| settings.name == pool)?;
         self.pool(index).find(|backend| backend.addr == addr)
     }

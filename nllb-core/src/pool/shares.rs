@@ -123,13 +123,10 @@ impl Machine {
 
     /// Lets new connections lean towards some backends of a pool.
     fn lean(&mut self, pool: usize, towards: impl Fn(BackendId) -> bool) {
-        for id in self.roster.members.get(pool).into_iter().flatten() {
-            let Some(backend) = self.roster.backends.get_mut(id) else { continue };
-            let leans = towards(*id);
-            if backend.leans != leans {
-                backend.leans = leans;
-                self.table.verdicts.insert(id.0, backend.verdict());
-                self.apply = true;
+        for id in self.roster.members.get(pool).cloned().unwrap_or_default() {
+            if let Some(backend) = self.roster.backends.get_mut(&id) {
+                backend.leans = towards(id);
+                self.tell_verdict(id);
             }
         }
     }

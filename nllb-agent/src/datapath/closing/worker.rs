@@ -142,11 +142,10 @@ impl Worker {
         if let Err(source) = namespaces.home(&self.storage) {
             return failed(CloseError::Kernel { verb: "open a netlink socket", source });
         }
-        let mut active = match self.active() {
+        let active = match self.others(namespaces) {
             Ok(active) => active,
             Err(error) => return failed(CloseError::Namespaces(error)),
         };
-        active.retain(|(cookie, _)| !namespaces.is_own(*cookie));
         let unreached = namespaces.refresh(&active, &self.storage);
         let returned = namespaces.go_home().err();
         let connections: BTreeMap<_, _> = active.iter().copied().collect();
@@ -160,12 +159,12 @@ impl Worker {
         Reach { namespaces, errors }
     }
 
-    /// Network namespaces that have connections, those with the most first.
-    fn active(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
+    /// Network namespaces other than the agent's that have connections, those with the most first.
+    fn others(&self, namespaces: &Namespaces) -> Result<Vec<(u64, Netns)>, MapsError> {
         let known = self.netns.iter().collect::<Result<Vec<_>, _>>();
         let mut known = known.map_err(maps::kernel(names::NETNS, "list the network namespaces"))?;
         // Fewer than none were forgotten and came back: there may be some.
-        known.retain(|(_, netns)| netns.active != 0);
+        known.retain(|(cookie, netns)| netns.active != 0 && !namespaces.is_own(*cookie));
         known.sort_by_key(|(_, netns)| Reverse(netns.connections()));
         Ok(known)
     }
@@ -217,13 +216,11 @@ impl Worker {
             Ok(mut diag) => work(tally, OWN, &mut diag),
             Err(source) => tally.fail("open a netlink socket", source),
         }
-        let mut active = match self.active() {
+        let mut active = match self.others(namespaces) {
             Ok(active) => active,
             Err(error) => return tally.errors.push(CloseError::Namespaces(error)),
         };
-        active.retain(|(cookie, _)| {
-            !namespaces.is_own(*cookie) && only.is_none_or(|only| only.contains(cookie))
-        });
+        active.retain(|(cookie, _)| only.is_none_or(|only| only.contains(cookie)));
         let mut walk = Walk::new(active.iter().map(|(cookie, _)| *cookie));
         for (cookie, netns) in active {
             match namespaces.enter(cookie, netns.tgid, &self.storage, &mut walk) {

@@ -4,13 +4,12 @@
 use std::time::{Duration, Instant};
 
 use nllb_core::{
-    BackendId, BackendView, CertificateFacts, Direction, Expiry, PoolView, ProbeSummary, Run,
-    SentinelView, Urgency,
+    BackendView, CertificateFacts, Direction, Expiry, PoolView, ProbeSummary, Run, SentinelView,
+    Urgency,
 };
 
 use super::super::Driver;
 use super::{micros, millis};
-use crate::datapath::maps::{KernelMaps, Maps as _};
 use crate::datapath::monotonic_ns;
 use crate::probe::unix_time;
 use crate::status;
@@ -86,7 +85,7 @@ impl Driver {
                 count,
                 needed,
             }),
-            evidence: evidence(&self.maps, id, epoch),
+            evidence: self.evidence((id, epoch)).map(evidence),
             last_probe: last.map(|last| last_probe(last, now)),
             next_probe_ms: next_probe.map(|due| millis(due.saturating_duration_since(now))),
             probes: self.probes.outcomes((id, epoch)),
@@ -95,9 +94,8 @@ impl Driver {
     }
 }
 
-/// What the kernel saw of a backend; `None` when the maps hold another epoch.
-fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evidence> {
-    let evidence = maps.evidence(id.0).ok()?;
+/// What the kernel saw of a backend.
+fn evidence(evidence: nllb_common::maps::Evidence) -> status::Evidence {
     let nllb_common::maps::Evidence {
         suspect_until_ns,
         last_answer_ns,
@@ -106,23 +104,20 @@ fn evidence(maps: &KernelMaps, id: BackendId, epoch: u32) -> Option<status::Evid
         established,
         fail_streak,
         srtt_us,
-        epoch: held,
+        epoch: _,
         reserved: _,
     } = evidence;
-    if held != epoch {
-        return None;
-    }
     let now = monotonic_ns();
     let suspect = Duration::from_nanos(suspect_until_ns.saturating_sub(now));
     let age = Duration::from_nanos(now.saturating_sub(last_answer_ns));
-    Some(status::Evidence {
+    status::Evidence {
         suspect_ms: millis(suspect),
         fail_streak,
         srtt_us: (srtt_us != 0).then_some(srtt_us),
         active: evidence.connections(),
         established,
         last_answer_age_ms: (last_answer_ns != 0).then(|| millis(age)),
-    })
+    }
 }
 
 fn last_probe(last: ProbeSummary, now: Instant) -> status::LastProbe {

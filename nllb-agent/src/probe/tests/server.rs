@@ -10,6 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -168,6 +169,14 @@ async fn answer(mut stream: TlsStream<TcpStream>, reply: Reply) {
         // The client closes first; wait for its end so that nothing is reset.
         let _end = stream.read(&mut [0; 16]).await;
     }
+}
+
+/// Ends a connection in the handshake: by a reset when it lingers for no time, else properly.
+pub(in crate::probe) async fn end_after_hello(listener: &TcpListener, linger: Option<Duration>) {
+    let (mut stream, _) = listener.accept().await.expect("accepted");
+    // Read the hello first, else closing resets by itself.
+    read_hello(&mut stream).await;
+    socket2::SockRef::from(&stream).set_linger(linger).expect("set");
 }
 
 /// Reads whatever the client says first.

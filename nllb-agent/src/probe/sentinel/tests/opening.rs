@@ -92,12 +92,7 @@ async fn resets_and_ends_during_the_handshake_are_told_apart() {
     for (linger, outcome) in [(Some(Duration::ZERO), Outcome::Reset), (None, Outcome::Closed)] {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let address = listener.local_addr().expect("an address");
-        let accept = async {
-            let (mut stream, _) = listener.accept().await.expect("accepted");
-            // Read the hello first, else closing resets by itself.
-            server::read_hello(&mut stream).await;
-            SockRef::from(&stream).set_linger(linger).expect("set");
-        };
+        let accept = server::end_after_hello(&listener, linger);
         let prober = prober(AMPLE, trusting(&Authority::new()));
         let (error, ()) = tokio::join!(why(&prober, address), accept);
         assert_eq!(error, OpenError::Failed(outcome));
