@@ -68,6 +68,8 @@ counters! {
     Closed = "closed",
     /// Established connections whose data went unanswered for two retransmission timeouts.
     DataSilence = "data_silence",
+    /// Established connections torn down before any data came: by a reset, or by the caller.
+    Unserved = "unserved",
     /// Established connections ended because their backend fell silent while there was no agent.
     Ended = "ended",
     /// Established connections that no network namespace counts, because too many have some: they cannot

@@ -15,6 +15,9 @@ pub enum EventKind {
     ConnectAborted = 3,
     /// Data on an established connection went unanswered for two retransmission timeouts.
     DataSilence = 4,
+    /// An established connection was torn down before any data came: the server reset it, or the
+    /// caller let go.
+    Unserved = 5,
 }
 
 impl EventKind {
@@ -26,6 +29,7 @@ impl EventKind {
             2 => Some(Self::ConnectReset),
             3 => Some(Self::ConnectAborted),
             4 => Some(Self::DataSilence),
+            5 => Some(Self::Unserved),
             _ => None,
         }
     }
@@ -89,6 +93,7 @@ mod tests {
             EventKind::ConnectReset,
             EventKind::ConnectAborted,
             EventKind::DataSilence,
+            EventKind::Unserved,
         ] {
             assert_eq!(EventKind::from_number(kind as u32), Some(kind));
         }

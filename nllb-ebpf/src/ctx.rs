@@ -316,6 +316,12 @@ impl SockOps {
         read!((*self.raw()).segs_in)
     }
 
+    /// Segments with data that came in on this connection.
+    #[inline(always)]
+    pub(crate) fn data_segs_in(&self) -> u32 {
+        read!((*self.raw()).data_segs_in)
+    }
+
     /// Smoothed round-trip time in microseconds (the kernel keeps it times eight).
     #[inline(always)]
     pub(crate) fn srtt_us(&self) -> u32 {

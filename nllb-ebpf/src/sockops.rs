@@ -25,6 +25,7 @@ const STATE_CB_FLAG: u32 = 4;
 const RTT_CB_FLAG: u32 = 8;
 
 // States of a TCP socket.
+const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u32 = 2;
 const TCP_CLOSE: u32 = 7;
 
@@ -33,8 +34,8 @@ const MS: u64 = 1_000_000;
 const SUSPECT_NS: u64 = 250 * MS;
 /// Longest de-preference: after that a backend is tried again even if nothing probes it.
 const SUSPECT_MAX_NS: u64 = 5_000 * MS;
-/// De-preference after a connect that ended without an answer: a reset that the network forged, an
-/// ICMP error and an impatient caller look alike, so it is only a hint.
+/// De-preference after what may be the server's fault or not: a connect that ended without an answer (an
+/// ICMP error and an impatient caller look alike), or a connection that was torn down before any data came.
 const HINT_NS: u64 = 100 * MS;
 /// The retransmission timeout of a first SYN when nothing is known (RFC 6298, 2.1).
 const RTO_MAX_MS: u32 = 1_000;
@@ -273,8 +274,13 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
 /// The socket is closed: a failed connect is evidence, an established one leaves the count.
 #[inline(always)]
 fn closed(ctx: &SockOps, record: &mut SocketRecord) {
-    if ctx.arg::<0>() == TCP_SYN_SENT {
-        connect_failed(ctx, record);
+    match ctx.arg::<0>() {
+        TCP_SYN_SENT => connect_failed(ctx, record),
+        // A server that ends resets what it has accepted and not yet served.
+        TCP_ESTABLISHED if ctx.data_segs_in() == 0 => {
+            hint(record, Counter::Unserved, EventKind::Unserved);
+        }
+        _ => {}
     }
     // The socket can dial again, and keeps its options.
     restore_user_timeout(ctx, record);
@@ -302,20 +308,28 @@ fn connect_failed(ctx: &SockOps, record: &SocketRecord) {
         }
         return;
     }
-    let Some(control) = maps::control() else {
-        return;
-    };
-    if ctx.segs_in() > 0 {
-        maps::count(Counter::ConnectReset);
-        fail(record, now);
-        tell(record, &control, EventKind::ConnectReset, now);
+    if ctx.segs_in() == 0 {
+        hint(record, Counter::ConnectAborted, EventKind::ConnectAborted);
         return;
     }
-    maps::count(Counter::ConnectAborted);
+    maps::count(Counter::ConnectReset);
+    fail(record, now);
+    if let Some(control) = maps::control() {
+        tell(record, &control, EventKind::ConnectReset, now);
+    }
+}
+
+/// What may be the server's fault or not: somebody else is preferred for a moment, and the agent looks.
+#[inline(always)]
+fn hint(record: &SocketRecord, counter: Counter, kind: EventKind) {
+    let now = now_ns();
+    maps::count(counter);
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
         evidence.suspect(now + HINT_NS);
     }
-    tell(record, &control, EventKind::ConnectAborted, now);
+    if let Some(control) = maps::control() {
+        tell(record, &control, kind, now);
+    }
 }
 
 /// Adds a failure to the evidence: de-preferred for `min(250 ms << failures before, 5 s)`.

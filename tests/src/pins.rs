@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData, PerCpuArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use nllb_common::Counter;
-use nllb_common::maps::{PoolSet, names};
+use nllb_common::maps::{Evidence, PoolSet, names};
 
 use crate::sys;
 
@@ -19,6 +19,12 @@ pub fn counter(pins: &Path, counter: Counter) -> Result<u64> {
     let stats: PerCpuArray<MapData, u64> = open(pins, names::STATS)?;
     let cpus = stats.get(&(counter as u32), 0)?;
     Ok(cpus.iter().sum())
+}
+
+/// What the kernel programs know of the backend with this id.
+pub fn evidence(pins: &Path, backend: u32) -> Result<Evidence> {
+    let evidence: Array<MapData, Evidence> = open(pins, names::EVIDENCE)?;
+    Ok(evidence.get(&backend, 0)?)
 }
 
 /// Opens a pinned map.

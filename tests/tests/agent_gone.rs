@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nllb_agent::status::Status;
 use nllb_common::Counter;
+use nllb_lab::agent::backend;
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Configuration, Connect, Lab, Storm, pins};
@@ -73,7 +74,7 @@ fn restarts_send_nobody_to_a_server_known_to_be_dead() {
         more();
         let after = agent.restart().expect("restarted");
         assert!(after.agent.adopted);
-        let state = nllb_lab::agent::backend(&after, dead.tls()).map(|dead| dead.state.as_str());
+        let state = backend(&after, dead.tls()).map(|dead| dead.state.as_str());
         assert_eq!(state, Some("unhealthy"));
     }
     more();
@@ -109,6 +110,31 @@ fn without_a_lease_a_crashed_server_is_avoided_after_one_failure() {
     let report = agent.restart().expect("restarted");
     assert!(report.agent.adopted);
     agent.await_state(lab.control_plane(0).tls(), "unhealthy").expect("a verdict");
+}
+
+#[test]
+fn a_server_that_resets_what_it_has_accepted_is_suspect() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let status = agent.status().expect("a status");
+    agent.kill().expect("killed");
+    let client = lab.client(0).expect("a client");
+    // Whichever is nearest: none of them serves what it accepts.
+    for server in lab.control_planes() {
+        server.freeze().expect("frozen");
+    }
+    let waiting = Connect { keep: true, ..Connect::to((VIP_V4, 443).into()) };
+    let handle = client.connect(&waiting).expect("an outcome").handle.expect("a handle");
+    assert!(!client.echo(handle, Duration::from_millis(50)).expect("an answer"));
+    for server in lab.control_planes() {
+        server.crash().expect("crashed");
+    }
+    let pins = agent.pins();
+    wait_until("a connection that ends before any data came", || {
+        Ok((pins::counter(&pins, Counter::Unserved)? > 0).then_some(()))
+    })
+    .expect("counted");
+    let suspect = |id| pins::evidence(&pins, id).expect("evidence").suspect_until_ns > 0;
+    assert_eq!(status.backends().filter(|(_, backend)| suspect(backend.id)).count(), 1);
 }
 
 #[test]

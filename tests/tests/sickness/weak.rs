@@ -7,7 +7,6 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use nllb_agent::status::Status;
-use nllb_common::maps::{Evidence, names};
 use nllb_lab::agent::backend;
 use nllb_lab::lab::{ControlPlane, VIP_V4};
 use nllb_lab::wait::wait_until;
@@ -54,10 +53,8 @@ fn a_lost_syn_costs_its_client_a_tenth_of_a_second_and_the_server_nothing() {
     });
     println!("with a lost SYN: {} us", outcome.expect("noticed").connect_us);
     // A pod's handshake ends no suspicion: a probe's does, or a quarter of a second.
-    let evidence: aya::maps::Array<aya::maps::MapData, Evidence> =
-        pins::open(&scene.agent.pins(), names::EVIDENCE).expect("a map");
     let evidence = wait_until("the end of the suspicion", || {
-        let evidence = evidence.get(&before.id, 0)?;
+        let evidence = pins::evidence(&scene.agent.pins(), before.id)?;
         Ok((evidence.suspect_until_ns <= clock::now_ns()).then_some(evidence))
     });
     let evidence = evidence.expect("no suspicion");
