@@ -83,7 +83,7 @@ pub enum Command {
         /// What.
         question: Question,
     },
-    /// Close the established connections that were translated to this backend.
+    /// Close connections that were translated to this backend.
     Close {
         /// The backend.
         id: BackendId,
@@ -155,11 +155,18 @@ pub enum CloseCause {
     Drained,
     /// It has more connections than its share.
     Rebalance,
+    /// Connects, not established, whose next SYN is further away than [`LONGEST_WAIT`]: a backend of the
+    /// pool answers again after none did, and the caller does better to dial anew.
+    Waiting,
 }
+
+/// How long a connect may go on to wait for its next SYN when there is somebody who would answer a new one.
+/// TCP doubles the pause after each; after an outage of a minute the next is half a minute away.
+pub const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 impl CloseCause {
     /// Every cause.
-    pub const ALL: [Self; 3] = [Self::Dead, Self::Drained, Self::Rebalance];
+    pub const ALL: [Self; 4] = [Self::Dead, Self::Drained, Self::Rebalance, Self::Waiting];
 
     /// The word for it in status, logs and metrics.
     #[must_use]
@@ -168,6 +175,7 @@ impl CloseCause {
             Self::Dead => "dead",
             Self::Drained => "drained",
             Self::Rebalance => "rebalance",
+            Self::Waiting => "waiting",
         }
     }
 }

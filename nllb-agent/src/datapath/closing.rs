@@ -1,4 +1,4 @@
-//! Ends established connections to a backend, in every network namespace of the node.
+//! Ends connections to a backend, in every network namespace of the node.
 //!
 //! A client whose server has lost its power waits for minutes, because TCP is patient. So when the agent
 //! knows that a backend is dead, it ends exactly those sockets that were translated to it: the kernel
@@ -77,6 +77,8 @@ pub struct Order {
     /// Whether those, too, that dialled the backend's own address and were left alone: they would only
     /// come back to it, unless it is dead.
     pub kept: bool,
+    /// Only connects, not established, whose next SYN is further away than this; `None` for every state.
+    pub waiting: Option<Duration>,
     /// How many, chosen at random; `None` for all.
     pub count: Option<u32>,
     /// The time over which they are spread; zero ends all at once.

@@ -5,7 +5,7 @@ use std::future;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use nllb_core::{BackendId, CloseCause, CloseOrder};
+use nllb_core::{BackendId, CloseCause, CloseOrder, LONGEST_WAIT};
 use tokio::task::{self, AbortHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
@@ -73,14 +73,15 @@ impl Closings {
             *other == who && *cause == order.cause
         };
         match order.cause {
-            CloseCause::Dead if self.under_way.values().any(same) => return,
+            CloseCause::Dead | CloseCause::Waiting if self.under_way.values().any(same) => return,
             CloseCause::Drained => self.cancel(CloseCause::Drained, |other| other == who),
-            CloseCause::Dead | CloseCause::Rebalance => {}
+            CloseCause::Dead | CloseCause::Rebalance | CloseCause::Waiting => {}
         }
         let (BackendId(backend), epoch) = who;
         let CloseOrder { cause, reason: _, count, spread } = order;
         let kept = cause == CloseCause::Dead;
-        let order_of_closer = Order { backend, epoch, address: addr, kept, count, spread };
+        let waiting = (cause == CloseCause::Waiting).then_some(LONGEST_WAIT);
+        let order_of_closer = Order { backend, epoch, address: addr, kept, waiting, count, spread };
         let began = Instant::now();
         let closing = self.closer.close(order_of_closer);
         let task = self.tasks.spawn_local(async move {

@@ -1,10 +1,12 @@
-//! Which established connections are to be closed.
+//! Which connections are to be closed.
 //!
 //! - Of a dead backend all at once: whoever waits on one waits for nothing. Again with each further
 //!   sign of its death, since a connection may have been under way.
 //! - Of one that drains for too long: in waves, and only when others get connections; closing what has
 //!   nowhere else to go would only make it come back.
+//! - Of connects that began while nobody answered, those that would sleep on, once somebody answers.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::backend::BackendId;
@@ -49,6 +51,15 @@ impl Machine {
             let spread = (after / 10).clamp(SHORTEST_SPREAD, LONGEST_SPREAD);
             let reason = format!("draining for {after:?}");
             self.close(id, CloseOrder { cause: CloseCause::Drained, reason, count: None, spread });
+        }
+    }
+
+    /// Ends connects to any backend of a pool that would go on to wait although `back` answers.
+    pub(crate) fn close_waiting(&mut self, pool: usize, back: SocketAddr) {
+        for id in self.roster.members.get(pool).cloned().unwrap_or_default() {
+            let reason = format!("{back} answers again");
+            let (cause, spread) = (CloseCause::Waiting, Duration::ZERO);
+            self.close(id, CloseOrder { cause, reason, count: None, spread });
         }
     }
 

@@ -84,11 +84,16 @@ impl Machine {
     }
 
     /// The first backend of its pool that returns tells that others may be back as well, and that who
-    /// waits for a long backoff need not.
+    /// waits for a long backoff need not, be it a probe or a connect.
     fn greet(&mut self, id: BackendId, from: State, now: Instant) {
         let returned = matches!(from, State::Draining | State::Unhealthy);
-        if returned && self.is_the_only_one(id, true) {
-            self.hurry_the_waiting(id, now);
+        if !returned || !self.is_the_only_one(id, true) {
+            return;
+        }
+        self.hurry_the_waiting(id, now);
+        let one = self.roster.backends.get(&id).map(|backend| (backend.pool, backend.addr));
+        if let (Some((pool, addr)), State::Unhealthy) = (one, from) {
+            self.close_waiting(pool, addr);
         }
     }
 

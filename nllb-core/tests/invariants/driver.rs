@@ -213,6 +213,8 @@ impl Driver {
                         assert!(pool.iter().any(|one| one.id != id && eligible(one)));
                     }
                     CloseCause::Rebalance => panic!("nobody asked for it"),
+                    // The driver closes nothing that is established.
+                    CloseCause::Waiting => {}
                 },
                 Command::Transition { id, from, to, reason, .. } => {
                     if reason == Outcome::Unresponsive.to_string() {

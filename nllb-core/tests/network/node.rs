@@ -173,8 +173,10 @@ impl Node {
                 }
                 Command::Ask { .. } => {}
                 Command::Close { id, order, .. } => {
-                    assert_eq!(order.cause, CloseCause::Dead);
-                    self.told[index(id)].closes.push(self.now);
+                    if order.cause != CloseCause::Waiting {
+                        assert_eq!(order.cause, CloseCause::Dead);
+                        self.told[index(id)].closes.push(self.now);
+                    }
                 }
                 Command::Transition { id, to, .. } => {
                     self.told[index(id)].transitions.push((self.now, to));

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nllb_core::{
-    BackendId, CloseOrder, Command, EvidenceFact, Machine, Settings, Table, TcpState, Via, diff,
+    BackendId, CloseCause, CloseOrder, Command, EvidenceFact, Machine, Settings, Table, TcpState,
+    Via, diff,
 };
 
 use crate::network::{Network, News, Who, ending};
@@ -192,7 +193,11 @@ impl Play {
                 }
                 Command::Close { addr, order, .. } => {
                     let CloseOrder { cause, reason, count, spread } = order;
-                    let count = count.map_or("all".to_owned(), |count| count.to_string());
+                    let count = match (cause, count) {
+                        (CloseCause::Waiting, _) => "connects".to_owned(),
+                        (_, Some(count)) => count.to_string(),
+                        (_, None) => "all".to_owned(),
+                    };
                     let cause = cause.label();
                     let waves =
                         if spread.is_zero() { String::new() } else { format!(" over {spread:?}") };

@@ -1,6 +1,7 @@
 //! Which sockets end: those that were translated to the backend, in every state that waits for it.
 
 use std::fs;
+use std::time::Duration;
 
 use nllb_agent::datapath::closing::Order;
 use nllb_agent::datapath::maps::Sockets;
@@ -104,6 +105,32 @@ fn every_state_that_waits_for_a_silent_server_ends_but_not_what_its_application_
         assert_ended(&client, handle);
     }
     await_states(&client, server, &[FIN_WAIT1]);
+    let report = client.storm_stop(storm).expect("a report");
+    assert_eq!(report.errors.keys().collect::<Vec<_>>(), ["ECONNABORTED"], "{report:?}");
+}
+
+#[test]
+fn of_those_that_wait_for_their_next_syn_only_who_sleeps_for_longer_ends() {
+    let builder = Lab::builder().control_planes(1);
+    let Some(node) = Node::start(builder, ControlPlane::tls) else { return };
+    let server = node.lab.control_plane(0);
+    let client = node.lab.client(0).expect("a client");
+    let (established, _) = open(&client, &vip(VIP_V4));
+    server.power_off().expect("off");
+    let connect = Connect { keep: false, ..vip(VIP_V4) };
+    let storm = client.storm_start(&Storm { threads: 1, connects: Some(1), connect });
+    let storm = storm.expect("a storm");
+    await_states(&client, server, &[ESTABLISHED, SYN_SENT]);
+    let waiting = |longest| Order { waiting: Some(longest), ..node.order(server.tls()) };
+    assert_eq!(node.close(waiting(Duration::from_secs(60))).sockets, 0);
+    await_states(&client, server, &[ESTABLISHED, SYN_SENT]);
+    wait_until("a pause of half a second", || {
+        let closed = node.close(waiting(Duration::from_millis(500)));
+        Ok((closed.sockets == 1).then_some(()))
+    })
+    .expect("ended");
+    await_states(&client, server, &[ESTABLISHED]);
+    assert_eq!(client.inspect(established).expect("an inspection").error, None);
     let report = client.storm_stop(storm).expect("a report");
     assert_eq!(report.errors.keys().collect::<Vec<_>>(), ["ECONNABORTED"], "{report:?}");
 }

@@ -33,6 +33,7 @@ impl Node {
             epoch: backend.epoch,
             address: backend.address,
             kept: true,
+            waiting: None,
             count: None,
             spread: Duration::ZERO,
         };

@@ -4,13 +4,14 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aya::maps::MapData;
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage,
     NetlinkPayload,
 };
-use netlink_packet_sock_diag::inet::{SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{InetResponseHeader, SocketId, StateFlags, Timer};
 use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
@@ -74,13 +75,27 @@ pub(super) struct Wanted {
     pub(super) address: SocketAddr,
     /// Whether those that were left alone are meant as well.
     pub(super) kept: bool,
+    /// Only connects whose next SYN is further away than this.
+    pub(super) waiting: Option<Duration>,
 }
 
 impl Wanted {
-    fn is(self, record: &SocketRecord) -> bool {
-        let Self { backend, epoch, address: _, kept } = self;
+    fn states(self) -> StateFlags {
+        if self.waiting.is_some() { StateFlags::SYN_SENT } else { CONNECTED }
+    }
+
+    /// Not those that their application has closed already: nobody waits for them, and kernels before 6.11
+    /// never let go of one that is ended then.
+    fn is(self, socket: &InetResponseHeader, record: &SocketRecord) -> bool {
+        let Self { backend, epoch, address: _, kept, waiting } = self;
         let spared = if kept { 0 } else { socket_flags::KEPT } | socket_flags::BYPASS;
-        record.backend == backend && record.epoch == epoch && record.flags & spared == 0
+        let sleeps =
+            |longest| matches!(&socket.timer, Some(Timer::Retransmit(next, _)) if *next > longest);
+        socket.inode != 0
+            && waiting.is_none_or(sleeps)
+            && record.backend == backend
+            && record.epoch == epoch
+            && record.flags & spared == 0
     }
 }
 
@@ -104,17 +119,17 @@ impl Diag {
         sys::netns_cookie(self.socket.as_fd()).ok()
     }
 
-    /// Every socket that was translated to a backend. Not those that their application has closed
-    /// already: nobody waits for them, and kernels before 6.11 never let go of one that is ended then.
+    /// Every socket that was translated to a backend.
     pub(super) fn translated(
         &mut self,
         storage: &MapData,
         wanted: Wanted,
     ) -> io::Result<Vec<Target>> {
-        let meant = |inode, record: &SocketRecord| inode != 0 && wanted.is(record);
+        let meant = |socket: &InetResponseHeader, record: &SocketRecord| wanted.is(socket, record);
         let mut targets = Vec::new();
         for &family in Family::reaching(wanted.address) {
-            let found = self.list(family, storage, Some(wanted.address), MOST, meant)?;
+            let list = || List::new(family, wanted.states(), storage, Some(wanted.address));
+            let found = self.list(list, MOST, meant)?;
             targets.extend(found.into_iter().map(|(id, _)| Target { netns: 0, family, id }));
         }
         Ok(targets)
@@ -124,7 +139,8 @@ impl Diag {
     pub(super) fn recorded_netns(&mut self, storage: &MapData) -> io::Result<Option<u64>> {
         for family in Family::ALL {
             // The record of a probe does not say.
-            let found = self.list(family, storage, None, 1, |_, record| record.netns != 0)?;
+            let list = || List::new(family, CONNECTED, storage, None);
+            let found = self.list(list, 1, |_, record| record.netns != 0)?;
             if let Some((_, record)) = found.first() {
                 return Ok(Some(record.netns));
             }
@@ -135,7 +151,8 @@ impl Diag {
     /// Whether the kernel lists storages and ends sockets for us; what it says if not. Proven on a listener
     /// of our own: a socket that is not there would be missed before rights are looked at.
     pub(super) fn check(&mut self, storage: &MapData) -> Result<(), String> {
-        self.list(Family::V4, storage, Some(([0, 0, 0, 0], 0).into()), 0, |_, _| false)
+        let none = || List::new(Family::V4, CONNECTED, storage, Some(([0, 0, 0, 0], 0).into()));
+        self.list(none, 0, |_, _| false)
             .map_err(|error| format!("the kernel does not list sockets for us: {error}"))?;
         let mut id = SocketId::new_v4();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
@@ -199,20 +216,17 @@ impl Diag {
         ended.unwrap_or(Ok(false))
     }
 
-    /// Lists sockets by inode and record, at most so many; anew as long as the kernel says that the list is
+    /// Lists sockets with their records, at most so many; anew as long as the kernel says that the list is
     /// not consistent.
     fn list(
         &mut self,
-        family: Family,
-        storage: &MapData,
-        peer: Option<SocketAddr>,
+        list: impl Fn() -> List,
         most: usize,
-        meant: impl Fn(u32, &SocketRecord) -> bool,
+        meant: impl Fn(&InetResponseHeader, &SocketRecord) -> bool,
     ) -> io::Result<Vec<(SocketId, SocketRecord)>> {
         let mut error = io::Error::from(io::ErrorKind::Interrupted);
         for _ in 0..TRIES {
-            let list = List::new(family, CONNECTED, storage, peer);
-            match self.list_once(list, most, &meant) {
+            match self.list_once(list(), most, &meant) {
                 Err(again)
                     if again.kind() == io::ErrorKind::Interrupted
                         || again.raw_os_error() == Some(libc::ENOBUFS) =>
@@ -230,7 +244,7 @@ impl Diag {
         &mut self,
         list: List,
         most: usize,
-        meant: impl Fn(u32, &SocketRecord) -> bool,
+        meant: impl Fn(&InetResponseHeader, &SocketRecord) -> bool,
     ) -> io::Result<Vec<(SocketId, SocketRecord)>> {
         let mut found = Vec::new();
         self.sequence = self.sequence.wrapping_add(1);
@@ -251,7 +265,7 @@ impl Diag {
                     NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                         let header = response.header;
                         let record = message::record(&response.nlas);
-                        let record = record.filter(|record| meant(header.inode, record));
+                        let record = record.filter(|record| meant(&header, record));
                         if let Some(record) = record.filter(|_| found.len() < most) {
                             found.push((header.socket_id, record));
                         }

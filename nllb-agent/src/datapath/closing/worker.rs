@@ -173,8 +173,8 @@ impl Worker {
     /// that comes or goes meanwhile can be missed, and each list goes through the whole table of the
     /// kernel. As long as its count of connections is not zero the order comes again.
     fn begin(&self, namespaces: &mut Namespaces, order: Order) -> (Tally, Vec<Target>) {
-        let Order { backend, epoch, address, kept, count, spread } = order;
-        let wanted = Wanted { backend, epoch, address, kept };
+        let Order { backend, epoch, address, kept, waiting, count, spread } = order;
+        let wanted = Wanted { backend, epoch, address, kept, waiting };
         let (mut tally, mut targets) = (Tally::default(), Vec::new());
         self.visit(namespaces, None, &mut tally, |tally, netns, diag| {
             match diag.translated(&self.storage, wanted) {

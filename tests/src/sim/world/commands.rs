@@ -130,6 +130,8 @@ impl World {
         let why = match order.cause {
             CloseCause::Dead | CloseCause::Drained => Why::Dead,
             CloseCause::Rebalance => Why::Rebalance,
+            // A simulated connect is answered at once or fails.
+            CloseCause::Waiting => return,
         };
         let mut of: Vec<(u8, u32)> = (0..)
             .zip(&node.clients)
