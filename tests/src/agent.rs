@@ -25,6 +25,7 @@ pub use configuration::{Configuration, NodeAddresses};
 pub struct Agent {
     process: Option<Process>,
     program: Option<PathBuf>,
+    log_level: Option<&'static str>,
     place: Place,
     cgroup: PathBuf,
     bpffs: PathBuf,
@@ -50,6 +51,7 @@ impl Agent {
         Ok(Self {
             process: None,
             program: None,
+            log_level: Some("debug"),
             place: node.place(),
             cgroup: node.cgroup().to_owned(),
             bpffs: node.bpffs().to_owned(),
@@ -66,6 +68,11 @@ impl Agent {
     /// the same code and much more beside it.
     pub fn run_program(&mut self, program: &Path) {
         self.program = Some(program.to_owned());
+    }
+
+    /// Lets it log, from its next start on, what it logs when it is told nothing. Otherwise it tells more.
+    pub fn log_by_default(&mut self) {
+        self.log_level = None;
     }
 
     /// Its configuration file.
@@ -134,13 +141,11 @@ impl Agent {
 
     /// Starts its process and does not wait.
     pub fn spawn(&mut self) -> Result<()> {
-        let args = [
-            "run".into(),
-            "--config".into(),
-            self.file().into(),
-            "--log-level".into(),
-            "debug".into(),
-        ];
+        let level = self.log_level.map(|level| format!("--log-level={level}").into());
+        let args: Vec<OsString> = ["run".into(), "--config".into(), self.file().into()]
+            .into_iter()
+            .chain(level)
+            .collect();
         let before: Vec<OsString> = match &self.program {
             Some(program) => vec!["exec".into(), "--".into(), program.into()],
             None => vec!["agent".into()],

@@ -45,6 +45,7 @@ impl Rig {
                 eprintln!("nllb-lab: no nllb beside it, so it is the agent itself, of more memory");
             }
         }
+        agent.log_by_default();
         agent.configure(&Configuration::of(&lab).by_default())?;
         agent.restart().context("cannot start the agent")?;
         let clients = [lab.client(0)?, lab.pod_client(0, 0)?, lab.pod_client(0, 1)?];
