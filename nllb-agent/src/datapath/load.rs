@@ -133,6 +133,8 @@ pub(super) fn load(
     let set_retval = u8::from(features.set_retval);
     let mut loader = EbpfLoader::new();
     loader
+        // Types of the kernel, several megabytes of them, are for programs that look into its structures.
+        .btf(None)
         .override_global("HAS_SET_RETVAL", &set_retval, true)
         .map_max_entries(names::CLIENTS, clients())
         // The programs only have this global while they log something.
@@ -212,4 +214,16 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_programs_need_no_types_of_the_kernel() {
+        // They would be left as they are, with the offsets of another kernel.
+        let object = aya_obj::Object::parse(OBJECT).expect("an object");
+        assert!(!object.has_btf_relocations(), "the loader needs the kernel's types now");
+    }
 }
