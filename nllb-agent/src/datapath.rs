@@ -37,7 +37,7 @@ use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
 use self::uninstall::Versions;
 
-pub use self::clock::monotonic_ns;
+pub use self::clock::{Timer, monotonic_ns};
 pub use self::load::pin_directory;
 pub use self::uninstall::{Removal, uninstall};
 

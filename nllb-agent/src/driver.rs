@@ -16,6 +16,7 @@
 //!
 //! The kernel programs need none of them: when the agent ends, they go on.
 
+mod alarm;
 mod attachment;
 mod closings;
 mod config;
@@ -35,6 +36,7 @@ use std::collections::BTreeSet;
 use std::future;
 use std::io;
 use std::net::IpAddr;
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -44,9 +46,10 @@ use nllb_common::maps::Evidence;
 use nllb_common::{Event, EventKind};
 use nllb_core::{BackendId, EvidenceFact, Machine, TableError};
 use thiserror::Error;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, LocalSet, yield_now};
-use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::config::Config;
@@ -57,6 +60,7 @@ use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::status::StatusRequest;
 
+use self::alarm::Alarm;
 use self::attachment::Attached;
 use self::closings::Closings;
 use self::config::Reloads;
@@ -114,17 +118,20 @@ pub enum RunError {
 /// # Errors
 /// When it cannot be set up; what an earlier agent left in place stays.
 pub fn run(file: &Path, config: Config) -> Result<(), RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(RunError::Runtime)?;
-    let ended = LocalSet::new().block_on(&runtime, async {
-        let (driver, inputs) = Driver::start(file, config).await?;
+    let file = file.to_owned();
+    // A task like the others: what is waited for outside of tasks is looked at whenever any of them wakes.
+    let driver = runtime.spawn_local(async move {
+        let (driver, inputs) = Driver::start(&file, config).await?;
         driver.serve(inputs).await;
         Ok(())
     });
+    let ended = runtime.block_on(driver);
     runtime.shutdown_timeout(LINGER);
-    ended
+    ended.unwrap_or_else(|died| panic::resume_unwind(died.into_panic()))
 }
 
 /// The agent's state.
@@ -150,6 +157,7 @@ struct Driver {
 /// Where events come from.
 struct Inputs {
     events: events::Events,
+    alarm: Alarm,
     status: mpsc::Receiver<StatusRequest>,
     drains: mpsc::Receiver<DrainRequest>,
     reload: Reload,
@@ -161,7 +169,15 @@ struct Inputs {
 impl Driver {
     /// Takes events one at a time until a signal ends it.
     async fn serve(mut self, inputs: Inputs) {
-        let Inputs { mut events, mut status, mut drains, mut reload, mut stop, _servers } = inputs;
+        let Inputs {
+            mut events,
+            mut alarm,
+            mut status,
+            mut drains,
+            mut reload,
+            mut stop,
+            _servers,
+        } = inputs;
         let mut lease = ticker(self.config.lease / RENEWALS);
         let mut self_test = ticker(self.config.self_test_interval);
         let mut count = ticker(COUNT_INTERVAL);
@@ -186,7 +202,7 @@ impl Driver {
                         hears = false;
                     }
                 },
-                () = at(due) => self.machine.handle_timeout(Instant::now()),
+                () = at(&mut alarm, due) => self.machine.handle_timeout(Instant::now()),
                 _ = lease.tick() => {
                     self.renew_lease();
                     self.memory.keep(&self.machine);
@@ -318,14 +334,10 @@ fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     v4.map(IpAddr::V4).or(v6.map(IpAddr::V6))
 }
 
-/// Waits until then, and until those have run who were woken at the same time: an answer that is here
-/// already must not count as overdue because this thread was late.
-async fn at(due: Option<Instant>) {
+/// Waits until then; for ever when nothing is due.
+async fn at(alarm: &mut Alarm, due: Option<Instant>) {
     match due {
-        Some(due) => {
-            sleep_until(due.into()).await;
-            yield_now().await;
-        }
+        Some(due) => alarm.until(due).await,
         None => future::pending().await,
     }
 }

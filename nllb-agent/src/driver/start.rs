@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::alarm::Alarm;
 use super::attachment::Attached;
 use super::closings::Closings;
 use super::config::{self, Reloads};
@@ -36,6 +37,7 @@ impl Driver {
     /// Sets everything up: the data path first, so that connects are served while the rest starts.
     pub(super) async fn start(file: &Path, config: Config) -> Result<(Self, Inputs), RunError> {
         let stop = Stop::new().map_err(setup("wait for signals"))?;
+        let alarm = Alarm::new().map_err(setup("make a timer"))?;
         let settings = config::datapath_settings(&config);
         // Before the data path is touched, so that a second agent changes nothing.
         let admin =
@@ -104,7 +106,7 @@ impl Driver {
             frontends = driver.config.frontends.len(),
             "data path in place"
         );
-        Ok((driver, Inputs { events, status, drains, reload, stop, _servers: servers }))
+        Ok((driver, Inputs { events, alarm, status, drains, reload, stop, _servers: servers }))
     }
 }
 
