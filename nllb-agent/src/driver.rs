@@ -56,6 +56,7 @@ use crate::config::Config;
 use crate::datapath::maps::{KernelMaps, Maps as _, Sockets};
 use crate::datapath::{DatapathError, events};
 use crate::drain::DrainRequest;
+use crate::heap;
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::status::StatusRequest;
@@ -186,6 +187,7 @@ impl Driver {
         let mut hears = true;
         self.retry(&mut reload);
         self.perform();
+        heap::give_back();
         loop {
             let due = self.machine.poll_timeout();
             tokio::select! {
@@ -235,6 +237,7 @@ impl Driver {
                         reload.set_sources(self.config.sources());
                     }
                     self.retry(&mut reload);
+                    heap::give_back();
                     // Only then, or frequent reloads would keep them from ever ticking.
                     if before != (self.config.lease, self.config.self_test_interval) {
                         self.renew_lease();

@@ -12,6 +12,7 @@ pub mod drain;
 pub mod driver;
 pub mod exit;
 pub mod health_check;
+mod heap;
 pub mod limits;
 pub mod metrics;
 pub mod probe;
