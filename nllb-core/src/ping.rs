@@ -34,6 +34,8 @@ const SLOW_LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Ping {
     /// When the next is due while all is calm.
     next: Instant,
+    /// Whether that is earlier than planned, because of a hint.
+    hurried: bool,
     /// When the last was sent, or the sentinel opened.
     last: Instant,
     outstanding: Option<Outstanding>,
@@ -89,7 +91,7 @@ pub(crate) enum Look {
 
 impl Ping {
     pub(crate) const fn new(opened: Instant, first: Instant) -> Self {
-        Self { next: first, last: opened, outstanding: None }
+        Self { next: first, hurried: false, last: opened, outstanding: None }
     }
 
     /// When the next ping is due; in an alert one follows the last after so long.
@@ -102,11 +104,24 @@ impl Ping {
 
     /// Makes the next ping due at once, but not within `gap` of the last.
     pub(crate) fn hurry(&mut self, gap: Duration, now: Instant) {
-        self.next = self.next.min(now.max(self.last + gap));
+        let early = now.max(self.last + gap);
+        if early < self.next {
+            self.next = early;
+            self.hurried = true;
+        }
+    }
+
+    /// Lets the next ping wait until `next`: something else was answered over the sentinel, which tells as
+    /// much.
+    pub(crate) fn postpone(&mut self, next: Instant) {
+        if !self.hurried {
+            self.next = self.next.max(next);
+        }
     }
 
     pub(crate) fn send(&mut self, now: Instant, period: Duration, next: Instant) {
         self.next = next;
+        self.hurried = false;
         self.last = now;
         self.outstanding = Some(Outstanding {
             sent: now,

@@ -193,6 +193,14 @@ impl Sentinel {
         }
     }
 
+    /// Notes that a probe was answered over it.
+    pub(crate) fn answered(&mut self, settings: &HealthSettings, now: Instant) {
+        let next = now + self.jitter.around(settings.ping_interval, settings.jitter);
+        if let Some(ping) = self.ping_mut() {
+            ping.postpone(next);
+        }
+    }
+
     fn back_off(&mut self, now: Instant) {
         let wait = retry_wait(self.failures);
         self.failures = self.failures.saturating_add(1);

@@ -59,6 +59,9 @@ impl Backend {
             self.answered = Some(Answered { asked: probe.started, at: now });
             self.probe_answered = Some(now);
             self.sentinel.wanted(settings, now);
+            if probe.via == Via::Sentinel {
+                self.sentinel.answered(settings, now);
+            }
         } else if !matches!(outcome, Outcome::Local { .. }) {
             self.sentinel.unwanted();
         }

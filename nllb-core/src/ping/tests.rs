@@ -49,6 +49,22 @@ fn in_an_alert_pings_follow_one_another_closely() {
 }
 
 #[test]
+fn what_else_was_answered_lets_the_next_ping_wait_unless_a_hint_wants_it() {
+    let now = Instant::now();
+    let mut ping = Ping::new(now, now + 300 * MS);
+    ping.postpone(now + 800 * MS);
+    assert_eq!(ping.due(None), Some(now + 800 * MS));
+    assert_eq!(ping.due(Some(PERIOD)), Some(now + PERIOD), "not in an alert");
+    ping.hurry(PERIOD, now + 50 * MS);
+    ping.postpone(now + 900 * MS);
+    assert_eq!(ping.due(None), Some(now + PERIOD));
+    ping.send(now + PERIOD, PERIOD, now + 700 * MS);
+    ping.answer();
+    ping.postpone(now + 900 * MS);
+    assert_eq!(ping.due(None), Some(now + 900 * MS), "the hint was followed");
+}
+
+#[test]
 fn a_ping_is_overdue_after_its_period_and_only_once() {
     let now = Instant::now();
     let mut ping = sent(now);
