@@ -82,24 +82,25 @@ impl Roster {
         let lately = before.values().copied().map(u32::from).collect();
         let frontends = next.plan_frontends(|_, identity| before.get(&identity).copied(), &lately);
         next.frontends = frontends;
-        next.shares = next.kept(self, |roster| &roster.shares, || Shares::new(seed, now));
-        next.census = next.kept(self, |roster| &roster.census, || Census::new(seed));
+        next.shares = next.kept(self, |roster| &roster.shares, || Some(Shares::new(seed, now)));
+        next.census = next.kept(self, |roster| &roster.census, || Some(Census::new(seed)));
+        next.quiet = next.kept(self, |roster| &roster.quiet, || None);
         Ok(next)
     }
 
-    /// What `old` keeps by pool, for the pools that stay, and something fresh for the others.
+    /// What `old` keeps by pool, for the pools that stay, and what is fresh for the others.
     fn kept<T: Clone>(
         &self,
         old: &Self,
         keeps: impl Fn(&Self) -> &BTreeMap<usize, T>,
-        fresh: impl Fn() -> T,
+        fresh: impl Fn() -> Option<T>,
     ) -> BTreeMap<usize, T> {
         let named = |name: &str| old.settings.pools.iter().position(|pool| pool.name == name);
         let one = |(index, pool): (usize, &PoolSettings)| {
             let kept = named(&pool.name).and_then(|index| keeps(old).get(&index)).cloned();
-            (index, kept.unwrap_or_else(&fresh))
+            Some((index, kept.or_else(&fresh)?))
         };
-        self.settings.pools.iter().enumerate().map(one).collect()
+        self.settings.pools.iter().enumerate().filter_map(one).collect()
     }
 
     /// Every (pool, endpoint) of the settings, by index.
