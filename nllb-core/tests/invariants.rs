@@ -2,7 +2,9 @@
 //!
 //! Probes are answered whenever the operations say so, in any order or not at all.
 
-use nllb_core::Machine;
+use std::time::{Duration, Instant};
+
+use nllb_core::{BackendId, Machine, Outcome, Via};
 use proptest::prelude::*;
 
 #[path = "invariants/driver.rs"]
@@ -17,6 +19,7 @@ mod operations;
 mod promises;
 
 use driver::Driver;
+use ledger::{Ledger, Who};
 use operations::{Operation, operation, settings};
 
 proptest! {
@@ -65,7 +68,7 @@ proptest! {
         for wait in waits {
             driver.perform(&Operation::Wait(wait));
             let ready = || Operation::Answer {
-                pick, outcome: nllb_core::Outcome::Ready, certificate: None,
+                pick, outcome: Outcome::Ready, certificate: None,
             };
             probes += driver.probes.keys().filter(|(id, _)| id.0 == 0).count();
             while !driver.probes.is_empty() {
@@ -78,4 +81,36 @@ proptest! {
         let most = 2 + millis / 100 + millis / 900;
         prop_assert!(probes as u128 <= most, "{} probes in {} ms", probes, millis);
     }
+}
+
+/// Closes a backend that was silent three times, each time beside the one answer of another. That one
+/// leaves the pool before `leaves` of these.
+fn bury_beside_a_witness_that_leaves_before_silence(leaves: u64) {
+    let (dead, witness): (Who, Who) = ((BackendId(0), 1), (BackendId(1), 1));
+    let pool = |who: &[Who]| who.iter().map(|who| (*who, "a".to_owned())).collect::<Vec<_>>();
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let mut ledger = Ledger::default();
+    ledger.arrange(pool(&[dead, witness]).into_iter());
+    for silence in 0..3 {
+        if silence == leaves {
+            ledger.arrange(pool(&[dead]).into_iter());
+        }
+        let from = at(300 * silence);
+        ledger.probed(witness, (from, Via::Fresh), &Outcome::Ready, at(300 * silence + 1));
+        ledger.probed(dead, (from, Via::Fresh), &Outcome::Silent, at(300 * silence + 100));
+    }
+    ledger.arrange(pool(&[dead]).into_iter());
+    ledger.buried(dead, at(700));
+}
+
+#[test]
+fn who_saw_a_silence_and_left_the_pool_since_has_seen_it() {
+    bury_beside_a_witness_that_leaves_before_silence(3);
+}
+
+#[test]
+#[should_panic(expected = "closed without a death")]
+fn what_is_said_after_leaving_the_pool_is_no_testimony() {
+    bury_beside_a_witness_that_leaves_before_silence(2);
 }

@@ -154,7 +154,9 @@ impl Driver {
         let places = view.pools.iter().flat_map(|pool| {
             pool.backends.iter().map(|one| ((one.id, one.epoch), pool.name.clone()))
         });
-        self.model.arrange(places);
+        let places: Vec<(Who, String)> = places.collect();
+        self.ledger.arrange(places.iter().cloned());
+        self.model.arrange(places.into_iter());
     }
 
     /// Every state is what the model says.
@@ -204,8 +206,7 @@ impl Driver {
                 Command::Ask { .. } => {}
                 Command::Close { id, epoch, order, .. } => match order.cause {
                     CloseCause::Dead => {
-                        let others = self.others(id);
-                        self.ledger.buried((id, epoch), &others, self.now);
+                        self.ledger.buried((id, epoch), self.now);
                     }
                     CloseCause::Drained => {
                         let view = self.machine.view();
@@ -227,13 +228,6 @@ impl Driver {
             }
         }
         assert_eq!(&self.maps, self.machine.table(), "the table changed without a word");
-    }
-
-    /// The other backends of its pool.
-    fn others(&self, id: BackendId) -> Vec<Who> {
-        let view = self.machine.view();
-        let pool = pool_of(&view, id).iter().filter(|one| one.id != id);
-        pool.map(|one| (one.id, one.epoch)).collect()
     }
 
     fn write(&mut self, change: &Change) {

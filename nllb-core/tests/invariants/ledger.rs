@@ -1,8 +1,9 @@
 //! What every backend answered and when, kept apart from the machine, to judge what it closes.
 //!
-//! It looks back over all that happened and shares no code and no counters with the machine.
+//! It looks back over all that happened and shares no code and no counters with the machine. A backend
+//! is witness for as long as it is in the pool, and what it said then stays true when it has left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use nllb_core::{BackendId, Outcome, SentinelFact, Via};
@@ -12,7 +13,9 @@ pub(crate) type Who = (BackendId, u32);
 /// All that is known of one backend.
 #[derive(Debug, Default)]
 struct Page {
-    /// When something was answered over HTTP or by a ping.
+    /// Name of its pool, which it keeps for life.
+    pool: String,
+    /// When something was answered over HTTP or by a ping, while it was in its pool.
     answers: Vec<Instant>,
     /// Connects in a row that nobody answered, since anything showed life.
     silences: Vec<(Instant, Instant)>,
@@ -27,11 +30,28 @@ struct Page {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pages: BTreeMap<Who, Page>,
+    /// Who is in a pool now.
+    present: BTreeSet<Who>,
 }
 
 impl Ledger {
+    /// The backends there are now.
+    pub(crate) fn arrange(&mut self, places: impl Iterator<Item = (Who, String)>) {
+        self.present.clear();
+        for (who, pool) in places {
+            self.present.insert(who);
+            self.page(who).pool = pool;
+        }
+    }
+
     fn page(&mut self, who: Who) -> &mut Page {
         self.pages.entry(who).or_default()
+    }
+
+    fn answered(&mut self, who: Who, now: Instant) {
+        if self.present.contains(&who) {
+            self.page(who).answers.push(now);
+        }
     }
 
     pub(crate) fn probed(
@@ -41,12 +61,10 @@ impl Ledger {
         outcome: &Outcome,
         now: Instant,
     ) {
-        let page = self.page(who);
-        let answered =
-            matches!(outcome, Outcome::Ready | Outcome::Unauthorized | Outcome::NotReady { .. });
-        if answered {
-            page.answers.push(now);
+        if matches!(outcome, Outcome::Ready | Outcome::Unauthorized | Outcome::NotReady { .. }) {
+            self.answered(who, now);
         }
+        let page = self.page(who);
         let silent = matches!(outcome, Outcome::Silent | Outcome::Unreachable);
         let neutral = matches!(outcome, Outcome::Local { .. } | Outcome::Hung);
         if via == Via::Fresh {
@@ -99,18 +117,19 @@ impl Ledger {
             page.ping = None;
             page.silences.clear();
             page.dead = false;
-            page.answers.push(now);
+            self.answered(who, now);
         }
     }
 
-    /// Connections to a backend were closed because it is dead. `others` are those of its pool.
-    pub(crate) fn buried(&mut self, who: Who, others: &[Who], now: Instant) {
+    /// Connections to a backend were closed because it is dead.
+    pub(crate) fn buried(&mut self, who: Who, now: Instant) {
+        let page = &self.pages[&who];
         let witnessed = |from: Instant, to: Instant| {
-            let answers = others.iter().filter_map(|other| self.pages.get(other));
-            let mut answers = answers.flat_map(|page| &page.answers);
+            let others = self.pages.iter().filter(|(other, _)| **other != who);
+            let others = others.filter(|(_, other)| other.pool == page.pool);
+            let mut answers = others.flat_map(|(_, other)| &other.answers);
             answers.any(|at| *at >= from && *at <= to)
         };
-        let page = &self.pages[&who];
         let tail = page.silences.iter().rev().take(3);
         let all_seen = tail.clone().all(|(start, end)| witnessed(*start, *end));
         let first = tail.clone().next_back().map(|(start, _)| *start);
