@@ -49,11 +49,17 @@ proptest! {
         let mut heir = Machine::new(settings(last), seed, driver.now).expect("good settings");
         heir.adopt_table(&driver.maps);
         prop_assert_eq!(&heir.table().frontends, &driver.maps.frontends);
-        for (pool, set) in &heir.table().pools {
-            prop_assert_eq!(Some(set), driver.maps.pools.get(pool));
-            for slot in set.iter() {
-                let before = driver.maps.verdicts[&slot.backend];
-                prop_assert_eq!(heir.table().verdicts[&slot.backend], before);
+        prop_assert_eq!(&heir.table().pools, &driver.maps.pools);
+        // Those of pools without a frontend are in no map.
+        for (pool, before) in heir.view().pools.iter().zip(driver.machine.view().pools) {
+            let fronts = heir.view().frontends;
+            if !fronts.iter().any(|front| front.pool == pool.name) {
+                continue;
+            }
+            for (heirs, before) in pool.backends.iter().zip(before.backends) {
+                prop_assert_eq!((heirs.id, heirs.epoch), (before.id, before.epoch));
+                let verdict = driver.maps.verdicts[&before.id.0];
+                prop_assert_eq!(heir.table().verdicts[&heirs.id.0], verdict);
             }
         }
     }

@@ -50,7 +50,8 @@ pub const MAGLEV_ENTRIES: usize = 251;
 pub struct PoolSet {
     /// How many of `slots` are in use.
     pub len: u32,
-    /// The backends; those from `len` on are [`Slot::EMPTY`].
+    /// The backends. From `len` on, where the choice never looks, are those that are left out, so that the
+    /// next agent knows the ids that their connections have; then [`Slot::EMPTY`].
     pub slots: [Slot; MAX_POOL_BACKENDS],
     /// The Maglev table: indices into `slots`. The last entry is padding.
     pub maglev: [u8; MAGLEV_ENTRIES + 1],
@@ -70,6 +71,14 @@ impl PoolSet {
         Some(set)
     }
 
+    /// The same pool with these backends left out; `None` when there is no room for them.
+    #[must_use]
+    pub fn with_left_out(mut self, slots: &[Slot]) -> Option<Self> {
+        let first = self.len as usize;
+        self.slots.get_mut(first..first + slots.len())?.copy_from_slice(slots);
+        Some(self)
+    }
+
     /// The same pool with this Maglev table.
     #[must_use]
     pub fn with_maglev(mut self, table: &[u8; MAGLEV_ENTRIES]) -> Self {
@@ -80,6 +89,11 @@ impl PoolSet {
     /// The slots in use.
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().take(self.len as usize)
+    }
+
+    /// The backends of the pool that get no connections through it.
+    pub fn left_out(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().skip(self.len as usize).filter(|slot| slot.backend != NO_BACKEND)
     }
 }
 
@@ -92,5 +106,17 @@ mod tests {
         let full = [Slot::EMPTY; MAX_POOL_BACKENDS];
         assert_eq!(PoolSet::new(&full).map(|p| p.iter().count()), Some(MAX_POOL_BACKENDS));
         assert_eq!(PoolSet::new(&[Slot::EMPTY; MAX_POOL_BACKENDS + 1]), None);
+    }
+
+    #[test]
+    fn who_is_left_out_is_behind_those_in_use_as_far_as_there_is_room() {
+        let slot = |backend| Slot { backend, ..Slot::EMPTY };
+        let set = PoolSet::new(&[slot(1), slot(2)]).expect("few");
+        assert_eq!(set.left_out().count(), 0);
+        let with = set.with_left_out(&[slot(7)]).expect("room for it");
+        assert!(with.iter().map(|slot| slot.backend).eq([1, 2]));
+        assert!(with.left_out().map(|slot| slot.backend).eq([7]));
+        assert!(set.with_left_out(&[slot(7); MAX_POOL_BACKENDS - 2]).is_some());
+        assert_eq!(set.with_left_out(&[slot(7); MAX_POOL_BACKENDS - 1]), None);
     }
 }

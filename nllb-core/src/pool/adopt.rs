@@ -34,7 +34,8 @@ impl Machine {
 
     /// Takes over everything that pinned maps hold. Beyond what [`Self::adopt`] does:
     /// - frontends keep their ids, so no pool changes its meaning under a frontend that refers to it;
-    /// - each keeps the backends it had until their certificates are seen;
+    /// - each keeps the backends it had until their certificates are seen, and those it left out keep
+    ///   their ids as well, since connections from before may be open;
     /// - ids that nobody has now keep their epochs.
     ///
     /// Only right after [`Self::new`].
@@ -47,7 +48,7 @@ impl Machine {
             self.roster.frontends.iter().map(|front| (u32::from(front.id), front.pool)).collect();
         let sets = actual.pools.iter().filter_map(|(id, set)| Some((*pools.get(id)?, set)));
         let known: Vec<Known> = sets
-            .flat_map(|(pool, set)| set.iter().map(move |slot| (pool, slot)))
+            .flat_map(|(pool, set)| set.iter().chain(set.left_out()).map(move |slot| (pool, slot)))
             .map(|(pool, slot)| Known {
                 pool: Some(pool),
                 addr: join(slot.addr, slot.port),

@@ -79,18 +79,23 @@ fn knowledge<'a>(front: &KernelFrontend, backend: &'a Backend) -> Knowledge<'a> 
 }
 
 fn pool_set(roster: &Roster, front: &KernelFrontend) -> Result<PoolSet, TableError> {
-    let used = eligibility(roster, front).filter(|(_, eligibility)| eligibility.is_used());
-    let slots: Vec<Slot> = used
-        .map(|(backend, _)| {
-            let (addr, port) = split(backend.addr);
-            Slot::new(addr, port, backend.id.0, backend.epoch)
-        })
-        .collect();
-    let set = PoolSet::new(&slots).map(|set| set.with_maglev(&maglev::table(&slots)));
+    let (used, left_out): (Vec<_>, Vec<_>) =
+        eligibility(roster, front).partition(|(_, eligibility)| eligibility.is_used());
+    let (used, left_out) = (slots(&used), slots(&left_out));
+    let set = PoolSet::new(&used).and_then(|set| set.with_left_out(&left_out));
+    let set = set.map(|set| set.with_maglev(&maglev::table(&used)));
     set.ok_or_else(|| TableError::PoolTooLarge {
         pool: roster.settings.pools[front.pool].name.clone(),
-        wanted: slots.len(),
+        wanted: used.len() + left_out.len(),
     })
+}
+
+fn slots(backends: &[(&Backend, Eligibility)]) -> Vec<Slot> {
+    let slot = |(backend, _): &(&Backend, Eligibility)| {
+        let (addr, port) = split(backend.addr);
+        Slot::new(addr, port, backend.id.0, backend.epoch)
+    };
+    backends.iter().map(slot).collect()
 }
 
 fn frontend(roster: &Roster, front: &KernelFrontend, settings: &FrontendSettings) -> Frontend {

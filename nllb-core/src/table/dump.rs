@@ -3,7 +3,7 @@
 use std::fmt;
 
 use nllb_common::addr::join;
-use nllb_common::maps::{Frontend, NO_HOME, Policy, PoolSet, Scope, frontend_flags};
+use nllb_common::maps::{Frontend, NO_HOME, Policy, PoolSet, Scope, Slot, frontend_flags};
 
 use crate::table::Table;
 
@@ -71,17 +71,23 @@ impl fmt::Display for FrontendText<'_> {
     }
 }
 
-/// The backends of a pool: id, epoch and address of each.
+/// The backends of a pool, id, epoch and address of each, and those that it leaves out.
 pub(crate) struct PoolText<'a>(pub(crate) &'a PoolSet);
 
 impl fmt::Display for PoolText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.len == 0 {
-            return f.write_str(" nobody");
+            f.write_str(" nobody")?;
         }
-        for slot in self.0.iter() {
-            write!(f, " {}.{}={}", slot.backend, slot.epoch, join(slot.addr, slot.port))?;
+        self.0.iter().try_for_each(|slot| backend(f, slot))?;
+        let mut left_out = self.0.left_out().peekable();
+        if left_out.peek().is_some() {
+            f.write_str(" without")?;
         }
-        Ok(())
+        left_out.try_for_each(|slot| backend(f, slot))
     }
+}
+
+fn backend(f: &mut fmt::Formatter<'_>, slot: &Slot) -> fmt::Result {
+    write!(f, " {}.{}={}", slot.backend, slot.epoch, join(slot.addr, slot.port))
 }

@@ -83,6 +83,13 @@ impl Driver {
             let set = &self.maps.pools[&u32::from(front.id)];
             let used: Vec<_> = set.iter().map(|slot| (slot.backend, slot.epoch)).collect();
             let pool = view.pools.iter().find(|pool| pool.name == front.pool).expect("its pool");
+            let all: BTreeSet<_> =
+                set.iter().chain(set.left_out()).map(|one| one.backend).collect();
+            assert_eq!(
+                all,
+                pool.backends.iter().map(|one| one.id.0).collect(),
+                "who is in the maps"
+            );
             let backends: BTreeMap<_, _> =
                 pool.backends.iter().map(|backend| (backend.id, backend)).collect();
             for backend in set.iter() {
