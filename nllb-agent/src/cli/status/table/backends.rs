@@ -72,6 +72,9 @@ fn remarks(backend: &Backend) -> Vec<String> {
         remarks.push(line);
     }
     remarks.extend(doubt.as_ref().map(|doubt| format!("is doubted: {doubt}")));
+    // Not twice what keeps it out of service anyway.
+    let why = backend.sentinel.reason.as_ref().filter(|why| *why != reason);
+    remarks.extend(why.map(|why| format!("has no sentinel: {why}")));
     if *drained && state != "draining" {
         remarks.push("is drained by an operator as well".to_owned());
     }

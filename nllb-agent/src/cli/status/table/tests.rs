@@ -50,6 +50,15 @@ fn the_table_of_an_agent_in_trouble_names_every_problem() {
 }
 
 #[test]
+fn why_a_sentinel_is_down_is_not_said_twice() {
+    let mut status = example::status();
+    let dead = &mut status.pools[0].backends[1];
+    assert!(dead.sentinel.reason.as_ref().is_some_and(|reason| *reason != dead.reason));
+    dead.sentinel.reason = Some(dead.reason.clone());
+    assert!(!render(&status).contains("has no sentinel"));
+}
+
+#[test]
 fn off_says_that_the_kernel_alone_still_ends_some() {
     let mut status = example::status();
     status.closing.mode = "off".to_owned();
