@@ -257,3 +257,17 @@ impl Closer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_cannot_end_sockets_leaves_them_to_timeouts_and_says_why() {
+        let pins = Path::new("/nowhere/nllb");
+        let closer = Closer::start(pins, CloseSockets::Auto);
+        let Closing::Timeouts { reason } = closer.closing() else { panic!("{closer:?}") };
+        assert!(reason.contains("SOCKS"), "{reason}");
+        assert_eq!(Closer::start(pins, CloseSockets::Off).closing(), Closing::Off);
+    }
+}

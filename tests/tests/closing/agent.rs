@@ -81,7 +81,7 @@ fn next_syn(client: &Client) -> Result<Option<Duration>> {
 }
 
 /// Connects until one is to a server; says of each whether it is.
-fn until_to(client: &Client, server: SocketAddr) -> Vec<(&Client, u64, bool)> {
+pub(crate) fn until_to(client: &Client, server: SocketAddr) -> Vec<(&Client, u64, bool)> {
     let mut opened = Vec::new();
     while !opened.last().is_some_and(|(_, _, meant)| *meant) {
         let address: IpAddr = if opened.len() % 2 == 0 { VIP_V4.into() } else { VIP_V6.into() };

@@ -5,6 +5,7 @@ mod exact;
 mod namespaces;
 mod spread;
 mod stuck;
+mod timeouts;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

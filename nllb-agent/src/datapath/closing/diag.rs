@@ -164,16 +164,7 @@ impl Diag {
             id.cookie = cookie.to_ne_bytes();
         }
         let ended = self.end_one(&Target { netns: 0, family: Family::V4, id });
-        match ended.err() {
-            None => Ok(()),
-            Some(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                Err("this kernel is built without CONFIG_INET_DIAG_DESTROY".to_owned())
-            }
-            Some(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                Err("not permitted to end sockets; that needs CAP_NET_ADMIN".to_owned())
-            }
-            Some(error) => Err(format!("the kernel does not end sockets for us: {error}")),
-        }
+        ended.map(drop).map_err(|error| refusal(&error))
     }
 
     /// Ends sockets; says how many there still were, and why the first of those that it could not end stays.
@@ -313,11 +304,53 @@ impl Diag {
     }
 }
 
+/// Why the kernel ends no sockets for us, as an operator should read it.
+fn refusal(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => {
+            "this kernel is built without CONFIG_INET_DIAG_DESTROY".to_owned()
+        }
+        Some(libc::EPERM) => "not permitted to end sockets; that needs CAP_NET_ADMIN".to_owned(),
+        _ => format!("the kernel does not end sockets for us: {error}"),
+    }
+}
+
 /// Whether the socket was ended; false for one that was not there any more.
 fn outcome(answer: &ErrorMessage) -> io::Result<bool> {
     match answer.code {
         None => Ok(true),
         Some(code) if code.get() == -libc::ENOENT => Ok(false),
         Some(_) => Err(answer.to_io()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of the kernel's answer to the request to end a socket.
+    fn answered(code: i32) -> Result<bool, String> {
+        // A header (length, NLMSG_ERROR), the code, and the header of the request that it answers.
+        let words = [36, 2, 0, 0, code.cast_unsigned(), 0, 0, 0, 0];
+        let bytes = words.map(u32::to_ne_bytes).concat();
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes).expect("an answer");
+        let NetlinkPayload::Error(answer) = message.payload else { panic!("{message:?}") };
+        outcome(&answer).map_err(|error| refusal(&error))
+    }
+
+    #[test]
+    fn what_the_kernel_says_tells_whether_it_ends_sockets_for_us_and_why_not() {
+        assert_eq!(answered(0), Ok(true));
+        assert_eq!(answered(-libc::ENOENT), Ok(false), "only that it was not there");
+        for (errno, words) in [
+            (libc::EOPNOTSUPP, "this kernel is built without CONFIG_INET_DIAG_DESTROY"),
+            (libc::EPERM, "not permitted to end sockets; that needs CAP_NET_ADMIN"),
+            (
+                libc::EINVAL,
+                "the kernel does not end sockets for us: Invalid argument (os error 22)",
+            ),
+        ] {
+            assert_eq!(answered(-errno), Err(words.to_owned()));
+        }
     }
 }
