@@ -235,7 +235,8 @@ mod tests {
     fn crew(sockets: impl IntoIterator<Item = u64>) -> (Rc<RefCell<Crew>>, mpsc::Sender<()>) {
         let (release, blocked) = mpsc::channel();
         let fake = Fake { sockets: sockets.into_iter().collect(), release: blocked.into() };
-        let crew = Crew::start(Arc::new(move |hand| fake.work(hand)), Duration::from_millis(100));
+        // Long enough for a thread that does work to get its turn on a busy machine.
+        let crew = Crew::start(Arc::new(move |hand| fake.work(hand)), Duration::from_secs(1));
         (Rc::new(RefCell::new(crew.expect("it can work"))), release)
     }
 
