@@ -6,9 +6,11 @@ use std::time::Duration;
 use nllb_agent::status::{Backend, Status};
 use nllb_lab::agent::backend;
 use nllb_lab::client::protocol::{Held, LoopReport};
-use nllb_lab::lab::{Builder, ControlPlane};
+use nllb_lab::lab::{Builder, ControlPlane, VIP_V4};
 use nllb_lab::wait::wait_until;
-use nllb_lab::{Agent, Client, Configuration, ConnectLoop, Lab, Traffic, TrafficReport};
+use nllb_lab::{
+    Agent, Ask, Client, Configuration, Connect, ConnectLoop, Lab, Traffic, TrafficReport,
+};
 
 pub(crate) const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -79,6 +81,23 @@ impl Scene {
             held.expect("connections");
             running.straight = Some(straight);
         }
+    }
+
+    /// Has every client open a connection to a server through the VIP, on which nothing is said.
+    pub(crate) fn open_to(&self, server: usize) -> Vec<(&Client, u64)> {
+        let wanted = self.server(server).v4();
+        let vip = Connect { ask: Ask::Echo, keep: true, ..Connect::to((VIP_V4, 443).into()) };
+        let open = |client: &Client| {
+            loop {
+                let outcome = client.connect(&vip).expect("an outcome");
+                let handle = outcome.handle.expect("a handle");
+                if outcome.peer.is_some_and(|peer| peer.ip().to_canonical() == wanted) {
+                    return handle;
+                }
+                client.close(handle).expect("closed");
+            }
+        };
+        self.clients.iter().map(|running| (&running.client, open(&running.client))).collect()
     }
 
     /// What the clients of the VIP saw since they were last asked.
