@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 /// How long processes may take to leave a cgroup after they were killed.
-const REMOVAL_PATIENCE: Duration = Duration::from_secs(2);
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where cgroup2 is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid hosts.
 pub fn mount_point() -> Result<PathBuf> {

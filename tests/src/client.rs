@@ -4,6 +4,7 @@
 //! a client process in the node's cgroup and in a network namespace of choice. This side sends it
 //! one JSON line per request and reads one per answer.
 
+pub mod avoid;
 pub mod protocol;
 
 mod attribution;

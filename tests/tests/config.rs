@@ -81,7 +81,7 @@ fn five_hundred_addresses_are_swapped_for_five_hundred_others_and_back() {
 #[test]
 fn reloads_without_pause_do_not_keep_the_lease_from_being_renewed() {
     let Some(lab) = Lab::builder().build_or_skip() else { return };
-    let lease = Duration::from_secs(2);
+    let lease = Duration::from_secs(5);
     let one = Configuration { lease, ..Configuration::of(&lab).quick() };
     let other = Configuration { endpoints: one.endpoints[..2].to_vec(), ..one.clone() };
     let mut agent = Agent::start(&lab, &one).expect("an agent");

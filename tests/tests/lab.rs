@@ -8,15 +8,17 @@ use nllb_lab::apiserver::Startup;
 use nllb_lab::lab::shared_names;
 use nllb_lab::{Ask, Client, Connect, Lab, Place, Stage, Storm, Udp};
 
-const MS: fn(u64) -> Duration = Duration::from_millis;
+const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn a_lab_is_up_in_well_under_a_second() {
+fn a_lab_is_up_soon() {
     let started = Instant::now();
     let Some(lab) = Lab::builder().nodes(2).pods(1).build_or_skip() else {
         return;
     };
-    assert!(started.elapsed() < MS(900), "{:?}", started.elapsed());
+    // A quarter of a second on an idle machine.
+    println!("a lab is up after {:?}", started.elapsed());
+    assert!(started.elapsed() < 20 * SECOND, "{:?}", started.elapsed());
     assert_eq!((lab.control_planes().len(), lab.nodes().len()), (3, 2));
 }
 
@@ -103,7 +105,7 @@ fn sockets_of_every_kind_connect() {
     let from: SocketAddr = (lab.node(0).v4(), 0).into();
     let kinds = [
         ("mapped", Connect { mapped: true, ..v4.clone() }),
-        ("non-blocking", Connect { nonblocking: true, timeout: Some(MS(900)), ..v4.clone() }),
+        ("non-blocking", Connect { nonblocking: true, timeout: Some(5 * SECOND), ..v4.clone() }),
         ("bound", Connect { bind: Some(from), ..v4.clone() }),
         ("bound to its device", Connect { device: Some("eth0".to_owned()), ..v4.clone() }),
         ("multipath", Connect { mptcp: true, ..v4.clone() }),
@@ -183,12 +185,13 @@ fn listeners_and_datagrams_work_inside_a_node() {
 
     let (udp, address) = node.listen_udp(any, "udp here").expect("a listener");
     for connected in [false, true] {
-        let outcome = pod.udp(&Udp { address, connected, timeout: MS(900) }).expect("an outcome");
+        let outcome =
+            pod.udp(&Udp { address, connected, timeout: 5 * SECOND }).expect("an outcome");
         assert_eq!(outcome.reply.as_deref(), Some("udp here"), "{outcome:?}");
         assert_eq!(outcome.from, Some(address));
     }
     node.close(udp).expect("closed");
-    let silence = Udp { address, connected: true, timeout: MS(900) };
+    let silence = Udp { address, connected: true, timeout: 5 * SECOND };
     let outcome = pod.udp(&silence).expect("an outcome");
     assert_eq!(outcome.error.as_deref(), Some("ECONNREFUSED"), "{outcome:?}");
 }

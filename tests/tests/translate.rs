@@ -69,7 +69,7 @@ fn datagrams_other_ports_and_other_addresses_are_left_alone() {
     let client = lab.client(0).expect("a client");
     let (_, bound) = client.listen_udp(LOOPBACK_V4, "own datagrams").expect("a listener");
     for connected in [false, true] {
-        let timeout = Duration::from_secs(2);
+        let timeout = Duration::from_secs(10);
         let udp = |address| Udp { address, connected, timeout };
         let outcome = client.udp(&udp(bound)).expect("an outcome");
         assert_eq!(outcome.reply.as_deref(), Some("own datagrams"), "{outcome:?}");
@@ -163,7 +163,7 @@ fn lab_with_agent(builder: Builder) -> Option<(Lab, Agent)> {
 
 fn kinds(address: SocketAddr) -> Vec<(&'static str, Connect)> {
     let plain = Connect::name_of(address);
-    let limit = Some(Duration::from_secs(2));
+    let limit = Some(Duration::from_secs(10));
     let mut kinds = vec![
         ("non-blocking", Connect { nonblocking: true, timeout: limit, ..plain.clone() }),
         // The first asks for a cookie, the second sends it; each backend has its own.

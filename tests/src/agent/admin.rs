@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nllb_agent::status::Status;
 
 /// A stopped agent does not answer; do not wait for it for ever.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Fetches the document from the admin socket.
 pub(super) fn status(socket: &Path) -> Result<Status> {

@@ -16,7 +16,7 @@ use super::settings::Modes;
 use super::state::{State, Stats};
 
 /// A frozen server does not answer; do not wait for it for ever.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the lab may say. Every request is answered with [`Stats`].
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

@@ -97,7 +97,7 @@ impl Server {
 
     /// Connects until the server refuses; when that was.
     pub(crate) fn await_refusal(&self) -> Instant {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             if self.connect(&Connect::to(self.tls)).error.as_deref() == Some("ECONNREFUSED") {
                 return Instant::now();

@@ -96,7 +96,7 @@ fn open(client: &Client, connect: &Connect) -> (u64, SocketAddr) {
 
 /// Whether a kept connection still carries data.
 fn lives(client: &Client, handle: u64) -> bool {
-    client.echo(handle, Duration::from_secs(5)).expect("an answer")
+    client.echo(handle, Duration::from_secs(30)).expect("an answer")
 }
 
 /// Asserts that a connection was ended by us: no server and no network does it like that.

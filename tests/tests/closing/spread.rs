@@ -32,7 +32,8 @@ fn three_thousand_sockets_end_at_once() {
     });
     println!("3000 of 4000 sockets ended in {elapsed:?}; none of 1000 in {nothing:?}");
     assert_eq!((closed.sockets, closed.namespaces), (3_000, 1), "{closed:?}");
-    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
+    // In waves or after TCP's own time it would be more.
+    assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
 }
 
 #[test]
