@@ -69,14 +69,14 @@ async fn each_step_that_fails_has_its_outcome() {
 
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
     let address = listener.local_addr().expect("an address");
-    let error = why(&prober(SHORT, trusting(&authority)), address).await;
+    let error = why(&prober(SHORT * 10, trusting(&authority)), address).await;
     assert_eq!(error, failed(Outcome::Hung), "a frozen process");
     drop(listener);
     let error = why(&prober(AMPLE, trusting(&authority)), address).await;
     assert_eq!(error, failed(Outcome::Refused), "a closed port");
 
     let backend = Backend::start(&authority, &["h2"], silent).await;
-    let error = why(&prober(SHORT * 4, trusting(&authority)), backend.address).await;
+    let error = why(&prober(SHORT * 20, trusting(&authority)), backend.address).await;
     assert_eq!(error, failed(Outcome::Slow), "silence after the TLS handshake");
 
     let close = |mut stream: backend::Stream| async move {
