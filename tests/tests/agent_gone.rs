@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use nllb_agent::status::Status;
 use nllb_common::Counter;
 use nllb_lab::agent::backend;
+use nllb_lab::apiserver::Settings;
 use nllb_lab::client::avoid::Failures;
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::wait::wait_until;
-use nllb_lab::{Agent, Configuration, Connect, Lab, Storm, pins};
+use nllb_lab::{Agent, Ask, Configuration, Connect, Lab, Storm, pins};
 
 #[test]
 fn a_storm_of_connects_does_not_notice_that_the_agent_is_killed_and_restarted() {
@@ -89,6 +90,44 @@ fn restarts_send_nobody_to_a_server_known_to_be_dead() {
     assert_eq!(report.failed(), 0, "{report:?}");
     assert!(!report.servers.contains_key(dead.name()), "{report:?}");
     assert_eq!(lapsed(), before, "connects without a lease");
+}
+
+#[test]
+fn a_server_that_no_frontend_uses_keeps_its_id_over_a_restart_and_its_connections_end_when_it_dies()
+{
+    let versions = |index, settings: &mut Settings| {
+        settings.version = if index == 0 { "v1.30.4" } else { "v1.31.2" }.to_owned();
+    };
+    let Some(lab) = Lab::builder().tune(versions).build_or_skip() else { return };
+    let configuration = Configuration { loopback: Vec::new(), ..Configuration::of(&lab).quick() };
+    let mut agent = Agent::start(&lab, &configuration).expect("an agent");
+    let client = lab.client(0).expect("a client");
+    let old = lab.control_plane(0);
+    let kept = wait_until("a connection to it", || {
+        let outcome = client.connect(&Connect { ask: Ask::Echo, keep: true, ..vip() })?;
+        Ok(outcome.handle.filter(|_| outcome.server.as_deref() == Some(old.name())))
+    });
+    let kept = kept.expect("a connection");
+    let text = agent.text(&configuration);
+    let newest = text.replace("policy: random", "policy: random, versionSkew: prefer-newest");
+    assert_ne!(newest, text);
+    agent.write(&newest).expect("written");
+    agent.hang_up().expect("told");
+    let is_used = |status: &Status| {
+        let mut backends = status.frontends.iter().flat_map(|frontend| &frontend.backends);
+        backends.any(|backend| backend.address == old.tls() && backend.used)
+    };
+    let left_out = |agent: &mut Agent| agent.await_status("who is left out", |s| !is_used(s));
+    let before = left_out(&mut agent).expect("left out");
+    agent.kill().expect("killed");
+    let after = agent.restart().expect("restarted");
+    assert!(after.agent.adopted);
+    assert_eq!(identities(&after), identities(&before));
+    // What it did not write to disk before it was killed it has to hear again.
+    left_out(&mut agent).expect("left out");
+    old.power_off().expect("off");
+    let ended = wait_until("the end of the connection", || Ok(client.inspect(kept)?.error));
+    assert_eq!(ended.expect("it ends"), "ECONNABORTED");
 }
 
 #[test]
