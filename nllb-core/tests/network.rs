@@ -200,12 +200,17 @@ proptest! {
     fn whoever_returns_late_from_a_silence_of_all_keeps_its_connections(
         paths in paths(1..100, 0..1), seed: u32, silent in millis(300..6000), frozen: bool,
         late in prop::collection::vec(0u32..50, 6),
+        reloads in prop::collection::vec(millis(0..3000), 0..4),
     ) {
         let mut node = settled(paths, seed);
         let now = node.now;
         for (path, late) in node.paths.iter_mut().zip(late) {
             let span = (now, now + silent + (silent / 100 * late).min(4 * SECOND));
             if frozen { path.frozen.push(span) } else { path.silent.push(span) }
+        }
+        for after in reloads {
+            node.run(after);
+            node.reload();
         }
         node.run(60 * SECOND);
         for (backend, told) in node.told.iter().enumerate() {

@@ -46,6 +46,7 @@ pub(crate) struct Told {
 
 pub(crate) struct Node {
     machine: Machine,
+    settings: Settings,
     pub(crate) now: Instant,
     pub(crate) paths: Vec<Path>,
     pub(crate) told: Vec<Told>,
@@ -71,9 +72,10 @@ impl Node {
         let settings =
             Settings { pools: vec![pool], frontends: vec![front], ..Settings::default() };
         let now = Instant::now();
-        let machine = Machine::new(settings, seed, now).expect("settings");
+        let machine = Machine::new(settings.clone(), seed, now).expect("settings");
         Self {
             machine,
+            settings,
             now,
             told: vec![Told::default(); paths.len()],
             connections: paths.iter().map(|_| Connection::default()).collect(),
@@ -101,6 +103,12 @@ impl Node {
             self.step();
         }
         self.now = end;
+    }
+
+    /// New settings come that change nothing.
+    pub(crate) fn reload(&mut self) {
+        self.machine.handle_settings(self.settings.clone(), self.now).expect("good settings");
+        self.obey();
     }
 
     /// Time passes in which the agent does not run. Then it hears everything at once, late.
