@@ -10,23 +10,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(5);
 
 /// Looks again and again until `look` finds something; `what` is for the error when it never does.
-pub fn wait_until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    wait_for(PATIENCE, what, look)
-}
-
-/// The same for what takes its time by design: `patience` is to be far beyond that.
-pub fn wait_for<T>(
-    patience: Duration,
-    what: &str,
-    mut look: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    let deadline = Instant::now() + patience;
+pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().with_context(|| format!("waiting for {what}"))? {
             return Ok(found);
         }
         if Instant::now() > deadline {
-            anyhow::bail!("waited {} s in vain for {what}", patience.as_secs());
+            anyhow::bail!("waited {} s in vain for {what}", PATIENCE.as_secs());
         }
         // reason: what is waited for is the content of a document or of a map of the kernel, and
         // nobody tells when it changes.

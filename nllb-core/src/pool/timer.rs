@@ -1,12 +1,15 @@
 //! The signal of time: what is due, and what is overdue.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backend::{Backend, BackendId};
 use crate::doubt::Doubt;
 use crate::ping::Look;
 use crate::pool::{Machine, What};
 use crate::scale::look_spread;
+
+/// In calm a ping goes along with another of its pool up to this part of an interval before it is due.
+const COMPANY: u32 = 4;
 
 impl Machine {
     /// When [`Self::handle_timeout`] wants to be called.
@@ -116,11 +119,16 @@ impl Machine {
         for pool in 0..self.roster.settings.pools.len() {
             let Some(settings) = self.roster.health_of(pool) else { continue };
             let alert = self.roster.is_alert(pool).then_some(settings.confirm_interval);
-            let is_due = |backend: &&Backend| {
+            let due_by = |backend: &Backend, at: Instant| {
                 let due = backend.sentinel.ping().and_then(|ping| ping.due(alert));
-                due.is_some_and(|due| due <= now)
+                due.is_some_and(|due| due <= at)
             };
-            let due = self.roster.pool(pool).filter(is_due);
+            if !self.roster.pool(pool).any(|backend| due_by(backend, now)) {
+                continue;
+            }
+            // Who is pinged soon is pinged now: one waking of the agent instead of two.
+            let company = alert.map_or(settings.ping_interval / COMPANY, |_| Duration::ZERO);
+            let due = self.roster.pool(pool).filter(|backend| due_by(backend, now + company));
             let due: Vec<(BackendId, u32)> = due.map(|one| (one.id, one.epoch)).collect();
             for (id, epoch) in due {
                 if let Some(backend) = self.roster.backends.get_mut(&id) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nllb_lab::lab::VIP_V4;
-use nllb_lab::wait::wait_for;
+use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Client, Configuration, Connect, Lab};
 
 use crate::agent::until_to;
@@ -74,6 +74,6 @@ fn connections_to_a_server_without_power_end_by_their_own_timeouts_and_no_others
 /// Waits until TCP has given up: by time, or with what the network said last.
 fn await_timeout(client: &Client, handle: u64) {
     let ended = || Ok(client.inspect(handle)?.error);
-    let error = wait_for(PATIENCE, "the end of a connection", ended).expect("it ends");
+    let error = wait_until("the end of a connection", ended).expect("it ends");
     assert!(["ETIMEDOUT", "EHOSTUNREACH"].contains(&error.as_str()), "{error}");
 }
