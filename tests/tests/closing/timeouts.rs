@@ -11,8 +11,6 @@ use crate::{lives, open, vip};
 
 /// What each translated connection gets, as `docs/configuration.md` says.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Far beyond the 12 s within which they are to end.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn connections_to_a_server_without_power_end_by_their_own_timeouts_and_no_others_do() {
