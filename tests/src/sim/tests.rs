@@ -8,9 +8,9 @@ fn a_hundred_nodes_meet_every_goal_in_every_scenario() {
     for run in run_all(&cases, 100, 1).expect("good settings") {
         assert_eq!(run.misses(), Vec::<String>::new(), "{}", run.scenario.name());
         let figures = run.figures();
-        // One probe a second from each node, and a ping in 0.6 s.
+        // One probe a second from each node, and about as many pings: an answered probe counts as one.
         assert!((80.0..130.0).contains(&figures.probes_calm), "{figures:?}");
-        assert!((130.0..190.0).contains(&figures.pings_calm), "{figures:?}");
+        assert!((95.0..140.0).contains(&figures.pings_calm), "{figures:?}");
         assert!(run.counts.transitions > 100, "the nodes saw nothing: {figures:?}");
     }
 }
