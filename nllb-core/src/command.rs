@@ -155,14 +155,14 @@ pub enum CloseCause {
     Drained,
     /// It has more connections than its share.
     Rebalance,
-    /// Connects, not established, whose next SYN is further away than [`LONGEST_WAIT`]: a backend of the
+    /// Connects, not established, whose next SYN is further away than [`LONGEST_PAUSE`]: a backend of the
     /// pool answers again after none did, and the caller does better to dial anew.
     Waiting,
 }
 
 /// How long a connect may go on to wait for its next SYN when there is somebody who would answer a new one.
 /// TCP doubles the pause after each; after an outage of a minute the next is half a minute away.
-pub const LONGEST_WAIT: Duration = Duration::from_millis(500);
+pub const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 impl CloseCause {
     /// Every cause.

@@ -37,7 +37,7 @@ pub mod version;
 pub mod view;
 
 pub use backend::BackendId;
-pub use command::{CloseCause, CloseOrder, Command, LONGEST_WAIT, Question, Via};
+pub use command::{CloseCause, CloseOrder, Command, LONGEST_PAUSE, Question, Via};
 pub use diff::{Change, diff};
 pub use doubt::Doubt;
 pub use drain::{Drain, DrainError};

@@ -187,7 +187,7 @@ impl Sentinel {
 
     /// Notes that it was told to ping, and plans the next one.
     pub(crate) fn pinged(&mut self, settings: &HealthSettings, overdue: Duration, now: Instant) {
-        let next = now + self.jitter.around(settings.ping_interval, settings.jitter);
+        let next = self.next_ping(settings, now);
         if let Some(ping) = self.ping_mut() {
             ping.send(now, overdue, next);
         }
@@ -195,10 +195,14 @@ impl Sentinel {
 
     /// Notes that a probe was answered over it.
     pub(crate) fn answered(&mut self, settings: &HealthSettings, now: Instant) {
-        let next = now + self.jitter.around(settings.ping_interval, settings.jitter);
+        let next = self.next_ping(settings, now);
         if let Some(ping) = self.ping_mut() {
             ping.postpone(next);
         }
+    }
+
+    fn next_ping(&mut self, settings: &HealthSettings, now: Instant) -> Instant {
+        now + self.jitter.around(settings.ping_interval, settings.jitter)
     }
 
     fn back_off(&mut self, now: Instant) {

@@ -5,7 +5,7 @@ use std::future;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use nllb_core::{BackendId, CloseCause, CloseOrder, LONGEST_WAIT};
+use nllb_core::{BackendId, CloseCause, CloseOrder, LONGEST_PAUSE};
 use tokio::task::{self, AbortHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
@@ -80,7 +80,7 @@ impl Closings {
         let (BackendId(backend), epoch) = who;
         let CloseOrder { cause, reason: _, count, spread } = order;
         let kept = cause == CloseCause::Dead;
-        let waiting = (cause == CloseCause::Waiting).then_some(LONGEST_WAIT);
+        let waiting = (cause == CloseCause::Waiting).then_some(LONGEST_PAUSE);
         let order_of_closer = Order { backend, epoch, address: addr, kept, waiting, count, spread };
         let began = Instant::now();
         let closing = self.closer.close(order_of_closer);

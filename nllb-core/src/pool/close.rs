@@ -6,10 +6,9 @@
 //!   nowhere else to go would only make it come back.
 //! - Of connects that began while nobody answered, those that would sleep on, once somebody answers.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::backend::BackendId;
+use crate::backend::{Backend, BackendId};
 use crate::command::{CloseCause, CloseOrder, Command};
 use crate::pool::Machine;
 
@@ -54,10 +53,12 @@ impl Machine {
         }
     }
 
-    /// Ends connects to any backend of a pool that would go on to wait although `back` answers.
-    pub(crate) fn close_waiting(&mut self, pool: usize, back: SocketAddr) {
-        for id in self.roster.members.get(pool).cloned().unwrap_or_default() {
-            let reason = format!("{back} answers again");
+    /// Ends connects to any backend of its pool that would go on to wait although this one answers.
+    pub(crate) fn close_waiting(&mut self, back: BackendId) {
+        let Some(Backend { addr, pool, .. }) = self.roster.backends.get(&back) else { return };
+        let reason = format!("{addr} answers again");
+        for id in self.roster.members.get(*pool).cloned().unwrap_or_default() {
+            let reason = reason.clone();
             let (cause, spread) = (CloseCause::Waiting, Duration::ZERO);
             self.close(id, CloseOrder { cause, reason, count: None, spread });
         }

@@ -91,9 +91,8 @@ impl Machine {
             return;
         }
         self.hurry_the_waiting(id, now);
-        let one = self.roster.backends.get(&id).map(|backend| (backend.pool, backend.addr));
-        if let (Some((pool, addr)), State::Unhealthy) = (one, from) {
-            self.close_waiting(pool, addr);
+        if from == State::Unhealthy {
+            self.close_waiting(id);
         }
     }
 

@@ -247,6 +247,7 @@ mod tests {
     fn said(crew: &Rc<RefCell<Crew>>) -> Vec<String> {
         crew.borrow().errors().iter().map(ToString::to_string).collect()
     }
+
     fn run(future: impl Future<Output = Option<Reach>>) -> Option<Reach> {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.expect("a runtime").block_on(future)

@@ -1,10 +1,9 @@
 //! Lists and ends the TCP sockets of one network namespace, over a netlink socket opened in it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aya::maps::MapData;
 use netlink_packet_core::{
@@ -18,6 +17,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use nllb_common::maps::{SocketRecord, socket_flags};
 use socket2::SockRef;
 
+use super::Order;
 use super::message::{self, Family, List};
 use super::progress::Progress;
 use crate::datapath::sys;
@@ -67,27 +67,15 @@ impl Target {
     }
 }
 
-/// Which sockets to list: those translated to this backend of this epoch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) backend: u32,
-    pub(super) epoch: u32,
-    pub(super) address: SocketAddr,
-    /// Whether those that were left alone are meant as well.
-    pub(super) kept: bool,
-    /// Only connects whose next SYN is further away than this.
-    pub(super) waiting: Option<Duration>,
-}
-
-impl Wanted {
+impl Order {
     fn states(self) -> StateFlags {
         if self.waiting.is_some() { StateFlags::SYN_SENT } else { CONNECTED }
     }
 
     /// Not those that their application has closed already: nobody waits for them, and kernels before 6.11
     /// never let go of one that is ended then.
-    fn is(self, socket: &InetResponseHeader, record: &SocketRecord) -> bool {
-        let Self { backend, epoch, address: _, kept, waiting } = self;
+    fn means(self, socket: &InetResponseHeader, record: &SocketRecord) -> bool {
+        let Self { backend, epoch, address: _, kept, waiting, count: _, spread: _ } = self;
         let spared = if kept { 0 } else { socket_flags::KEPT } | socket_flags::BYPASS;
         let sleeps =
             |longest| matches!(&socket.timer, Some(Timer::Retransmit(next, _)) if *next > longest);
@@ -119,16 +107,17 @@ impl Diag {
         sys::netns_cookie(self.socket.as_fd()).ok()
     }
 
-    /// Every socket that was translated to a backend.
+    /// Every socket that an order means, however many it wants ended.
     pub(super) fn translated(
         &mut self,
         storage: &MapData,
-        wanted: Wanted,
+        order: Order,
     ) -> io::Result<Vec<Target>> {
-        let meant = |socket: &InetResponseHeader, record: &SocketRecord| wanted.is(socket, record);
+        let meant =
+            |socket: &InetResponseHeader, record: &SocketRecord| order.means(socket, record);
         let mut targets = Vec::new();
-        for &family in Family::reaching(wanted.address) {
-            let list = || List::new(family, wanted.states(), storage, Some(wanted.address));
+        for &family in Family::reaching(order.address) {
+            let list = || List::new(family, order.states(), storage, Some(order.address));
             let found = self.list(list, MOST, meant)?;
             targets.extend(found.into_iter().map(|(id, _)| Target { netns: 0, family, id }));
         }

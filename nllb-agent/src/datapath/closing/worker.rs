@@ -11,7 +11,7 @@ use nllb_common::maps::{Netns, names};
 use tracing::debug;
 
 use super::crew::Hand;
-use super::diag::{Diag, Target, Wanted};
+use super::diag::{Diag, Target};
 use super::namespaces::{Namespaces, Walk};
 use super::progress::Progress;
 use super::{CloseError, Closed, Order, Reach, descriptors};
@@ -173,12 +173,10 @@ impl Worker {
     /// that comes or goes meanwhile can be missed, and each list goes through the whole table of the
     /// kernel. As long as its count of connections is not zero the order comes again.
     fn begin(&self, namespaces: &mut Namespaces, order: Order) -> (Tally, Vec<Target>) {
-        let Order { backend, epoch, address, kept, waiting, count, spread } = order;
-        let wanted = Wanted { backend, epoch, address, kept, waiting };
         let (mut tally, mut targets) = (Tally::default(), Vec::new());
         self.visit(namespaces, None, &mut tally, |tally, netns, diag| {
-            match diag.translated(&self.storage, wanted) {
-                Ok(found) if count.is_none() && spread.is_zero() => {
+            match diag.translated(&self.storage, order) {
+                Ok(found) if order.count.is_none() && order.spread.is_zero() => {
                     tally.take(netns, diag.end(&found));
                 }
                 Ok(found) => targets.extend(found.into_iter().map(|found| found.of(netns))),
