@@ -177,7 +177,7 @@ fn remember(ctx: &Connect, client: &Client, frontend: &Frontend, slot: &Slot, fl
         flags,
         user_timeout_ms: 0,
         tgid: client.tgid,
-        reserved: 0,
+        silent_since_ms: 0,
     };
     if !ctx.store_record(record) {
         maps::count(Counter::StorageFailed);

@@ -213,7 +213,7 @@ impl Connect {
                 flags,
                 user_timeout_ms,
                 tgid,
-                reserved: _,
+                silent_since_ms,
             } = value;
             // Field by field: a copy of the whole would become a call that moves single bytes.
             write!(stored.netns, netns);
@@ -224,6 +224,7 @@ impl Connect {
             write!(stored.flags, flags);
             write!(stored.user_timeout_ms, user_timeout_ms);
             write!(stored.tgid, tgid);
+            write!(stored.silent_since_ms, silent_since_ms);
             return true;
         }
         let sk = self.sk();

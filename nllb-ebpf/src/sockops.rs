@@ -177,15 +177,17 @@ fn restore_user_timeout(ctx: &SockOps, record: &mut SocketRecord) {
 #[inline(always)]
 fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
     let timeouts = ctx.arg::<0>();
-    if timeouts == 0 {
-        // What was sent before has been answered.
-        restore_user_timeout(ctx, record);
-        return;
-    }
     let Some(control) = maps::control() else {
         return;
     };
     let now = now_ns();
+    let wait_ms = in_ms(ctx.arg::<1>(), control.hz);
+    if timeouts == 0 {
+        // What was sent before has been answered, and what this wait was for was sent when it began.
+        restore_user_timeout(ctx, record);
+        record.silent_since_ms = ms(now).wrapping_sub(wait_ms);
+        return;
+    }
     if timeouts == 1 {
         maps::count(Counter::DataSilence);
         tell(record, &control, EventKind::DataSilence, now);
@@ -193,9 +195,8 @@ fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
     if control.lease_until_ns > now || record.flags & socket_flags::ENDING != 0 || control.hz == 0 {
         return;
     }
-    // Each wait was twice the one before, and this one was the last.
-    let waits = (ctx.arg::<1>().min(control.hz * 60)).saturating_mul(2_000) / control.hz;
-    let silent_ms = waits - (waits >> 1 >> timeouts.min(16));
+    // By the clock: the waits double, but not while the neighbour is not found.
+    let silent_ms = ms(now).wrapping_sub(record.silent_since_ms);
     if silent_ms < SILENCE_MIN_MS {
         return;
     }
@@ -207,7 +208,7 @@ fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
     };
     let view = KernelView { zero: control.zero };
     // An answer from before the last wait may be from before all went silent.
-    let since_ns = now.wrapping_sub((u64::from(waits >> 1) * MS).min(ANSWERED_NS));
+    let since_ns = now.wrapping_sub((u64::from(wait_ms) * MS).min(ANSWERED_NS));
     if heard || !other_answered(pool, &view, record.backend, since_ns) {
         return;
     }
@@ -222,6 +223,19 @@ fn data_silence(ctx: &SockOps, record: &mut SocketRecord) {
     ctx.set_callbacks(RTO_CB_FLAG | STATE_CB_FLAG | RTT_CB_FLAG);
     maps::count(Counter::Ended);
     debug!(ctx.inner(), "backend {} is silent, connection ends", record.backend);
+}
+
+/// Ticks of the kernel in milliseconds, a minute at most; zero when the length of a tick is not known.
+#[inline(always)]
+fn in_ms(ticks: u32, hz: u32) -> u32 {
+    ticks.min(hz * 60).saturating_mul(1_000).checked_div(hz).unwrap_or(0)
+}
+
+/// A time in milliseconds. It wraps after 49 days, so only differences mean something.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "it wraps")]
+fn ms(ns: u64) -> u32 {
+    (ns / MS) as u32
 }
 
 /// A SYN went unanswered. The kernel is about to send it again: give that one a wait of its own, so
@@ -259,7 +273,7 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
         return;
     }
     let before = ctx.user_timeout_ms().unwrap_or(0);
-    let rto_ms = (ctx.arg::<1>().min(control.hz * 10)).saturating_mul(1_000) / control.hz;
+    let rto_ms = in_ms(ctx.arg::<1>(), control.hz);
     let cut_ms = rto_ms + rto_ms.max(control.syn_floor_ms).min(SECOND_WAIT_MAX_MS);
     if before != 0 && before <= cut_ms {
         return;
@@ -278,7 +292,7 @@ fn closed(ctx: &SockOps, record: &mut SocketRecord) {
         TCP_SYN_SENT => connect_failed(ctx, record),
         // A server that ends resets what it has accepted and not yet served.
         TCP_ESTABLISHED if ctx.data_segs_in() == 0 => {
-            hint(record, Counter::Unserved, EventKind::Unserved);
+            hint(record, now_ns(), Counter::Unserved, EventKind::Unserved);
         }
         _ => {}
     }
@@ -309,7 +323,7 @@ fn connect_failed(ctx: &SockOps, record: &SocketRecord) {
         return;
     }
     if ctx.segs_in() == 0 {
-        hint(record, Counter::ConnectAborted, EventKind::ConnectAborted);
+        hint(record, now, Counter::ConnectAborted, EventKind::ConnectAborted);
         return;
     }
     maps::count(Counter::ConnectReset);
@@ -321,8 +335,7 @@ fn connect_failed(ctx: &SockOps, record: &SocketRecord) {
 
 /// What may be the server's fault or not: somebody else is preferred for a moment, and the agent looks.
 #[inline(always)]
-fn hint(record: &SocketRecord, counter: Counter, kind: EventKind) {
-    let now = now_ns();
+fn hint(record: &SocketRecord, now: u64, counter: Counter, kind: EventKind) {
     maps::count(counter);
     if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
         evidence.suspect(now + HINT_NS);

@@ -98,6 +98,18 @@ impl ControlPlane {
         self.filter()
     }
 
+    /// Everything sent to the host over TCP is answered at once, by ICMP, that it cannot be reached, as a
+    /// router answers that does not find it.
+    pub fn refuse_by_icmp(&self) -> Result<()> {
+        netns::sysctl(self.netns(), &[("ipv4/icmp_ratelimit", "0")])?;
+        netns::nft(
+            self.netns(),
+            "add table inet lab\n\
+             add chain inet lab refuse { type filter hook input priority 0; }\n\
+             add rule inet lab refuse meta l4proto tcp reject with icmpx type host-unreachable\n",
+        )
+    }
+
     /// Delays every frame to the host and every frame from it by `each_way`.
     pub fn delay(&self, each_way: Duration) -> Result<()> {
         self.weaken(each_way, 0)

@@ -40,8 +40,9 @@ pub struct SocketRecord {
     pub user_timeout_ms: u32,
     /// Process that connected it, as the first process-id namespace numbers it.
     pub tgid: u32,
-    /// Keeps the layout free of padding; zero.
-    pub reserved: u32,
+    /// When the data that waits for an acknowledgement was sent, in milliseconds of the monotonic clock
+    /// (they wrap). Holds from the first retransmission timeout in a row on.
+    pub silent_since_ms: u32,
 }
 
 /// Value of NETNS: a network namespace that has or had translated connections.

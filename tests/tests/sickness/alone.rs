@@ -1,6 +1,6 @@
 //! Without the agent the kernel programs end what has data in flight, and nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nllb_common::Counter;
 use nllb_lab::lab::ControlPlane;
@@ -28,6 +28,25 @@ fn what_has_unanswered_data_for_a_dead_host_ends_though_the_agent_has_gone() {
         assert!(held.server == scene.server(0).name() && held.purpose == Purpose::Requests);
     }
     assert!(idle.iter().all(|one| error(one).expect("inspected").is_none()));
+}
+
+#[test]
+fn a_router_that_does_not_find_the_host_does_not_keep_what_is_to_end() {
+    let Some(scene) = without_agent() else { return };
+    let asking = scene.open_to(0);
+    scene.server(0).refuse_by_icmp().expect("unreachable");
+    let since = Instant::now();
+    for (client, handle) in &asking {
+        assert!(!client.echo(*handle, MS(10)).expect("asked"));
+    }
+    // Linux takes its doubling of the waits back at each such answer: they never get long. The answer is
+    // the error of a connection that goes on, too.
+    for (client, handle) in &asking {
+        let ended = || Ok(client.inspect(*handle)?.peer.is_none().then_some(()));
+        wait_until("the end of a connection", ended).expect("it ends");
+    }
+    // As soon as any other, and not when a silence that is computed from the waits has become long.
+    assert!(since.elapsed() < Duration::from_secs(20), "ended after {:?}", since.elapsed());
 }
 
 #[test]
