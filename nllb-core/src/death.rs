@@ -71,6 +71,7 @@ impl Sign {
             Outcome::Hung | Outcome::Unresponsive => Self::Accepts,
             Outcome::Ready
             | Outcome::NotReady { .. }
+            | Outcome::NotServing { .. }
             | Outcome::Unauthorized
             | Outcome::CredentialsRefused
             | Outcome::Refused

@@ -152,7 +152,7 @@ impl Finding {
         match outcome {
             Outcome::Ready => Self::Ready,
             Outcome::Unauthorized | Outcome::CredentialsRefused => Self::Limited,
-            Outcome::NotReady { .. } | Outcome::Slow => Self::NotReady,
+            Outcome::NotReady { .. } | Outcome::NotServing { .. } | Outcome::Slow => Self::NotReady,
             Outcome::Refused
             | Outcome::Reset
             | Outcome::Unreachable

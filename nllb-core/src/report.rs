@@ -29,10 +29,15 @@ pub struct ProbeReport {
 pub enum Outcome {
     /// Answered that it is ready.
     Ready,
-    /// Answered with a status that is neither 200 nor 401.
+    /// Answered with a status that is neither accepted nor 401.
     NotReady {
         /// The HTTP status.
         status: u16,
+    },
+    /// Answered over gRPC, but not that it is serving.
+    NotServing {
+        /// What it said instead.
+        reason: String,
     },
     /// Answered 401: alive, but it does not tell us more.
     Unauthorized,
@@ -51,9 +56,9 @@ pub enum Outcome {
         /// Why, as the TLS library puts it.
         reason: String,
     },
-    /// TLS was done, but no HTTP answer came in time.
+    /// It answered something, TLS or the head of an answer, but no whole HTTP answer came in time.
     Slow,
-    /// The connect was accepted, but the TLS handshake did not end in time.
+    /// The connect was accepted, but nothing was answered in time: no TLS, or no HTTP without TLS.
     Hung,
     /// The connection was closed before the answer was complete.
     Closed,
@@ -67,10 +72,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the backend answered over HTTP, whatever it said: its way, its TLS and its process work.
+    /// Whether the backend answered what it was asked, whatever it said: its way works, and its process
+    /// as far as the probe looks.
     #[must_use]
     pub const fn is_answer(&self) -> bool {
-        self.is_success() || matches!(self, Self::NotReady { .. })
+        self.is_success() || matches!(self, Self::NotReady { .. } | Self::NotServing { .. })
     }
 
     /// Whether it may get connections.
@@ -84,7 +90,7 @@ impl Outcome {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Ready => "ready",
-            Self::NotReady { .. } => "not_ready",
+            Self::NotReady { .. } | Self::NotServing { .. } => "not_ready",
             Self::Unauthorized => "unauthorized",
             Self::CredentialsRefused => "credentials_refused",
             Self::Refused => "refused",
@@ -106,6 +112,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Ready => f.write_str("ready"),
             Self::NotReady { status } => write!(f, "not ready, HTTP status {status}"),
+            Self::NotServing { reason } => write!(f, "not ready, {reason}"),
             Self::Unauthorized => f.write_str("alive, HTTP status 401"),
             Self::CredentialsRefused => {
                 f.write_str("alive, but it refuses our credentials, HTTP status 401")
@@ -116,7 +123,7 @@ impl fmt::Display for Outcome {
             Self::Silent => f.write_str("no answer to the connect"),
             Self::TlsFailed { reason } => write!(f, "TLS failed: {reason}"),
             Self::Slow => f.write_str("no HTTP answer in time"),
-            Self::Hung => f.write_str("connect accepted, but no TLS answer in time"),
+            Self::Hung => f.write_str("connect accepted, but no answer in time"),
             Self::Closed => f.write_str("closed before the answer was complete"),
             Self::Unresponsive => f.write_str("TCP acknowledges, but pings go unanswered"),
             Self::Local { reason } => write!(f, "no probe possible on this host: {reason}"),

@@ -26,6 +26,7 @@ fn outcomes() -> Vec<Outcome> {
     vec![
         Outcome::Ready,
         Outcome::NotReady { status: 500 },
+        Outcome::NotServing { reason: String::from("because") },
         Outcome::Unauthorized,
         Outcome::CredentialsRefused,
         Outcome::Refused,

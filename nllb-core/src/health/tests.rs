@@ -17,6 +17,7 @@ fn outcomes() -> Vec<(Outcome, Option<State>)> {
         (Outcome::CredentialsRefused, Some(Degraded)),
         (Outcome::NotReady { status: 500 }, Some(Draining)),
         (Outcome::NotReady { status: 403 }, Some(Draining)),
+        (Outcome::NotServing { reason: reason() }, Some(Draining)),
         (Outcome::Slow, Some(Draining)),
         (Outcome::Refused, Some(Unhealthy)),
         (Outcome::Reset, Some(Unhealthy)),

@@ -61,7 +61,13 @@ impl Ledger {
         outcome: &Outcome,
         now: Instant,
     ) {
-        if matches!(outcome, Outcome::Ready | Outcome::Unauthorized | Outcome::NotReady { .. }) {
+        if matches!(
+            outcome,
+            Outcome::Ready
+                | Outcome::Unauthorized
+                | Outcome::NotReady { .. }
+                | Outcome::NotServing { .. }
+        ) {
             self.answered(who, now);
         }
         let page = self.page(who);

@@ -46,7 +46,7 @@ fn level(outcome: &Outcome) -> Option<State> {
     match outcome {
         Outcome::Ready => Some(Healthy),
         Outcome::Unauthorized | Outcome::CredentialsRefused => Some(Degraded),
-        Outcome::NotReady { .. } | Outcome::Slow => Some(Draining),
+        Outcome::NotReady { .. } | Outcome::NotServing { .. } | Outcome::Slow => Some(Draining),
         Outcome::Local { .. } => None,
         Outcome::Refused
         | Outcome::Reset
@@ -147,7 +147,9 @@ impl Model {
             if one.contradicted <= PATIENCE {
                 return;
             }
-        } else if !is_in(level) && !matches!(outcome, Outcome::NotReady { .. }) {
+        } else if !is_in(level)
+            && !matches!(outcome, Outcome::NotReady { .. } | Outcome::NotServing { .. })
+        {
             if level == Unhealthy {
                 one.contradicted = 0;
             }

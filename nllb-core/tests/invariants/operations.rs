@@ -92,6 +92,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         4 => Just(Outcome::Ready),
         1 => Just(Outcome::Unauthorized),
         2 => Just(Outcome::NotReady { status: 500 }),
+        1 => Just(Outcome::NotServing { reason: String::from("gRPC health NOT_SERVING") }),
         1 => Just(Outcome::Slow),
         2 => Just(Outcome::Refused),
         4 => Just(Outcome::Silent),
