@@ -15,6 +15,8 @@ mod node;
 mod place;
 mod pool;
 mod probe;
+mod profile;
+mod question;
 mod rebalance;
 mod rhythm;
 mod settings;
@@ -28,6 +30,7 @@ pub use listen::{Admin, DEFAULT_SOCKET, Http};
 pub use node::Node;
 pub use place::Place;
 pub use pool::Pool;
+pub use profile::Profile;
 pub use state::{DEFAULT_STATE_FILE, State};
 
 use crate::health_check::Credentials;

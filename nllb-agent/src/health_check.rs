@@ -2,21 +2,53 @@
 //!
 //! No adapter owns these types: config and discovery produce them, the probe follows them.
 
+mod kind;
+
+pub use kind::{Accept, Get, HealthPort, Kind};
+
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What a probe of one pool does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// Path that is asked for, with the leading slash.
-    pub path: String,
+    /// What is asked, and over what.
+    pub kind: Kind,
+    /// The port that is asked instead of the backend's own.
+    pub port: Option<u16>,
+    /// A second port, which may only object.
+    pub health_port: Option<HealthPort>,
+    /// Whether the backends are API servers, which can be asked for versions and nodes.
+    pub is_api: bool,
     /// Limit of the whole probe; the TCP connect gets half of it.
     pub timeout: Duration,
     /// Whom to trust and who to be.
     pub credentials: Credentials,
+}
+
+impl HealthCheck {
+    /// Where the backend at `address` is asked.
+    #[must_use]
+    pub fn target(&self, address: SocketAddr) -> SocketAddr {
+        SocketAddr::new(address.ip(), self.port.unwrap_or(address.port()))
+    }
+}
+
+impl fmt::Display for HealthCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)?;
+        if let Some(port) = self.port {
+            write!(f, " on port {port}")?;
+        }
+        if let Some(HealthPort { port, path }) = &self.health_port {
+            write!(f, ", health port {port} {path}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Whom the probe trusts and who it claims to be.

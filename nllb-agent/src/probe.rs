@@ -1,8 +1,8 @@
 //! Active checks of the backends: probes, each on a fresh connection, and sentinels.
 //!
-//! A probe is one TCP connection, one TLS handshake, one GET and one outcome. It has a connection of
+//! A probe is one TCP connection, what its kind asks over it, and one outcome. It has a connection of
 //! its own, because an old one says nothing about the accept queue and a resumed TLS session shows no
-//! certificate. The steps and what their failure means:
+//! certificate. The steps of the kind `https` and what their failure means:
 //!
 //! ```text
 //! socket, exempt ── connect ──────── TLS handshake ───────── GET, answer ──────────────► outcome
@@ -11,37 +11,55 @@
 //!                    Unreachable      Closed                                               Unauthorized
 //! ```
 //!
+//! `tls` ends after the handshake and `tcp` after the connect. `http` and `grpc` without TLS go from the
+//! connect to the question, and an answer that does not even begin is Hung: a kernel accepts for a process
+//! that is frozen. Each kind has its own file; `attempt.rs` joins them.
+//!
 //! The client closes first, so that the waiting state of a closed connection stays on this node and
 //! thousands of nodes do not fill the API server's table.
 
+mod attempt;
 mod certificate;
 mod chain;
 mod credentials;
 mod dial;
+mod get;
+mod grpc;
 mod http;
+mod https;
 mod outcome;
 mod sentinel;
+mod tls;
 mod verify;
 
 pub use credentials::CredentialsError;
 pub use sentinel::{OpenError, Opened, Sentinel};
 
 use crate::health_check::HealthCheck;
+use attempt::Attempt;
 use credentials::{Keyring, Keys};
 use dial::Seen;
-use nllb_core::{Outcome, ProbeReport};
+use nllb_core::ProbeReport;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::time::timeout_at;
 
 /// Probes the backends of one pool and opens sentinels to them. Cheap to clone; holds the credentials
 /// in memory.
 #[derive(Clone, Debug)]
 pub struct Prober {
     rules: Arc<Rules>,
+}
+
+/// Which port of a backend's host a socket is to dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The one that clients are sent to.
+    Own,
+    /// Another, whose handshakes say nothing of that one.
+    Other,
 }
 
 /// What probes and sentinels of one pool follow.
@@ -65,9 +83,11 @@ impl Prober {
         &self.rules.check
     }
 
-    /// Probes the backend at `address`. `exempt` gets the socket before it connects and makes the
+    /// Probes the backend at `address`. `exempt` gets each socket before it connects and makes the
     /// kernel programs leave it alone; when it fails the outcome is [`Outcome::Local`].
-    /// A `connect_timeout` shortens what the connect may take of the whole.
+    /// A `connect_timeout` shortens what a connect may take of the whole.
+    ///
+    /// [`Outcome::Local`]: nllb_core::Outcome::Local
     pub async fn probe<F>(
         &self,
         address: SocketAddr,
@@ -75,49 +95,20 @@ impl Prober {
         exempt: F,
     ) -> ProbeReport
     where
-        F: FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+        F: Fn(BorrowedFd<'_>, Port) -> io::Result<()>,
     {
         let started = Instant::now();
+        let deadline = started + self.rules.check.timeout;
+        let (rules, exempt) = (self.rules.as_ref(), &exempt);
+        let attempt = Attempt { rules, address, connect_timeout, deadline, exempt };
         let mut seen = Seen::default();
-        let steps = self.steps(started, address, connect_timeout, exempt, &mut seen);
-        let outcome = steps.await.unwrap_or_else(|failure| failure);
+        let outcome = attempt.outcome(&mut seen).await;
         ProbeReport {
             outcome,
             rtt: seen.rtt,
             latency: started.elapsed(),
             certificate: seen.certificate(),
             unix_time: unix_time(),
-        }
-    }
-
-    /// The steps up to the answer; an error is the outcome of the step that failed.
-    async fn steps<F>(
-        &self,
-        started: Instant,
-        address: SocketAddr,
-        connect_timeout: Option<Duration>,
-        exempt: F,
-        seen: &mut Seen,
-    ) -> Result<Outcome, Outcome>
-    where
-        F: FnOnce(BorrowedFd<'_>) -> io::Result<()>,
-    {
-        let HealthCheck { path, timeout, credentials } = &self.rules.check;
-        let keys = self.rules.keyring.current().map_err(|error| outcome::local(&error))?;
-        let Keys { tls, token, .. } = keys.as_ref();
-        let name = dial::server_name(credentials.server_name.as_deref(), address)?;
-
-        let connect_by = self.rules.connect_by(started, connect_timeout);
-        let stream = dial::tcp(address, connect_by, exempt, seen).await?;
-        let deadline = started + *timeout;
-        let stream = dial::tls(stream, tls, &[b"http/1.1"], name, deadline, seen).await?;
-
-        let host = self.rules.host(address);
-        match timeout_at(deadline.into(), http::get(stream, &host, path, token.as_ref())).await {
-            Err(_elapsed) => Err(Outcome::Slow),
-            Ok(answer) => answer
-                .map(|status| keys.judge(status, address))
-                .map_err(|error| outcome::of_http(error.as_ref())),
         }
     }
 }

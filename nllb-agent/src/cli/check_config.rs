@@ -1,6 +1,7 @@
 //! `nllb check-config FILE`: says what is wrong, or what the file means.
 
 use super::Failure;
+use crate::config::Pool;
 use crate::driver::{self, Unresolved};
 use crate::exit::Exit;
 use std::io;
@@ -20,5 +21,9 @@ pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
         plural(pools),
         plural(endpoints),
     )?;
+    for Pool { name, profile, check, endpoints, .. } in &config.pools {
+        let (profile, count) = (profile.label(), endpoints.len());
+        writeln!(out, "  {name}: {profile}, {count} endpoint{}, probe {check}", plural(count))?;
+    }
     Ok(())
 }

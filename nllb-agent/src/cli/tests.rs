@@ -48,7 +48,8 @@ pools:
     );
     let (exit, out, _) = nllb(&["check-config", &good]);
     assert_eq!(exit, Exit::Success);
-    assert_eq!(out, format!("{good}: ok, 1 frontend, 1 pool, 2 endpoints\n"));
+    let pool = "  apiserver: apiserver, 2 endpoints, probe https /readyz\n";
+    assert_eq!(out, format!("{good}: ok, 1 frontend, 1 pool, 2 endpoints\n{pool}"));
 
     let bad = write(dir.path(), "kind: Pod\n");
     let (exit, out, err) = nllb(&["check-config", &bad]);

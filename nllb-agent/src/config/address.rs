@@ -24,6 +24,17 @@ pub(super) fn socket_address(found: String) -> Result<SocketAddr, Problem> {
     Ok(SocketAddr::new(ip, address.port()))
 }
 
+/// A port.
+pub(super) fn port(found: u64) -> Result<u16, Problem> {
+    match u16::try_from(found) {
+        Ok(port @ 1..) => Ok(port),
+        Ok(0) | Err(_) => {
+            let (min, max) = ("1".to_owned(), u16::MAX.to_string());
+            Err(Problem::Range { found: found.to_string(), min, max })
+        }
+    }
+}
+
 /// A name that fits a metric label and a log line: a DNS label.
 pub(super) fn name(found: String) -> Result<String, Problem> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

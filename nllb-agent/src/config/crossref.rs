@@ -5,9 +5,10 @@ use super::frontend::Draft;
 use super::listen::Http;
 use super::place::{At, Place};
 use super::pool::Pool;
+use super::question::as_written;
 use crate::reserved;
 use nllb_common::maps::Policy;
-use nllb_core::settings::{FrontendKind, FrontendSettings};
+use nllb_core::settings::{Coverage, FrontendKind, FrontendSettings};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -32,9 +33,10 @@ pub(super) fn frontends(
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let mut frontends = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let Draft { place, name, addresses, pool, policy, settings } = draft;
+        let Draft { place, name, addresses, pool, policy, coverage, settings } = draft;
         let pool = find_pool(&place, pool, pools)?;
-        check_policy(policy, pool)?;
+        let policy = policy.map_or(Ok(pool.profile.policy()), |at| check_policy(at, pool))?;
+        let coverage = check_coverage(coverage, pool)?;
         for address in &addresses {
             check_against_pool(settings.kind, address, pool)?;
             check_against_agent(address, http)?;
@@ -50,7 +52,8 @@ pub(super) fn frontends(
             }
             addresses.clone_from(&pool.endpoints);
         }
-        frontends.push(FrontendSettings { addresses, pool: pool.name.clone(), ..settings });
+        let pool = pool.name.clone();
+        frontends.push(FrontendSettings { addresses, pool, policy, coverage, ..settings });
     }
     Ok(frontends)
 }
@@ -73,11 +76,23 @@ fn find_pool<'a>(
 }
 
 /// A connection that is closed for another server's sake must be able to get there.
-fn check_policy(policy: At<Policy>, pool: &Pool) -> Result<(), Fault> {
+fn check_policy(policy: At<Policy>, pool: &Pool) -> Result<Policy, Fault> {
     if policy.value != Policy::Affinity || pool.rebalance.is_none() {
-        return Ok(());
+        return Ok(policy.value);
     }
     Err(policy.fault(Problem::ClosesInVain { pool: pool.name.clone() }))
+}
+
+/// Where no probe sees a certificate none can be asked for.
+fn check_coverage(coverage: At<Coverage>, pool: &Pool) -> Result<Coverage, Fault> {
+    match (&coverage.value, &pool.check.kind) {
+        (_, kind) if kind.uses_tls() => Ok(coverage.value),
+        (Coverage::ServerName(_), kind) => {
+            let (pool, kind) = (pool.name.clone(), as_written(kind));
+            Err(coverage.fault(Problem::NoCertificate { pool, kind }))
+        }
+        (Coverage::Address | Coverage::Trusted, _) => Ok(Coverage::Trusted),
+    }
 }
 
 /// A vip or loopback frontend must be no backend, a node address must be one.

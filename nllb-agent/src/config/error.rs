@@ -263,6 +263,28 @@ pub enum Problem {
         /// What it is needed for.
         what: &'static str,
     },
+    /// Something that is no port, nor `off`.
+    #[error("\"{found}\" is not a port: write 1 to 65535, or off")]
+    PortOrOff {
+        /// As written.
+        found: String,
+    },
+    /// Not a status of HTTP, nor a range of them.
+    #[error("\"{found}\" is not a status: write one or a range in 200 to 599, like 204 or 200-299")]
+    Statuses {
+        /// As written.
+        found: String,
+    },
+    /// A name that a certificate is to cover, and nobody sees a certificate.
+    #[error(
+        "the probe of pool \"{pool}\" ({kind}) sees no certificate that could cover a name: remove it, or use a kind with TLS"
+    )]
+    NoCertificate {
+        /// The pool.
+        pool: String,
+        /// Its probe's kind, as it is written.
+        kind: &'static str,
+    },
     /// A URL path without its slash, or with characters that cannot be sent.
     #[error("\"{found}\" is not a path of a URL: write it like /readyz")]
     UrlPath {
@@ -326,7 +348,7 @@ pub enum Problem {
     },
     /// Nothing to verify the servers with.
     #[error(
-        "missing: the API servers' certificates cannot be verified; name the cluster's CA, give a kubeconfig that has it, or set insecureSkipVerify: true"
+        "missing: the backends' certificates cannot be verified; name the cluster's CA, give a kubeconfig that has it, or set insecureSkipVerify: true"
     )]
     NoAuthority,
     /// The kubeconfig is no good.

@@ -34,8 +34,9 @@ pub(super) struct Draft {
     pub(super) name: At<String>,
     pub(super) addresses: Vec<At<SocketAddr>>,
     pub(super) pool: Option<At<String>>,
-    pub(super) policy: At<Policy>,
-    /// Without pool and addresses.
+    pub(super) policy: Option<At<Policy>>,
+    pub(super) coverage: At<Coverage>,
+    /// Without pool, addresses, policy and coverage.
     pub(super) settings: FrontendSettings,
 }
 
@@ -72,13 +73,12 @@ impl TryFrom<At<RawFrontend>> for Draft {
             None => OnEmpty::PassThrough,
         };
         let coverage = coverage(
+            &place,
             place.optional("serverName", server_name),
             place.optional("trustAnyCertificate", trust_any_certificate),
         )?;
-        let policy = match place.optional("policy", policy) {
-            Some(raw) => one_of(raw, &Policy::ALL, Policy::label)?,
-            None => At { place: place.named("policy"), value: Policy::default() },
-        };
+        let policy = place.optional("policy", policy);
+        let policy = policy.map(|raw| one_of(raw, &Policy::ALL, Policy::label)).transpose()?;
         let version_skew = match place.optional("versionSkew", version_skew) {
             Some(raw) => {
                 let known = [VersionSkew::Off, VersionSkew::PreferNewest, VersionSkew::Kubelet];
@@ -98,12 +98,12 @@ impl TryFrom<At<RawFrontend>> for Draft {
             pool: String::new(),
             scope,
             on_empty,
-            coverage,
-            policy: policy.value,
+            coverage: Coverage::Address,
+            policy: Policy::default(),
             version_skew,
             min_version,
         };
-        Ok(Self { place, name, addresses, pool, policy, settings })
+        Ok(Self { place, name, addresses, pool, policy, coverage, settings })
     }
 }
 
@@ -137,13 +137,17 @@ fn frontend_addresses(
     list.items().into_iter().map(|item| item.check(socket_address)?.check(fits_kind)).collect()
 }
 
-fn coverage(name: Option<At<String>>, trust: Option<At<bool>>) -> Result<Coverage, Fault> {
+fn coverage(
+    place: &Place,
+    name: Option<At<String>>,
+    trust: Option<At<bool>>,
+) -> Result<At<Coverage>, Fault> {
     match (name, trust) {
         (Some(_), Some(trust)) if trust.value => {
             Err(trust.fault(Problem::Excludes { other: "serverName" }))
         }
-        (Some(name), _) => Ok(Coverage::ServerName(name.check(server_name)?.value)),
-        (None, Some(trust)) if trust.value => Ok(Coverage::Trusted),
-        (None, _) => Ok(Coverage::Address),
+        (Some(name), _) => name.check(|name| Ok(Coverage::ServerName(server_name(name)?))),
+        (None, Some(trust)) if trust.value => trust.check(|_| Ok(Coverage::Trusted)),
+        (None, _) => Ok(At { place: place.named("serverName"), value: Coverage::Address }),
     }
 }

@@ -1,11 +1,12 @@
 //! The `pools` section: who the backends are and how they are probed.
 
-use super::address::{absolute, name, socket_address};
+use super::address::{absolute, name, one_of, socket_address};
 use super::datapath::CloseSockets;
 use super::drain::{self, RawDrain};
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
 use super::probe::{Probe, RawProbe};
+use super::profile::Profile;
 use super::rebalance::{self, RawRebalance};
 use super::state::State;
 use super::{Discover, Discovered, Wanted};
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RawPool {
     name: Option<Spanned<String>>,
+    profile: Option<Spanned<String>>,
     endpoints: Option<Spanned<Vec<Spanned<String>>>>,
     kubeconfig: Option<Spanned<String>>,
     probe: Option<Spanned<RawProbe>>,
@@ -34,6 +36,8 @@ pub(super) struct RawPool {
 pub struct Pool {
     /// Name that frontends use.
     pub name: String,
+    /// What its backends are.
+    pub profile: Profile,
     /// Every endpoint, those given first, then those of the kubeconfig.
     pub endpoints: Vec<SocketAddr>,
     /// Where more endpoints came from.
@@ -80,13 +84,25 @@ pub(super) struct Around<'a> {
 pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>, Pool), Fault> {
     let Around { discover, state, close_sockets } = around;
     let At { place, value: raw } = raw;
-    let RawPool { name: raw_name, endpoints, kubeconfig, probe, drain, rebalance, latency_bands } =
-        raw;
+    let RawPool {
+        name: raw_name,
+        profile,
+        endpoints,
+        kubeconfig,
+        probe,
+        drain,
+        rebalance,
+        latency_bands,
+    } = raw;
     let name = place.required("name", "a name like apiserver", raw_name)?.check(name)?;
-    let probe = match place.optional("probe", probe) {
-        Some(raw) => Probe::try_from(raw)?,
-        None => Probe::try_from(At { place: place.named("probe"), value: RawProbe::default() })?,
+    let profile = match place.optional("profile", profile) {
+        Some(raw) => one_of(raw, &Profile::ALL, Profile::label)?.value,
+        None => Profile::default(),
     };
+    let probe = place.optional("probe", probe);
+    let probe =
+        probe.unwrap_or_else(|| At { place: place.named("probe"), value: RawProbe::default() });
+    let probe = Probe::check(probe, profile)?;
     let mut found = endpoints_given(place.optional("endpoints", endpoints))?;
     let kubeconfig = place
         .optional("kubeconfig", kubeconfig)
@@ -113,11 +129,12 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
     let rebalance = closing(rebalance, close_sockets)?;
     let check = with_discovered(check, discovered.credentials);
     let Credentials { authority, insecure_skip_verify, .. } = &check.credentials;
-    if authority.is_none() && !insecure_skip_verify {
+    if check.kind.uses_tls() && authority.is_none() && !insecure_skip_verify {
         return Err(probe_place.named("caFile").fault(Problem::NoAuthority));
     }
     let pool = Pool {
         name: name.value.clone(),
+        profile,
         endpoints: found,
         kubeconfig: kubeconfig.map(|file| file.value),
         health: HealthSettings { drain_close_after: close_after, ..health },
@@ -162,10 +179,14 @@ fn check_number(place: &Place, count: usize) -> Result<(), Fault> {
 }
 
 /// Fills what the probe section left open. A probe that skips verification keeps skipping it, and
-/// a client identity or token given there stands alone: two identities at once would be a riddle.
+/// a client identity or token given there stands alone: two identities at once would be a riddle. One
+/// without TLS needs nothing and would give everything away.
 fn with_discovered(check: HealthCheck, found: Credentials) -> HealthCheck {
-    let HealthCheck { path, timeout, credentials } = check;
-    let Credentials { authority, server_name, client, token, insecure_skip_verify } = credentials;
+    if !check.kind.uses_tls() {
+        return check;
+    }
+    let Credentials { authority, server_name, client, token, insecure_skip_verify } =
+        check.credentials;
     let anonymous = client.is_none() && token.is_none();
     let trusting = insecure_skip_verify || (authority.is_none() && found.insecure_skip_verify);
     let credentials = Credentials {
@@ -175,5 +196,5 @@ fn with_discovered(check: HealthCheck, found: Credentials) -> HealthCheck {
         token: if anonymous { found.token } else { token },
         insecure_skip_verify: trusting,
     };
-    HealthCheck { path, timeout, credentials }
+    HealthCheck { credentials, ..check }
 }

@@ -1,11 +1,14 @@
-//! The `probe` section of a pool: the health check's rules and the health machine's settings.
+//! The `probe` section of a pool: the health check's rules and the health machine's settings. What is
+//! asked is in `question`, when in `rhythm`.
 
 use super::address::{absolute, server_name};
 use super::duration::Limits;
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
+use super::profile::Profile;
+use super::question::{self, Asked, Question};
 use super::rhythm::Rhythm;
-use crate::health_check::{self, ClientIdentity, Credentials, HealthCheck, Material};
+use crate::health_check::{self, ClientIdentity, Credentials, HealthCheck, Kind, Material};
 use nllb_core::settings::HealthSettings;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -20,10 +23,18 @@ const TIMEOUT: Limits = Limits {
     min: Duration::from_millis(10),
     max: Duration::from_secs(60),
 };
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RawProbe {
+    kind: Option<Spanned<String>>,
+    port: Option<Spanned<u64>>,
     path: Option<Spanned<String>>,
+    accept: Option<Spanned<Vec<Spanned<String>>>>,
+    service: Option<Spanned<String>>,
+    tls: Option<Spanned<bool>>,
+    health_port: Option<Spanned<String>>,
+    health_path: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
     interval: Option<Spanned<String>>,
     jitter: Option<Spanned<f64>>,
@@ -50,13 +61,19 @@ pub(super) struct Probe {
     pub(super) check: HealthCheck,
 }
 
-impl TryFrom<At<RawProbe>> for Probe {
-    type Error = Fault;
-
-    fn try_from(raw: At<RawProbe>) -> Result<Self, Fault> {
+impl Probe {
+    /// Checks the section.
+    pub(super) fn check(raw: At<RawProbe>, profile: Profile) -> Result<Self, Fault> {
         let At { place, value: raw } = raw;
         let RawProbe {
+            kind,
+            port,
             path,
+            accept,
+            service,
+            tls,
+            health_port,
+            health_path,
             timeout,
             interval,
             jitter,
@@ -74,7 +91,25 @@ impl TryFrom<At<RawProbe>> for Probe {
             bearer_token_file,
             insecure_skip_verify,
         } = raw;
+        let question = Question {
+            kind: place.optional("kind", kind),
+            port: place.optional("port", port),
+            path: place.optional("path", path),
+            accept: place.optional("accept", accept),
+            service: place.optional("service", service),
+            tls: place.optional("tls", tls),
+            health_port: place.optional("healthPort", health_port),
+            health_path: place.optional("healthPath", health_path),
+        };
+        let Asked { kind, port, health_port } = question.check(&place, profile)?;
         let health = HealthSettings::try_from(Rhythm {
+            no_sentinel: match (&kind, port) {
+                (Kind::Https(_), None) => None,
+                // It is a connection to the backend's own port.
+                (Kind::Https(_), Some(_)) => Some("port"),
+                // gRPC servers end connections that ping often; of the rest none speaks HTTP/2 for sure.
+                (kind, _) => Some(question::as_written(kind)),
+            },
             interval: place.optional("interval", interval),
             jitter: place.optional("jitter", jitter),
             confirm_interval: place.optional("confirmInterval", confirm_interval),
@@ -90,41 +125,40 @@ impl TryFrom<At<RawProbe>> for Probe {
         if let (Some(At { value: true, .. }), Some(authority)) = (&skip, &authority) {
             return Err(authority.clone().fault(Problem::Excludes { other: "insecureSkipVerify" }));
         }
+        let client_certificate = place.optional("clientCertificateFile", client_certificate_file);
+        let client_key = place.optional("clientKeyFile", client_key_file);
+        let raw_server_name = place.optional("serverName", raw_server_name);
+        let token = place.optional("bearerTokenFile", bearer_token_file);
+        let other = question::as_written(&kind);
+        if !kind.uses_tls() {
+            let keys = [&authority, &raw_server_name, &client_certificate, &client_key, &token];
+            keys.into_iter().try_for_each(|key| question::refuse(key.as_ref(), other))?;
+            question::refuse(skip.as_ref(), other)?;
+        }
+        if matches!(kind, Kind::Tls) {
+            question::refuse(token.as_ref(), other)?;
+        }
         let credentials = Credentials {
             authority: authority
                 .map(|raw| file(raw, "/etc/kubernetes/pki/ca.crt", holds_authority))
                 .transpose()?,
-            server_name: match place.optional("serverName", raw_server_name) {
+            server_name: match raw_server_name {
                 Some(raw) => Some(raw.check(server_name)?.value),
                 None => None,
             },
-            client: client(
-                place.optional("clientCertificateFile", client_certificate_file),
-                place.optional("clientKeyFile", client_key_file),
-            )?,
-            token: place
-                .optional("bearerTokenFile", bearer_token_file)
-                .map(|raw| file(raw, "/var/lib/nllb/token", holds_token))
-                .transpose()?,
+            client: client(client_certificate, client_key)?,
+            token: token.map(|raw| file(raw, "/var/lib/nllb/token", holds_token)).transpose()?,
             insecure_skip_verify: skip.is_some_and(|skip| skip.value),
         };
         let check = HealthCheck {
-            path: match place.optional("path", path) {
-                Some(raw) => raw.check(url_path)?.value,
-                None => "/readyz".to_owned(),
-            },
+            kind,
+            port,
+            health_port,
+            is_api: profile == Profile::Apiserver,
             timeout: TIMEOUT.apply(place.optional("timeout", timeout))?,
             credentials,
         };
         Ok(Self { place, health, check })
-    }
-}
-
-fn url_path(found: String) -> Result<String, Problem> {
-    if found.starts_with('/') && found.chars().all(|c| c.is_ascii_graphic()) {
-        Ok(found)
-    } else {
-        Err(Problem::UrlPath { found })
     }
 }
 

@@ -4,6 +4,7 @@
 use super::duration::{Limits, show};
 use super::error::{Fault, Problem};
 use super::place::At;
+use super::question::refuse;
 use nllb_core::settings::HealthSettings;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ const MAX_FRESH_EVERY: u32 = 1000;
 
 /// The keys as they are written.
 pub(super) struct Rhythm {
+    /// What a sentinel does not go together with, if there is such a thing.
+    pub(super) no_sentinel: Option<&'static str>,
     pub(super) interval: Option<At<String>>,
     pub(super) jitter: Option<At<f64>>,
     pub(super) confirm_interval: Option<At<String>>,
@@ -56,6 +59,7 @@ impl TryFrom<Rhythm> for HealthSettings {
 
     fn try_from(rhythm: Rhythm) -> Result<Self, Fault> {
         let Rhythm {
+            no_sentinel,
             interval,
             jitter,
             confirm_interval,
@@ -73,11 +77,15 @@ impl TryFrom<Rhythm> for HealthSettings {
             let other = format!("interval, {}", show(interval));
             return Err(place.fault(Problem::LessThan { found: show(max_backoff), other }));
         }
-        let sentinel = sentinel.is_none_or(|sentinel| sentinel.value);
-        if !sentinel {
+        if let Some(other) = no_sentinel {
+            refuse(sentinel.as_ref().filter(|sentinel| sentinel.value), other)?;
+        }
+        let off = sentinel.is_some_and(|sentinel| !sentinel.value).then_some("sentinel: false");
+        let without = off.or(no_sentinel);
+        if let Some(other) = without {
             // Every probe is fresh then, and nothing is pinged.
-            refuse_with_no_sentinel(ping_interval.as_ref())?;
-            refuse_with_no_sentinel(fresh_every.as_ref())?;
+            refuse(ping_interval.as_ref(), other)?;
+            refuse(fresh_every.as_ref(), other)?;
         }
         Ok(Self {
             interval,
@@ -90,19 +98,12 @@ impl TryFrom<Rhythm> for HealthSettings {
             max_backoff: max_backoff.max(interval),
             rise: count(rise, DEFAULT_RUN, MAX_RUN)?,
             fall: count(fall, DEFAULT_RUN, MAX_RUN)?,
-            sentinel,
+            sentinel: without.is_none(),
             ping_interval: PING_INTERVAL.apply(ping_interval)?,
             fresh_every: count(fresh_every, DEFAULT_FRESH_EVERY, MAX_FRESH_EVERY)?,
             // In a section of its own.
             drain_close_after: None,
         })
-    }
-}
-
-fn refuse_with_no_sentinel<T: Clone>(raw: Option<&At<T>>) -> Result<(), Fault> {
-    match raw {
-        Some(raw) => Err(raw.clone().fault(Problem::Excludes { other: "sentinel: false" })),
-        None => Ok(()),
     }
 }
 

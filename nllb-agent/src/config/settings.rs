@@ -30,6 +30,7 @@ impl Pool {
     fn settings(&self) -> PoolSettings {
         let Self {
             name,
+            profile: _,
             endpoints,
             kubeconfig: _,
             health,

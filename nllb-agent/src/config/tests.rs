@@ -1,5 +1,7 @@
 //! What a good configuration becomes; bad ones are in `tests/bad_config`.
 
+mod questions;
+
 use super::*;
 use crate::health_check::Material;
 use nllb_common::maps::Policy;
@@ -43,7 +45,7 @@ pools:
     assert_eq!(state.file.as_deref(), Some(Path::new("/var/lib/nllb/table.json")));
     assert_eq!(node, &Node::default());
     assert_eq!(datapath.close_sockets, CloseSockets::Auto);
-    assert_eq!(pools[0].check.path, "/readyz");
+    assert_eq!(pools[0].check.to_string(), "https /readyz");
     assert_eq!(pools[0].check.timeout, Duration::from_secs(2));
     assert_eq!(datapath.bpffs, Path::new("/sys/fs/bpf/nllb"));
     assert_eq!((&datapath.cgroup, datapath.log_level), (&Cgroup::Auto, LogLevel::Off));
@@ -120,7 +122,7 @@ selfTestInterval: 500ms
     assert_eq!(settings.kubelet_version, version("v1.29.3"));
     assert_eq!(config.node.name.as_deref(), Some("worker-1.example.com"));
     assert_eq!(config.state.file, None);
-    assert_eq!(config.pools[0].check.path, "/livez?verbose");
+    assert_eq!(config.pools[0].check.to_string(), "https /livez?verbose");
     assert_eq!(config.datapath.cgroup, Cgroup::Path("/sys/fs/cgroup/unified/x".into()));
     assert_eq!(config.datapath.log_level, LogLevel::Debug);
     assert_eq!(config.self_test_interval, Duration::from_millis(500));

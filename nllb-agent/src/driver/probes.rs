@@ -8,12 +8,13 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use nllb_common::maps::NO_BACKEND;
 use nllb_core::{BackendId, Outcome, ProbeReport};
 use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 use tracing::error;
 
 use crate::datapath::maps::Sockets;
-use crate::probe::Prober;
+use crate::probe::{Port, Prober};
 
 /// A backend with the epoch of its id.
 pub(super) type Who = (BackendId, u32);
@@ -69,7 +70,11 @@ impl Probes {
         self.run(who, async move {
             match prober {
                 Some(prober) => {
-                    let exempt = |socket: BorrowedFd<'_>| Ok(sockets.bypass(&socket, id, epoch)?);
+                    let exempt = |socket: BorrowedFd<'_>, port: Port| {
+                        // A handshake with another port is no evidence for this one.
+                        let backend = if port == Port::Own { id } else { NO_BACKEND };
+                        Ok(sockets.bypass(&socket, backend, epoch)?)
+                    };
                     prober.probe(addr, connect_timeout, exempt).await
                 }
                 None => local("its pool is no longer configured".to_owned()),

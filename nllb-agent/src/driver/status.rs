@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nllb_common::maps::MAX_NETNS;
 use nllb_common::{ABI_VERSION, Counter};
+use nllb_core::settings::Coverage as Wanted;
 use nllb_core::{BackendId, Eligibility, FrontendBackend, FrontendView, PoolView, View};
 
 use super::Driver;
@@ -164,7 +165,7 @@ fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
         pool,
         scope,
         on_empty,
-        coverage: _,
+        coverage,
         policy,
         version_skew,
         min_version,
@@ -180,6 +181,11 @@ fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
         pool,
         scope: scope.label().to_owned(),
         on_empty: on_empty.label().to_owned(),
+        checks_certificates: coverage != Wanted::Trusted,
+        server_name: match coverage {
+            Wanted::ServerName(name) => Some(name),
+            Wanted::Address | Wanted::Trusted => None,
+        },
         policy: policy.label().to_owned(),
         version_skew: version_skew.label().to_owned(),
         min_version: min_version.map(|version| version.to_string()),

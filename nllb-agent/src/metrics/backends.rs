@@ -69,13 +69,16 @@ impl Backends {
     }
 
     pub(super) fn fill(&self, pools: &[Pool]) {
-        for Pool { name, backends, nodes, probe_interval_ms, ping_interval_ms } in pools {
+        for pool in pools {
+            let Pool { name, backends, nodes, probe_interval_ms, ping_interval_ms, .. } = pool;
             let labels = || vec![("pool", name.clone())];
             if let Some(nodes) = nodes {
                 gauge(&self.cluster_nodes, labels(), *nodes);
             }
             seconds(&self.probe_interval, labels(), millis(*probe_interval_ms));
-            seconds(&self.ping_interval, labels(), millis(*ping_interval_ms));
+            if let Some(ms) = ping_interval_ms {
+                seconds(&self.ping_interval, labels(), millis(*ms));
+            }
             for backend in backends {
                 let address = backend.address.to_string();
                 let labels = vec![("pool", name.clone()), ("backend", address)];

@@ -6,7 +6,6 @@
 
 mod tls;
 
-use super::outcome;
 use crate::health_check::{ClientIdentity, Credentials, Material};
 use hyper::header::{HeaderValue, InvalidHeaderValue};
 use nllb_core::Outcome;
@@ -76,9 +75,8 @@ impl Keys {
         self.tls.known() || self.token.is_some()
     }
 
-    /// What the status of a whole answer says, by what was sent along.
-    pub(super) fn judge(&self, status: u16, address: SocketAddr) -> Outcome {
-        let outcome = outcome::of_status(status, self.known());
+    /// Passes an outcome on, and says once that the backend refuses what was sent along.
+    pub(super) fn judge(&self, outcome: Outcome, address: SocketAddr) -> Outcome {
         if outcome == Outcome::CredentialsRefused && !self.refused.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 backend = %address,

@@ -12,11 +12,11 @@ pub(super) fn local(error: &dyn Display) -> Outcome {
 
 /// The status of a whole answer; `known` when credentials were sent along.
 ///
-/// 401 takes no backend out, also not when it is about our credentials: an expired token makes all
+/// Unless it is `accepted`, 401 takes no backend out, also not when it is about our credentials: an expired token makes all
 /// backends answer so, and none of them would be a worse one for it.
-pub(super) const fn of_status(status: u16, known: bool) -> Outcome {
+pub(super) const fn of_status(status: u16, known: bool, accepted: bool) -> Outcome {
     match status {
-        200 => Outcome::Ready,
+        _ if accepted => Outcome::Ready,
         401 if known => Outcome::CredentialsRefused,
         401 => Outcome::Unauthorized,
         status => Outcome::NotReady { status },
@@ -59,6 +59,17 @@ pub(super) fn of_stream(error: &io::Error) -> Outcome {
         ErrorKind::TimedOut => Outcome::Silent,
         _ => of_connect(error),
     }
+}
+
+/// No whole answer in time. Without TLS a kernel may have been all that there was, unless an answer had
+/// `begun`.
+pub(super) const fn of_timeout(begun: bool) -> Outcome {
+    if begun { Outcome::Slow } else { Outcome::Hung }
+}
+
+/// A failure of HTTP/2, or below it.
+pub(super) fn of_h2(error: &h2::Error) -> Outcome {
+    error.get_io().map_or(Outcome::Closed, of_stream)
 }
 
 /// A failure while asking or reading the answer.
@@ -108,14 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn only_200_is_ready_and_401_tells_whether_we_are_known() {
-        assert_eq!(of_status(401, false), Outcome::Unauthorized);
-        assert_eq!(of_status(401, true), Outcome::CredentialsRefused);
+    fn only_what_is_accepted_is_ready_and_401_tells_whether_we_are_known() {
+        assert_eq!(of_status(401, false, false), Outcome::Unauthorized);
+        assert_eq!(of_status(401, true, false), Outcome::CredentialsRefused);
         for known in [false, true] {
-            assert_eq!(of_status(200, known), Outcome::Ready);
-            for status in [100, 204, 302, 403, 404, 429, 500, 503] {
-                assert_eq!(of_status(status, known), Outcome::NotReady { status });
+            for status in [100, 200, 204, 302, 403, 404, 429, 500, 503] {
+                assert_eq!(of_status(status, known, false), Outcome::NotReady { status });
+                assert_eq!(of_status(status, known, true), Outcome::Ready);
             }
+            assert_eq!(of_status(401, known, true), Outcome::Ready);
         }
     }
 }

@@ -19,7 +19,7 @@ mod tcp;
 
 use super::dial::{self, Seen};
 use super::{Prober, Rules, outcome, unix_time};
-use crate::health_check::HealthCheck;
+use crate::health_check::{Get, HealthCheck, Kind};
 use exchange::Exchange;
 use h2::client::SendRequest;
 use hyper::Uri;
@@ -110,7 +110,9 @@ impl Prober {
         F: FnOnce(BorrowedFd<'_>) -> io::Result<()>,
     {
         let started = Instant::now();
-        let HealthCheck { path, timeout, credentials } = &self.rules.check;
+        let HealthCheck { kind, timeout, credentials, .. } = &self.rules.check;
+        // Nobody asks for one of another kind.
+        let Kind::Https(Get { path, .. }) = kind else { return Err(OpenError::NoHttp2) };
         let keys = self.rules.keyring.current().map_err(|error| outcome::local(&error))?;
         let name = dial::server_name(credentials.server_name.as_deref(), address)?;
         let host = self.rules.host(address);
@@ -191,7 +193,10 @@ impl Sentinel {
             let outcome = match rules.keyring.current() {
                 Err(error) => outcome::local(&error),
                 Ok(keys) => match exchange.status(target, keys.token.as_ref(), until).await {
-                    Ok(status) => keys.judge(status, address),
+                    Ok(status) => {
+                        let accepted = rules.check.kind.accepts(status);
+                        keys.judge(outcome::of_status(status, keys.known(), accepted), address)
+                    }
                     Err(failure) => failure,
                 },
             };
@@ -206,7 +211,7 @@ impl Sentinel {
     }
 
     /// Asks a question; `None` when there is no answer, or none that makes sense. What needs
-    /// credentials or the node's name is not asked without.
+    /// credentials or the node's name is not asked without, and nothing of what is no API server.
     pub fn ask(
         &self,
         question: Question,
@@ -218,7 +223,7 @@ impl Sentinel {
         async move {
             let until = Instant::now() + rules.check.timeout;
             let keys = rules.keyring.current().ok()?;
-            let allowed = keys.known() || question == Question::Version;
+            let allowed = rules.check.is_api && (keys.known() || question == Question::Version);
             let target = target.filter(|_| allowed)?;
             let body = exchange.body(target, keys.token.as_ref(), until).await?;
             questions::answer(question, &body)

@@ -1,10 +1,12 @@
 //! Every outcome of a probe, against servers that behave that way.
 
+mod health_server;
+mod kinds;
 pub(super) mod server;
 
 use super::*;
-use crate::health_check::{ClientIdentity, Credentials, Material};
-use nllb_core::SubjectName;
+use crate::health_check::{Accept, ClientIdentity, Credentials, Get, Kind, Material};
+use nllb_core::{Outcome, SubjectName};
 use server::{Authority, Reply, Server};
 use socket2::{Domain, Socket, Type};
 use std::net::Ipv4Addr;
@@ -15,8 +17,21 @@ const AMPLE: Duration = Duration::from_secs(20);
 /// For outcomes that only time can show; the probe really waits that long.
 const SHORT: Duration = Duration::from_millis(150);
 
+/// The usual question.
+pub(in crate::probe) fn https() -> Kind {
+    Kind::Https(Get { path: "/readyz".to_owned(), accept: Accept::default() })
+}
+
+pub(in crate::probe) fn check(
+    kind: Kind,
+    timeout: Duration,
+    credentials: Credentials,
+) -> HealthCheck {
+    HealthCheck { kind, port: None, health_port: None, is_api: true, timeout, credentials }
+}
+
 fn prober(timeout: Duration, credentials: Credentials) -> Prober {
-    Prober::new(HealthCheck { path: "/readyz".to_owned(), timeout, credentials })
+    Prober::new(check(https(), timeout, credentials))
 }
 
 fn trusting(authority: &Authority) -> Credentials {
@@ -27,7 +42,7 @@ fn trusting(authority: &Authority) -> Credentials {
 }
 
 async fn run(prober: &Prober, address: SocketAddr) -> ProbeReport {
-    prober.probe(address, None, |_| Ok(())).await
+    prober.probe(address, None, |_, _| Ok(())).await
 }
 
 fn nowhere() -> (std::net::TcpListener, SocketAddr) {
@@ -176,7 +191,7 @@ async fn a_server_without_tls_fails_in_tls() {
 async fn a_socket_that_cannot_be_exempted_is_not_used() {
     let (listener, address) = nowhere();
     listener.set_nonblocking(true).expect("set");
-    let refuse = |_: BorrowedFd<'_>| Err(io::Error::other("no storage"));
+    let refuse = |_: BorrowedFd<'_>, _| Err(io::Error::other("no storage"));
     let report = prober(AMPLE, trusting(&Authority::new())).probe(address, None, refuse).await;
     assert_eq!(report.outcome, Outcome::Local { reason: "no storage".to_owned() });
     let nobody = listener.accept().expect_err("nobody dialled");

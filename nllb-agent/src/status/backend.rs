@@ -10,14 +10,18 @@ use std::net::SocketAddr;
 pub struct Pool {
     /// Its name.
     pub name: String,
+    /// What its backends are: apiserver, konnectivity, k0s-join, supervisor, etcd or custom.
+    pub profile: String,
+    /// What they are asked, such as `https /readyz`.
+    pub probe: String,
     /// Its backends.
     pub backends: Vec<Backend>,
     /// How many nodes the cluster has; `None` when no API server told.
     pub nodes: Option<u64>,
     /// Time between two probes of a settled backend, as that number makes it.
     pub probe_interval_ms: u64,
-    /// Time between two pings over a sentinel, as that number makes it.
-    pub ping_interval_ms: u64,
+    /// Time between two pings over a sentinel, as that number makes it; `None` without sentinels.
+    pub ping_interval_ms: Option<u64>,
 }
 
 /// An API server.

@@ -21,6 +21,10 @@ pub struct Frontend {
     pub scope: String,
     /// pass-through or fail.
     pub on_empty: String,
+    /// The name that a backend's certificate must cover; `null` for the addresses.
+    pub server_name: Option<String>,
+    /// Whether certificates are looked at.
+    pub checks_certificates: bool,
     /// random, round-robin, least-connections, maglev or affinity.
     pub policy: String,
     /// off, prefer-newest or kubelet.

@@ -16,7 +16,7 @@ pub(super) fn render(status: &Status) -> String {
     // Writing to a string cannot fail.
     let _head = head(&mut out, status);
     frontends(&mut out, &status.frontends);
-    skew(&mut out, status);
+    wishes(&mut out, status);
     status.pools.iter().for_each(|pool| backends::pool(&mut out, pool));
     listeners(&mut out, &status.listeners);
     problems(&mut out, status);
@@ -106,13 +106,17 @@ fn frontends(out: &mut String, frontends: &[Frontend]) {
     }
 }
 
-/// What a frontend wants of its backends' versions, where it wants anything.
-fn skew(out: &mut String, status: &Status) {
+/// What a frontend wants of its backends' certificates and versions, where that is not the usual.
+fn wishes(out: &mut String, status: &Status) {
     let mut told = BTreeSet::new();
-    for Frontend { name, version_skew, min_version, .. } in &status.frontends {
+    for frontend in &status.frontends {
+        let Frontend { name, version_skew, min_version, checks_certificates, .. } = frontend;
         // A node-address frontend stands there once per address.
         if !told.insert(name) {
             continue;
+        }
+        if !checks_certificates {
+            wrap(out, &format!("{name} looks at no certificate"));
         }
         if let Some(version) = min_version {
             wrap(out, &format!("{name} wants backends of version {version} or newer"));

@@ -22,9 +22,11 @@ impl Driver {
         status::Pool {
             backends: backends.into_iter().map(|view| self.backend(view, now)).collect(),
             name,
+            profile: settings.map_or_else(String::new, |pool| pool.profile.label().to_owned()),
+            probe: settings.map_or_else(String::new, |pool| pool.check.to_string()),
             nodes,
             probe_interval_ms: millis(health.interval),
-            ping_interval_ms: millis(health.ping_interval),
+            ping_interval_ms: health.sentinel.then(|| millis(health.ping_interval)),
         }
     }
 

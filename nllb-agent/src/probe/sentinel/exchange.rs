@@ -1,7 +1,7 @@
 //! One GET over the connection of a sentinel.
 
 use super::link::Link;
-use crate::probe::http::{AGENT, LARGEST_BODY};
+use crate::probe::get::{AGENT, LARGEST_BODY};
 use h2::client::SendRequest;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, USER_AGENT};

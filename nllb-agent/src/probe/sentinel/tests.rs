@@ -10,6 +10,7 @@ mod requests;
 use super::*;
 use crate::health_check::{Credentials, Material};
 use crate::probe::tests::server::Authority;
+use crate::probe::tests::{check, https};
 use backend::Backend;
 
 /// Far longer than anything on loopback takes.
@@ -25,7 +26,7 @@ fn trusting(authority: &Authority) -> Credentials {
 }
 
 fn prober(timeout: Duration, credentials: Credentials) -> Prober {
-    Prober::new(HealthCheck { path: "/readyz".to_owned(), timeout, credentials })
+    Prober::new(check(https(), timeout, credentials))
 }
 
 async fn open(prober: &Prober, address: SocketAddr) -> Result<(Sentinel, Opened), OpenError> {

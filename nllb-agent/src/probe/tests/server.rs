@@ -11,11 +11,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 /// 2020-01-01 and 2100-01-01.
 pub(in crate::probe) const NOT_BEFORE: i64 = 1_577_836_800;
@@ -117,20 +116,29 @@ impl Authority {
 
 impl Server {
     pub(in crate::probe) async fn start(authority: &Authority, reply: Reply) -> Self {
-        Self::serve(authority.server_config(false), reply).await
+        Self::serve(Some(authority.server_config(false)), reply).await
     }
 
     pub(in crate::probe) async fn start_with_client_auth(authority: &Authority) -> Self {
-        Self::serve(authority.server_config(true), Reply::Status(200)).await
+        Self::serve(Some(authority.server_config(true)), Reply::Status(200)).await
     }
 
-    async fn serve(config: ServerConfig, reply: Reply) -> Self {
+    /// One without TLS.
+    pub(in crate::probe) async fn start_plain(reply: Reply) -> Self {
+        Self::serve(None, reply).await
+    }
+
+    async fn serve(config: Option<ServerConfig>, reply: Reply) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
         let address = listener.local_addr().expect("an address");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = config.map(|config| TlsAcceptor::from(Arc::new(config)));
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("accepted");
+                let Some(acceptor) = &acceptor else {
+                    answer(stream, reply).await;
+                    continue;
+                };
                 // A client that turns away is part of the tests.
                 if let Ok(stream) = acceptor.accept(stream).await {
                     answer(stream, reply).await;
@@ -141,7 +149,7 @@ impl Server {
     }
 }
 
-async fn answer(mut stream: TlsStream<TcpStream>, reply: Reply) {
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, reply: Reply) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         let mut chunk = [0; 1024];

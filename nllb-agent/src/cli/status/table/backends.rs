@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 pub(super) fn pool(out: &mut String, pool: &Pool) {
-    let Pool { name, backends, nodes, probe_interval_ms, ping_interval_ms } = pool;
+    let Pool { name, profile: _, probe, backends, nodes, probe_interval_ms, ping_interval_ms } =
+        pool;
     let versions: BTreeSet<_> = backends.iter().filter_map(|b| b.version.as_deref()).collect();
     let mut facts: Vec<String> = Vec::new();
     facts.extend(versions.first().filter(|_| versions.len() == 1).map(|one| (*one).to_owned()));
     facts.extend(nodes.map(|nodes| format!("{nodes} node{}", if nodes == 1 { "" } else { "s" })));
-    facts.push(format!("probe every {}", age(*probe_interval_ms)));
-    facts.push(format!("ping every {}", age(*ping_interval_ms)));
+    facts.push(format!("probe {probe} every {}", age(*probe_interval_ms)));
+    facts.extend(ping_interval_ms.map(|ms| format!("ping every {}", age(ms))));
     // Writing to a string cannot fail.
     let _title = writeln!(out, "\nPOOL {name}: {}", facts.join(", "));
     grid(out, &rows(backends));

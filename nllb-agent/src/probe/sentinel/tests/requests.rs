@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::health_check::ClientIdentity;
-use crate::probe::http::LARGEST_BODY;
+use crate::probe::get::LARGEST_BODY;
 use hyper::Request;
 use hyper::header::AUTHORIZATION;
 use nllb_core::KubeVersion;
@@ -154,8 +154,8 @@ async fn a_new_token_needs_no_new_connection_but_new_certificates_do() {
     let reloaded = Prober::new(same.check().clone());
     assert!(sentinel.is_current(&reloaded));
 
-    let other_path = HealthCheck { path: "/livez".to_owned(), ..same.check().clone() };
-    assert!(!sentinel.is_current(&Prober::new(other_path)));
+    let other_kind = HealthCheck { kind: Kind::Tls, ..same.check().clone() };
+    assert!(!sentinel.is_current(&Prober::new(other_kind)));
     std::fs::remove_file(ca).expect("removed");
     assert!(sentinel.is_current(&same), "a lost file is no reason");
     replace(ca, &(authority.pem() + &Authority::new().pem()));

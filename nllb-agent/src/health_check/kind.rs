@@ -1,0 +1,109 @@
+//! What a probe asks, and over what.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// What a probe asks, and over what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A GET over TLS.
+    Https(Get),
+    /// A GET without TLS. No credentials are sent.
+    Http(Get),
+    /// Nothing: a connect that is accepted is enough.
+    Tcp,
+    /// Nothing but a TLS handshake.
+    Tls,
+    /// `grpc.health.v1.Health/Check`.
+    Grpc {
+        /// The service that is asked about; empty for the whole server.
+        service: String,
+        /// Whether over TLS. Without it no credentials are sent.
+        tls: bool,
+    },
+}
+
+impl Kind {
+    /// Whether the backend shows a certificate.
+    #[must_use]
+    pub const fn uses_tls(&self) -> bool {
+        match self {
+            Self::Https(_) | Self::Tls => true,
+            Self::Grpc { tls, .. } => *tls,
+            Self::Http(_) | Self::Tcp => false,
+        }
+    }
+
+    /// Whether a status of HTTP is that of a ready backend.
+    #[must_use]
+    pub fn accepts(&self, status: u16) -> bool {
+        match self {
+            Self::Https(get) | Self::Http(get) => get.accept.holds(status),
+            Self::Tcp | Self::Tls | Self::Grpc { .. } => false,
+        }
+    }
+
+    /// The word for it in configuration.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Https(_) => "https",
+            Self::Http(_) => "http",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Grpc { .. } => "grpc",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())?;
+        match self {
+            Self::Https(get) | Self::Http(get) => write!(f, " {}", get.path),
+            Self::Tcp | Self::Tls => Ok(()),
+            Self::Grpc { service, tls } => {
+                f.write_str(if service.is_empty() { "" } else { " " })?;
+                f.write_str(service)?;
+                f.write_str(if *tls { "" } else { " without TLS" })
+            }
+        }
+    }
+}
+
+/// A GET and the answers that are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Get {
+    /// Path that is asked for, with the leading slash.
+    pub path: String,
+    /// The statuses of a ready backend.
+    pub accept: Accept,
+}
+
+/// Statuses of HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept(pub Vec<RangeInclusive<u16>>);
+
+impl Accept {
+    /// Whether a status is among them.
+    #[must_use]
+    pub fn holds(&self, status: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&status))
+    }
+}
+
+impl Default for Accept {
+    fn default() -> Self {
+        Self(vec![200..=200])
+    }
+}
+
+/// A port that speaks plain HTTP. It is heard only when it answers: a status other than 200 takes the
+/// backend out, and anything else, silence included, says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthPort {
+    /// The port, on the backend's host.
+    pub port: u16,
+    /// Path that is asked for, with the leading slash.
+    pub path: String,
+}
