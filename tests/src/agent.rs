@@ -108,14 +108,15 @@ impl Agent {
     /// The text of a configuration, with this agent's paths.
     #[must_use]
     pub fn text(&self, configuration: &Configuration) -> String {
-        configuration.text(&Files {
+        let text = configuration.text(&Files {
             authority: &self.directory.join("ca.pem"),
             token: &self.directory.join("token"),
             socket: &self.socket(),
             bpffs: &self.bpffs,
             cgroup: &self.cgroup,
             table: &self.directory.join("table.json"),
-        })
+        });
+        text.replace("$AGENT", &self.directory.display().to_string())
     }
 
     /// Writes the configuration file.

@@ -17,6 +17,7 @@ mod control;
 mod http;
 mod lifecycle;
 mod pings;
+mod ports;
 mod settings;
 mod state;
 mod watches;
@@ -26,6 +27,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub use control::{Request, ask};
+pub use ports::{Port, Speaks};
 pub use settings::{Modes, Settings, Startup, VERSION};
 pub use state::Stats;
 

@@ -150,8 +150,12 @@ pub fn available() -> Result<()> {
 #[must_use]
 pub fn available_or_say() -> bool {
     let Err(error) = available() else { return true };
-    // Not by eprintln, which the test harness would swallow.
-    let line = format!("skipped: no lab here: {error:#}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    say_skipped(&format!("no lab here: {error:#}"));
     false
+}
+
+/// Prints why a test is skipped.
+pub fn say_skipped(why: &str) {
+    // Not by eprintln, which the test harness would swallow.
+    let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
 }

@@ -3,6 +3,7 @@
 //! nothing is missing it costs a tenth of a second and prints nothing.
 
 mod apt;
+mod etcd;
 mod linker;
 pub(crate) mod machine;
 
@@ -23,7 +24,12 @@ const EXIT_MISSING: u8 = 3;
 /// `cargo xtask setup`.
 pub(crate) fn command(workspace: &Workspace, check: bool) -> Result<ExitCode> {
     let machine = Machine::look();
-    let found = if check { State::look(&machine) } else { install(workspace, &machine)? };
+    let found = if check {
+        State::look(&machine)
+    } else {
+        add_for_tests(workspace);
+        install(workspace, &machine)?
+    };
     Ok(match found.complete() {
         Ok(toolchain) => {
             println!("nothing is missing; {toolchain}");
@@ -38,6 +44,13 @@ pub(crate) fn command(workspace: &Workspace, check: bool) -> Result<ExitCode> {
 pub(crate) fn ensure(workspace: &Workspace) -> Result<Result<Toolchain, ExitCode>> {
     let machine = Machine::look();
     Ok(install(workspace, &machine)?.complete().map_err(|lacking| lacking.report(&machine)))
+}
+
+/// Adds what only tests use, and can do without.
+pub(crate) fn add_for_tests(workspace: &Workspace) {
+    if Machine::look().may_use_apt() {
+        etcd::ensure(workspace, &mut Apt::default());
+    }
 }
 
 /// What is there and what is not.

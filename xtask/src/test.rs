@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     lint,
-    setup::machine,
+    setup::{self, machine},
     tidy,
     workspace::{Workspace, say},
 };
@@ -27,6 +27,7 @@ pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
         failed.push("tidy");
     }
     say("== tests");
+    setup::add_for_tests(workspace);
     if !machine::is_root() {
         say("without root: the privileged tests are skipped");
     }

@@ -45,6 +45,10 @@ pub struct Configuration {
     pub lease: Duration,
     /// Time between two proofs of attachment.
     pub self_test_interval: Duration,
+    /// More frontends, each a mapping such as `{ name: x, kind: vip, … }`.
+    pub frontends: Vec<String>,
+    /// More pools, likewise. `$AGENT` stands for the agent's directory, where `ca.pem` is.
+    pub pools: Vec<String>,
     /// More lines of the pool, such as `drain: { closeAfter: 1s }`.
     pub pool: Vec<String>,
     /// More lines of its probe, such as `sentinel: false`.
@@ -82,6 +86,8 @@ impl Configuration {
             timeout: Duration::from_secs(2),
             lease: Duration::from_secs(3),
             self_test_interval: Duration::from_secs(5),
+            frontends: Vec::new(),
+            pools: Vec::new(),
             pool: Vec::new(),
             probe: Vec::new(),
             close_sockets: "auto",
@@ -112,7 +118,7 @@ impl Configuration {
             "apiVersion: nllb.dev/v1alpha1\n\
              kind: AgentConfiguration\n\
              frontends:\n\
-             - {{ name: kubernetes, kind: vip, addresses: {}, policy: {} }}\n",
+             - {{ name: kubernetes, kind: vip, pool: apiserver, addresses: {}, policy: {} }}\n",
             list(&self.vip),
             self.policy
         );
@@ -121,16 +127,17 @@ impl Configuration {
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "- {{ name: local, kind: loopback, addresses: {addresses}, scope: {scope} }}"
+                "- {{ name: local, kind: loopback, pool: apiserver, addresses: {addresses}, scope: {scope} }}"
             );
         }
         text += match self.node_addresses {
             NodeAddresses::Off => "",
-            NodeAddresses::On => "- { name: nodes, kind: node-address }\n",
+            NodeAddresses::On => "- { name: nodes, kind: node-address, pool: apiserver }\n",
             NodeAddresses::Trusted => {
-                "- { name: nodes, kind: node-address, trustAnyCertificate: true }\n"
+                "- { name: nodes, kind: node-address, pool: apiserver, trustAnyCertificate: true }\n"
             }
         };
+        text += &items(&self.frontends);
         text + &self.rest(files)
     }
 
@@ -151,7 +158,7 @@ impl Configuration {
                  confirmInterval: {confirm}\n    \
                  maxBackoff: {backoff}\n    \
                  timeout: {timeout}\n\
-             {probe}{pool}\
+             {probe}{pool}{pools}\
              datapath: {{ bpffs: {bpffs}, cgroup: {cgroup}, closeSockets: {close} }}\n\
              admin: {{ socket: {socket} }}\n\
              state: {{ file: {table} }}\n\
@@ -171,10 +178,16 @@ impl Configuration {
             close = self.close_sockets,
             probe = lines(&self.probe, "    "),
             pool = lines(&self.pool, "  "),
+            pools = items(&self.pools),
             lease = ms(self.lease),
             self_test = ms(self.self_test_interval),
         )
     }
+}
+
+/// Items of a YAML list, a line each.
+fn items(items: &[String]) -> String {
+    items.iter().map(|item| format!("- {item}\n")).collect()
 }
 
 /// A YAML list; quoted, because `[` of an IPv6 address means something in YAML.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::cluster::Cluster;
 use super::http::{Session, answer};
 use super::pings::Counted;
+use super::ports::{Speaks, health, hold};
 use super::state::{Phase, State};
 use super::{ASK_ECHO, ASK_NAME};
 
@@ -35,8 +36,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves a connection of the TLS port.
-    pub(super) async fn serve(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    /// Serves a connection of a port, but for the one that greets.
+    pub(super) async fn serve(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        speaks: Speaks,
+    ) -> io::Result<()> {
         let mut phase = self.state.phase.subscribe();
         let mut first = [0; 1];
         tokio::select! {
@@ -48,7 +54,7 @@ impl Server {
             () = closed(&mut phase) => return Ok(()),
         }
         match first[0] {
-            TLS_HANDSHAKE => self.tls(stream, peer, phase).await,
+            TLS_HANDSHAKE if speaks.has_tls() => self.tls(stream, peer, speaks, phase).await,
             ASK_NAME => {
                 stream.read_exact(&mut first).await?;
                 self.greet(&mut stream).await
@@ -60,7 +66,8 @@ impl Server {
                 tokio::io::copy(&mut read, &mut write).await?;
                 Ok(())
             }
-            _ => Ok(()),
+            _ if speaks.has_tls() => Ok(()),
+            _ => self.plain(stream, peer, speaks, &mut phase).await,
         }
     }
 
@@ -74,35 +81,49 @@ impl Server {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
+        speaks: Speaks,
         mut phase: watch::Receiver<Phase>,
     ) -> io::Result<()> {
-        let stream = self.tls.accept(stream).await?;
+        let mut stream = self.tls.accept(stream).await?;
         self.state.count(|stats| stats.handshakes += 1);
+        match speaks {
+            Speaks::Tls => return hold(&mut stream).await,
+            Speaks::GrpcTls => return health(stream, Arc::clone(&self.state)).await,
+            Speaks::Https | Speaks::Http | Speaks::Tcp | Speaks::Grpc => {}
+        }
         let (_, tls) = stream.get_ref();
         let http2 = tls.alpn_protocol() == Some(b"h2");
-        let session = Arc::new(Session {
-            server: Arc::clone(&self.name),
-            token: Arc::clone(&self.token),
-            cluster: Arc::clone(&self.cluster),
-            state: Arc::clone(&self.state),
-            peer,
-            certified: tls.peer_certificates().is_some(),
-            seen: std::sync::Mutex::default(),
-            goaway: tokio::sync::Notify::new(),
-        });
+        let session = self.session(peer, tls.peer_certificates().is_some());
         if http2 {
             serve_http2(stream, session, &mut phase).await
         } else {
             serve_http1(stream, session, &mut phase).await
         }
     }
+
+    /// What the handlers of a connection's requests know.
+    pub(super) fn session(&self, peer: SocketAddr, certified: bool) -> Arc<Session> {
+        Arc::new(Session {
+            server: Arc::clone(&self.name),
+            token: Arc::clone(&self.token),
+            cluster: Arc::clone(&self.cluster),
+            state: Arc::clone(&self.state),
+            peer,
+            certified,
+            seen: std::sync::Mutex::default(),
+            goaway: tokio::sync::Notify::new(),
+        })
+    }
 }
 
-async fn serve_http1(
-    stream: TlsStream<TcpStream>,
+pub(super) async fn serve_http1<S>(
+    stream: S,
     session: Arc<Session>,
     phase: &mut watch::Receiver<Phase>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request| {
         let session = Arc::clone(&session);
         async { Ok::<_, std::convert::Infallible>(answer(request, session).await) }

@@ -62,7 +62,7 @@ pub(super) async fn answer(request: Request<Incoming>, session: Arc<Session>) ->
             let code = StatusCode::from_u16(session.state.readyz());
             status(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
-        "/livez" | "/healthz" => status(StatusCode::OK),
+        "/livez" | "/healthz" | "/ping" => status(StatusCode::OK),
         "/version" => object(&cluster::version(&session.cluster.version)),
         "/whoami" => object(&json!({
             "server": &*session.server,

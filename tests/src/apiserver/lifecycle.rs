@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::cluster::Cluster;
 use super::connection::Server;
 use super::control;
+use super::ports::{Port, Speaks};
 use super::settings::Settings;
 use super::state::{Phase, State};
 
@@ -82,12 +83,16 @@ struct Listening {
 
 fn listen(settings: &Settings, server: &Server, open: &Open) -> Result<Listening> {
     let mut listening = Listening { addresses: Vec::new(), tasks: Vec::new() };
-    let tls = settings.listen.iter().map(|address| (address, false));
-    let plain = settings.listen_plain.iter().map(|address| (address, true));
-    for (&address, plain) in tls.chain(plain) {
+    let tls = settings.listen.iter().map(|address| (address, Some(Speaks::Https)));
+    let plain = settings.listen_plain.iter().map(|address| (address, None));
+    let others = settings
+        .ports
+        .iter()
+        .flat_map(|Port { listen, speaks }| listen.iter().map(|address| (address, Some(*speaks))));
+    for (&address, speaks) in tls.chain(plain).chain(others) {
         let listener = bind(address).with_context(|| format!("cannot listen on {address}"))?;
         listening.addresses.push(listener.local_addr()?);
-        let task = accept(listener, server.clone(), open.clone(), plain);
+        let task = accept(listener, server.clone(), open.clone(), speaks);
         listening.tasks.push(tokio::spawn(task));
     }
     Ok(listening)
@@ -106,7 +111,8 @@ fn bind(address: SocketAddr) -> Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into())?)
 }
 
-async fn accept(listener: TcpListener, server: Server, open: Open, plain: bool) {
+/// Accepts on a port; one where nothing is spoken greets.
+async fn accept(listener: TcpListener, server: Server, open: Open, speaks: Option<Speaks>) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -124,17 +130,25 @@ async fn accept(listener: TcpListener, server: Server, open: Open, plain: bool) 
                 stats.accepted += 1;
                 stats.open += 1;
             });
-            connection(&server, stream, peer, plain).await;
+            connection(&server, stream, peer, speaks).await;
             server.state.count(|stats| stats.open -= 1);
             drop(open);
         });
     }
 }
 
-async fn connection(server: &Server, mut stream: TcpStream, peer: SocketAddr, plain: bool) {
+async fn connection(
+    server: &Server,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    speaks: Option<Speaks>,
+) {
     // Clients break off as they like, that is what they are for.
     let _ = stream.set_nodelay(true);
-    let _ = if plain { server.greet(&mut stream).await } else { server.serve(stream, peer).await };
+    let _ = match speaks {
+        None => server.greet(&mut stream).await,
+        Some(speaks) => server.serve(stream, peer, speaks).await,
+    };
 }
 
 fn acceptor(settings: &Settings) -> Result<TlsAcceptor> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ports::Port;
+
 /// A server's settings.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Where it greets in plain text.
     pub listen_plain: Vec<SocketAddr>,
+    /// Where else it listens.
+    pub ports: Vec<Port>,
     /// Its certificate, PEM.
     pub certificate: String,
     /// Its key, PEM.

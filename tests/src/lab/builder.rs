@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::layout::{self, Layout, own_names, shared_names};
 use super::remains::{self, Remains};
 use super::{ControlPlane, Lab, Node, TOKEN, available_or_say};
-use crate::apiserver::{Modes, PLAIN_PORT, Settings, Startup, TLS_PORT, VERSION};
+use crate::apiserver::{Modes, PLAIN_PORT, Port, Settings, Speaks, Startup, TLS_PORT, VERSION};
 use crate::pki::Authority;
 
 type Names = dyn Fn(usize) -> Vec<String>;
@@ -63,6 +63,13 @@ impl Builder {
     pub fn tune(mut self, tune: impl Fn(usize, &mut Settings) + 'static) -> Self {
         self.tunes.push(Box::new(tune));
         self
+    }
+
+    /// One more port on every server.
+    #[must_use]
+    pub fn port(self, port: u16, speaks: Speaks) -> Self {
+        let port = Port { listen: layout::listen(port), speaks };
+        self.tune(move |_, settings| settings.ports.push(port.clone()))
     }
 
     /// How every server comes up. Without it they are ready at once.
@@ -123,6 +130,7 @@ impl Builder {
         let mut settings = Settings {
             listen: layout::listen(TLS_PORT),
             listen_plain: layout::listen(PLAIN_PORT),
+            ports: Vec::new(),
             certificate: identity.certificate,
             key: identity.key,
             client_authority: authority.pem().to_owned(),

@@ -107,6 +107,12 @@ impl ControlPlane {
         (self.v6(), TLS_PORT).into()
     }
 
+    /// Another port of its by IPv4.
+    #[must_use]
+    pub fn at(&self, port: u16) -> SocketAddr {
+        (self.v4(), port).into()
+    }
+
     /// Its plain-text port by IPv4.
     #[must_use]
     pub fn plain(&self) -> SocketAddr {

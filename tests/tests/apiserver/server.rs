@@ -34,6 +34,7 @@ impl Server {
             name: "cp7".to_owned(),
             listen: vec![any],
             listen_plain: vec![any],
+            ports: Vec::new(),
             certificate: identity.certificate,
             key: identity.key,
             client_authority: authority.pem().to_owned(),

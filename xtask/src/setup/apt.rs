@@ -1,6 +1,10 @@
 //! Debian packages, with one line of ours per step instead of apt's pages.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result};
 
 use crate::workspace::say;
 
@@ -23,6 +27,16 @@ impl Apt {
         tell_failure(&mut command);
     }
 
+    /// Unpacks a package into a directory without installing it. What fails is said and otherwise
+    /// ignored.
+    pub(crate) fn unpack(&mut self, package: &str, directory: &Path) {
+        self.update();
+        say(&format!("set-up: unpacking {package} into {} (apt)", directory.display()));
+        if let Err(error) = unpack(package, directory) {
+            say(&format!("set-up: {error:#}"));
+        }
+    }
+
     fn update(&mut self) {
         if !self.updated {
             self.updated = true;
@@ -30,6 +44,28 @@ impl Apt {
             tell_failure(&mut apt_get("update"));
         }
     }
+}
+
+fn unpack(package: &str, directory: &Path) -> Result<()> {
+    let archive = directory.with_extension("deb");
+    let new = directory.with_extension("new");
+    for left in [&archive, &new] {
+        // Of an earlier attempt; mostly there is none.
+        let _ = fs::remove_dir_all(left);
+        fs::create_dir_all(left).with_context(|| format!("cannot create {}", left.display()))?;
+    }
+    // Root's own directories are none for the user that apt downloads as.
+    let mut download = apt_get("download");
+    tell_failure(
+        download.args(["-o", "APT::Sandbox::User=root"]).arg(package).current_dir(&archive),
+    );
+    for entry in fs::read_dir(&archive)? {
+        let mut extract = Command::new("dpkg-deb");
+        tell_failure(extract.arg("--extract").arg(entry?.path()).arg(&new));
+        // Whole or not at all.
+        fs::rename(&new, directory).context("cannot move what was unpacked")?;
+    }
+    fs::remove_dir_all(&archive).context("cannot remove the package's file")
 }
 
 fn apt_get(action: &str) -> Command {

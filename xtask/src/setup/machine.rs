@@ -81,7 +81,7 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// Users' PATH often lacks the directories for administrators.
-fn is_program(name: &str) -> bool {
+pub(super) fn is_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/sbin", "/sbin"].map(Into::into);
     env::split_paths(&path)
