@@ -208,9 +208,11 @@ impl Roster {
         Some(self.settings.pools.get(pool)?.health.scaled(self.nodes_of(pool)))
     }
 
-    /// How many nodes the cluster behind a pool has, when it was told.
+    /// How many nodes the cluster behind a pool has, when it was told. Where the pool's own backends do
+    /// not tell, as etcd's, the largest number that others told: the same nodes ask them all.
     pub(crate) fn nodes_of(&self, pool: usize) -> Option<u64> {
-        self.census.get(&pool)?.nodes
+        let own = self.census.get(&pool).and_then(|census| census.nodes);
+        own.or_else(|| self.census.values().filter_map(|census| census.nodes).max())
     }
 
     /// A backend of this epoch, with the rules of its pool.
