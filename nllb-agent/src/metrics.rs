@@ -4,7 +4,9 @@
 //! shows. A scrape builds a fresh registry, so a backend that is gone leaves no series behind.
 
 mod backends;
+mod histogram;
 pub mod http;
+mod text;
 
 use crate::status::{
     Closing, DatapathState, Frontend, Listener, ListenerState, Status, TableOnDisk,
@@ -18,18 +20,44 @@ use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-/// Type of the text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How the metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// What Prometheus asks for.
+    OpenMetrics,
+    /// What every scraper reads: the text format that Prometheus had before.
+    Text,
+}
+
+impl Format {
+    /// The one for a client that accepts this; OpenMetrics only by its name, as it asks for.
+    #[must_use]
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
+    }
+
+    /// Its content type.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 /// Renders the metrics of `status`.
-pub fn render(status: &Status) -> Result<String, fmt::Error> {
+pub fn render(status: &Status, format: Format) -> Result<String, fmt::Error> {
     let metrics = Metrics::default();
     metrics.fill(status);
     let mut registry = Registry::with_prefix("nllb");
     metrics.register(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry)?;
-    Ok(text)
+    Ok(match format {
+        Format::OpenMetrics => text,
+        Format::Text => text::of_open_metrics(&text),
+    })
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -81,31 +109,31 @@ impl Metrics {
             table_on_disk_age, table_on_disk_writable, kubelet_info,
             listener_up, listener_active_connections, listener_connections,
         } = self;
-        registry.register("agent_info", "Version of the agent", agent_info);
+        registry.register("agent_info", "1; version of the agent and of the layout of the maps", agent_info);
         registry.register_with_unit("agent_uptime", "Time since the agent started", Unit::Seconds, agent_uptime);
         registry.register("config_generation", "Configurations applied so far", config_generation);
-        registry.register("config_reload_successful", "Whether the newest configuration is in force", config_reload_successful);
-        registry.register("datapath_attached", "Whether the program of a hook is attached", datapath_attached);
-        registry.register("datapath_problems", "Things wrong with the data path now", datapath_problems);
+        registry.register("config_reload_successful", "0 while a newer configuration is refused", config_reload_successful);
+        registry.register("datapath_attached", "1 while the program of this hook is attached as it should be", datapath_attached);
+        registry.register("datapath_problems", "What status lists under PROBLEMS of the data path", datapath_problems);
         registry.register("datapath_reattachments", "Lost attachments repaired", datapath_reattachments);
         registry.register("map_writes", "Writes to the maps", map_writes);
         registry.register("map_syncs_failed", "Rounds of writes that a failing one stopped", map_syncs_failed);
         registry.register_with_unit("map_sync_duration", "Duration of the last round of writes", Unit::Seconds, map_sync_duration);
-        registry.register("datapath_outcomes", "What the kernel programs did and saw", datapath_outcomes);
-        registry.register("self_tests", "Self-tests made", self_tests);
+        registry.register("datapath_outcomes", "What the kernel programs did and saw, see below", datapath_outcomes);
+        registry.register("self_tests", "Self-tests that passed or failed", self_tests);
         registry.register_with_unit("lease_remaining", "What is left of the lease", Unit::Seconds, lease_remaining);
         registry.register("frontend_backends", "Backends in the frontend's pool", frontend_backends);
-        registry.register("frontend_backends_used", "Backends that the kernel chooses among", frontend_backends_used);
-        registry.register("frontend_info", "How a frontend chooses among its backends", frontend_info);
+        registry.register("frontend_backends_used", "Backends among which the kernel chooses for it", frontend_backends_used);
+        registry.register("frontend_info", "1; how the frontend chooses among its backends", frontend_info);
         backends.register(registry);
-        registry.register("closing_mode", "1 for how connections to a dead backend end", closing_mode);
+        registry.register("closing_mode", "1 for how connections to a dead backend end: sock-diag, timeouts or off", closing_mode);
         registry.register("namespaces_unreached", "Network namespaces that the last attempt to close could not reach", namespaces_unreached);
-        registry.register_with_unit("table_on_disk_age", "Time since the last known backends were written", Unit::Seconds, table_on_disk_age);
-        registry.register("table_on_disk_writable", "Whether the last known backends can be written", table_on_disk_writable);
-        registry.register("kubelet_info", "Version of this node's kubelet", kubelet_info);
+        registry.register_with_unit("table_on_disk_age", "Time since the last known backends were written; absent with state.file: off", Unit::Seconds, table_on_disk_age);
+        registry.register("table_on_disk_writable", "Whether the last known backends can be written; absent with state.file: off", table_on_disk_writable);
+        registry.register("kubelet_info", "1; version of this node's kubelet, once it is known", kubelet_info);
         registry.register("listener_up", "Whether the listener on a loopback frontend listens", listener_up);
         registry.register("listener_active_connections", "Connections being relayed now", listener_active_connections);
-        registry.register("listener_connections", "Connections to the listener", listener_connections);
+        registry.register("listener_connections", "Connections to the listener: relayed, failed, loop or over_limit", listener_connections);
     }
 
     fn fill(&self, status: &Status) {
@@ -244,23 +272,75 @@ mod tests {
     use super::*;
     use crate::status::example;
     use nllb_common::maps::State;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    fn text() -> String {
+        render(&example::status(), Format::Text).expect("text")
+    }
+
+    /// Compares with a file, or writes it.
+    fn compare(file: &str, content: &str) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&file, content).expect("writable");
+        }
+        let expected = std::fs::read_to_string(&file).expect("readable");
+        assert_eq!(content, expected, "UPDATE_EXPECTED=1 writes {}", file.display());
+    }
 
     #[test]
     fn every_series_of_the_example_is_as_expected() {
-        let text = render(&example::status()).expect("text");
+        let text = text();
         let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         lines.sort_unstable();
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics/example.txt");
-        let lines = lines.join("\n") + "\n";
-        if std::env::var_os("UPDATE_EXPECTED").is_some() {
-            std::fs::write(file, &lines).expect("writable");
+        compare("src/metrics/example.txt", &(lines.join("\n") + "\n"));
+    }
+
+    #[test]
+    fn the_document_lists_every_series_as_the_code_explains_it() {
+        let file = "../docs/metrics.md";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let document = std::fs::read_to_string(path).expect("readable");
+        let (begin, end) = ("<!-- series: begin -->\n", "<!-- series: end -->\n");
+        let (before, rest) = document.split_once(begin).expect("a beginning");
+        let (_, after) = rest.split_once(end).expect("an end");
+        compare(file, &format!("{before}{begin}{}{end}{after}", table(&text())));
+    }
+
+    /// Name, labels and explanation of every series, as Markdown.
+    fn table(text: &str) -> String {
+        let mut rows = BTreeMap::new();
+        for line in text.lines() {
+            if let Some((name, help)) =
+                line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' '))
+            {
+                let labels = labels(text, name);
+                let labels = labels.unwrap_or_else(|| panic!("the example has no {name}"));
+                let help = help.trim_end_matches('.');
+                rows.insert(name, format!("| `{name}` | {labels} | {help} |\n"));
+            }
         }
-        assert_eq!(lines, std::fs::read_to_string(file).expect("readable"));
+        let head = "| series | labels | |\n|---|---|---|\n".to_owned();
+        rows.into_values().fold(head, |table, row| table + &row)
+    }
+
+    /// The labels of the first series with this name, or of its first class when it is a histogram.
+    fn labels(text: &str, name: &str) -> Option<String> {
+        let brace = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let rest = rest.strip_prefix("_bucket").unwrap_or(rest);
+            Some(rest.strip_prefix('{')?.split_once("} ")?.0.to_owned())
+        };
+        let labels = text.lines().find_map(brace)?;
+        let names = labels.split("\",").filter_map(|label| Some(label.split_once('=')?.0));
+        let names = names.filter(|name| *name != "le").map(|name| format!("`{name}`"));
+        Some(names.collect::<Vec<_>>().join(", "))
     }
 
     #[test]
     fn a_backend_is_in_exactly_one_state() {
-        let text = render(&example::status()).expect("text");
+        let text = text();
         let lines = text.lines().filter(|line| line.starts_with("nllb_backend_state{"));
         let (on, off): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.ends_with(" 1"));
         assert_eq!((on.len(), off.len()), (2, 2 * (State::ALL.len() - 1)));

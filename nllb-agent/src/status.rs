@@ -8,7 +8,7 @@ mod closing;
 mod datapath;
 mod frontend;
 
-pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, Run, Sentinel};
+pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, RoundTrips, Run, Sentinel};
 pub use closing::{Closing, TableOnDisk};
 pub use datapath::{DatapathState, Link, SelfTest, Watched};
 pub use frontend::{Frontend, FrontendBackend};

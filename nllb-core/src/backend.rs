@@ -17,7 +17,7 @@ use crate::health::{Direction, Health, Run};
 use crate::ping::Ping;
 use crate::rebalance::LEAN;
 use crate::report::{Outcome, ProbeReport};
-use crate::rtt::Rtt;
+use crate::rtt::{Rtt, RttHistogram};
 use crate::schedule::Schedule;
 use crate::sentinel::{Phase, Sentinel};
 use crate::version::KubeVersion;
@@ -101,6 +101,8 @@ pub(crate) struct Backend {
     pub(crate) rtt: Rtt,
     /// Of pings.
     pub(crate) ping_rtt: Rtt,
+    /// Of handshakes and pings.
+    pub(crate) rtts: RttHistogram,
     /// Of whole probes over connections of their own.
     pub(crate) fresh_latency: Rtt,
     /// Of whole probes over the sentinel.
@@ -183,6 +185,7 @@ impl Backend {
             ponged: None,
             rtt: Rtt::default(),
             ping_rtt: Rtt::default(),
+            rtts: RttHistogram::default(),
             fresh_latency: Rtt::default(),
             kept_latency: Rtt::default(),
             distance: Distance::default(),

@@ -11,6 +11,10 @@
 
 use std::time::Duration;
 
+mod histogram;
+
+pub use histogram::{RTT_BOUNDS_US, RttHistogram};
+
 /// The floor that the kernel programs have for the wait after a SYN, see
 /// [`nllb_common::maps::Control`].
 const SYN_FLOOR: Duration = Duration::from_millis(80);

@@ -1,7 +1,8 @@
 //! The series of pools and of each backend.
 
+use super::histogram::Histograms;
 use super::{Counters, Gauges, Labels, Seconds, counter, gauge, micros, millis, seconds};
-use crate::status::{Backend, Certificate, Evidence, LastProbe, Pool, Sentinel};
+use crate::status::{Backend, Certificate, Evidence, LastProbe, Pool, RoundTrips, Sentinel};
 use nllb_common::maps::State;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -21,6 +22,7 @@ pub(super) struct Backends {
     sentinel_up: Gauges,
     closed_sockets: Counters,
     rtt: Seconds,
+    round_trips: Histograms,
     band: Gauges,
     info: Gauges,
     probes: Counters,
@@ -39,31 +41,32 @@ impl Backends {
     pub(super) fn register(self, registry: &mut Registry) {
         let Self {
             cluster_nodes, probe_interval, ping_interval, state, state_age, transitions, doubted,
-            doubts, drained, held, sentinel_up, closed_sockets, rtt, band, info, probes, probe_rtt,
+            doubts, drained, held, sentinel_up, closed_sockets, rtt, round_trips, band, info, probes, probe_rtt,
             probe_duration, certificate_expiry, certificate_chain_expiry, suspect, connections,
             active_connections,
         } = self;
-        registry.register("cluster_nodes", "Nodes of the cluster, as an API server told", cluster_nodes);
-        registry.register_with_unit("probe_interval", "Time between two probes of a settled backend", Unit::Seconds, probe_interval);
-        registry.register_with_unit("ping_interval", "Time between two pings over a sentinel", Unit::Seconds, ping_interval);
-        registry.register("backend_state", "1 for the state that the backend is in", state);
+        registry.register("cluster_nodes", "Nodes of the cluster; absent while no API server told", cluster_nodes);
+        registry.register_with_unit("probe_interval", "Time between two probes of a settled backend, as in force", Unit::Seconds, probe_interval);
+        registry.register_with_unit("ping_interval", "Time between two pings over a sentinel in calm, as in force", Unit::Seconds, ping_interval);
+        registry.register("backend_state", "1 for the state that it is in", state);
         registry.register_with_unit("backend_state_age", "Time in that state", Unit::Seconds, state_age);
         registry.register("backend_transitions", "Changes of state", transitions);
-        registry.register("backend_doubted", "Whether others are preferred to the backend for the moment", doubted);
-        registry.register("doubts", "Times that a backend came into doubt", doubts);
-        registry.register("backend_drained", "Whether an operator drained the backend", drained);
-        registry.register("backend_held", "Whether the backend is held back because it was lost often", held);
-        registry.register("backend_sentinel_up", "Whether the sentinel to the backend is up", sentinel_up);
-        registry.register("closed_sockets", "Connections that the agent closed", closed_sockets);
-        registry.register_with_unit("backend_rtt", "Smoothed round-trip time of pings, or else of connects", Unit::Seconds, rtt);
-        registry.register("backend_band", "Latency class, nearest first", band);
-        registry.register("backend_info", "Version of the API server", info);
+        registry.register("backend_doubted", "1 while others are preferred to it, though its state stands", doubted);
+        registry.register("doubts", "Times that it came into doubt", doubts);
+        registry.register("backend_drained", "1 while an operator drains it", drained);
+        registry.register("backend_held", "1 while it answers and is held back, because it was lost often", held);
+        registry.register("backend_sentinel_up", "1 while the sentinel to it is up", sentinel_up);
+        registry.register("closed_sockets", "Connections closed by the agent: to a dead backend, to one drained for too long, for the sake of balance, and connects that would have slept on (waiting) although a backend answers again", closed_sockets);
+        registry.register_with_unit("backend_rtt", "Smoothed round-trip time, of pings or else of connects", Unit::Seconds, rtt);
+        registry.register_with_unit("backend_round_trip", "Round trips of pings and connects", Unit::Seconds, round_trips);
+        registry.register("backend_band", "Latency band; 0 is the nearest", band);
+        registry.register("backend_info", "1; version of its API server, once it is known", info);
         registry.register("backend_probes", "Probes that ended", probes);
-        registry.register_with_unit("backend_probe_rtt", "TCP round-trip time in the last probe", Unit::Seconds, probe_rtt);
+        registry.register_with_unit("backend_probe_rtt", "TCP handshake in the last probe; absent when there was none", Unit::Seconds, probe_rtt);
         registry.register_with_unit("backend_probe_duration", "Duration of the last probe", Unit::Seconds, probe_duration);
         registry.register_with_unit("backend_certificate_expiry_timestamp", "End of the certificate's validity in unix time", Unit::Seconds, certificate_expiry);
-        registry.register_with_unit("backend_certificate_chain_expiry_timestamp", "Earliest end of the authorities above it in unix time", Unit::Seconds, certificate_chain_expiry);
-        registry.register("backend_suspect", "Whether the kernel suspects the backend", suspect);
+        registry.register_with_unit("backend_certificate_chain_expiry_timestamp", "End of the first of the authorities above it to end, in unix time", Unit::Seconds, certificate_chain_expiry);
+        registry.register("backend_suspect", "1 while the kernel de-prefers it", suspect);
         registry.register("backend_connections", "Translated connections established", connections);
         registry.register("backend_active_connections", "Translated connections open now", active_connections);
     }
@@ -111,6 +114,10 @@ impl Backends {
         if let Some(rtt) = backend.rtt_us {
             seconds(&self.rtt, labels(), micros(rtt));
         }
+        let RoundTrips { bounds_us, counts, sum_us } = &backend.round_trips;
+        let bounds = bounds_us.iter().map(|bound| micros((*bound).into()));
+        let classes = bounds.chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
+        self.round_trips.get_or_create(&labels()).set(classes, micros(*sum_us));
         gauge(&self.band, labels(), backend.band.into());
         if let Some(version) = &backend.version {
             gauge(&self.info, with("version", version), 1);

@@ -8,10 +8,11 @@
 
 mod life;
 
-use crate::metrics;
+use crate::metrics::{self, Format};
 use crate::serve::{self, Answer};
 use crate::status::{Status, StatusSource};
 use hyper::body::Incoming;
+use hyper::header::ACCEPT;
 use hyper::{Method, Request, StatusCode};
 use life::Life;
 use std::collections::VecDeque;
@@ -78,7 +79,10 @@ impl Listener {
 
 async fn route(request: Request<Incoming>, life: Arc<Life>) -> Answer {
     let answer = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => life.status().await.as_ref().map(metrics_text),
+        (&Method::GET, "/metrics") => {
+            let format = format(&request);
+            life.status().await.map(|status| metrics_text(&status, format))
+        }
         (&Method::GET, "/healthz") => {
             life.is_seen().await.then(|| serve::text(StatusCode::OK, "ok"))
         }
@@ -93,9 +97,14 @@ async fn route(request: Request<Incoming>, life: Arc<Life>) -> Answer {
     })
 }
 
-fn metrics_text(status: &Status) -> Answer {
-    match metrics::render(status) {
-        Ok(text) => serve::answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
+fn format(request: &Request<Incoming>) -> Format {
+    let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    Format::accepted(accept.unwrap_or_default())
+}
+
+fn metrics_text(status: &Status, format: Format) -> Answer {
+    match metrics::render(status, format) {
+        Ok(text) => serve::answer(StatusCode::OK, format.content_type(), text),
         Err(error) => serve::text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }

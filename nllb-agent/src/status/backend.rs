@@ -56,6 +56,8 @@ pub struct Backend {
     pub sentinel: Sentinel,
     /// Smoothed round-trip time, of pings or else of connects.
     pub rtt_us: Option<u64>,
+    /// Round trips of pings and connects so far.
+    pub round_trips: RoundTrips,
     /// Version of its API server.
     pub version: Option<String>,
     /// Latency class.
@@ -76,6 +78,18 @@ pub struct Backend {
     pub probes: BTreeMap<String, u64>,
     /// The last certificate seen.
     pub certificate: Option<Certificate>,
+}
+
+/// Round trips by class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoundTrips {
+    /// Upper bound of each class but the last.
+    pub bounds_us: Vec<u32>,
+    /// How many were in each class.
+    pub counts: Vec<u64>,
+    /// All of them together.
+    pub sum_us: u64,
 }
 
 /// Outcomes in a row, still too few.

@@ -152,6 +152,11 @@ fn backends() -> Vec<Backend> {
         closed: [("dead".to_owned(), 0), ("drained".to_owned(), 0)].into(),
         sentinel: Sentinel { state: "up".to_owned(), age_ms: Some(180_000), reason: None },
         rtt_us: Some(415),
+        round_trips: RoundTrips {
+            bounds_us: vec![250, 500, 1_000],
+            counts: vec![3, 170, 6, 1],
+            sum_us: 76_000,
+        },
         version: Some("v1.30.4".to_owned()),
         band: 0,
         weight: 1,
@@ -189,6 +194,11 @@ fn backends() -> Vec<Backend> {
             reason: Some("connect refused".to_owned()),
         },
         rtt_us: Some(560),
+        round_trips: RoundTrips {
+            bounds_us: vec![250, 500, 1_000],
+            counts: vec![0, 9, 167, 0],
+            sum_us: 98_000,
+        },
         version: Some("v1.29.9".to_owned()),
         held_ms: Some(4000),
         band: 1,

@@ -88,6 +88,7 @@ impl Backend {
         let certificate_changed = self.see(&report);
         if let Some(rtt) = report.rtt {
             self.rtt.observe(rtt);
+            self.rtts.observe(rtt);
         }
         let took = report.latency;
         self.last = Some((now, report));

@@ -25,6 +25,7 @@ impl Machine {
                 backend.answered = Some(Answered { asked, at: now });
                 backend.heard();
                 backend.rtt.observe(rtt);
+                backend.rtts.observe(rtt);
                 if backend.ping_rtt.smoothed().is_none() {
                     backend.ping_rtt.observe(rtt);
                 }
@@ -47,6 +48,7 @@ impl Machine {
                 backend.ponged = Some(now);
                 backend.heard();
                 backend.ping_rtt.observe(rtt);
+                backend.rtts.observe(rtt);
                 // It is back, or at least its process is.
                 if frozen && !alone {
                     backend.returned(&settings, now);

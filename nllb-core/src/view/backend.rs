@@ -11,6 +11,7 @@ use crate::backend::{Backend, BackendId};
 use crate::doubt::Doubt;
 use crate::health::Run;
 use crate::report::{CertificateFacts, Outcome};
+use crate::rtt::RttHistogram;
 use crate::sentinel::Phase;
 use crate::settings::HealthSettings;
 use crate::version::KubeVersion;
@@ -62,6 +63,8 @@ pub struct BackendView {
     pub sentinel: SentinelView,
     /// Smoothed round-trip time, of pings or else of connects.
     pub rtt: Option<Duration>,
+    /// Round trips of pings and connects so far.
+    pub rtts: RttHistogram,
     /// Its version.
     pub version: Option<KubeVersion>,
 }
@@ -153,6 +156,7 @@ impl BackendView {
             ponged: _,
             rtt: _,
             ping_rtt: _,
+            rtts,
             fresh_latency: _,
             kept_latency: _,
             distance: _,
@@ -188,6 +192,7 @@ impl BackendView {
             held_until: damping.until().filter(|_| held),
             sentinel: SentinelView::of(sentinel.phase()),
             rtt: backend.round_trip(),
+            rtts: rtts.clone(),
             version: version.clone(),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use nllb_core::rtt::{RTT_BOUNDS_US, RttHistogram};
 use nllb_core::{
     BackendView, CertificateFacts, Direction, Expiry, PoolView, ProbeSummary, Run, SentinelView,
     Urgency,
@@ -54,6 +55,7 @@ impl Driver {
             held_until,
             sentinel,
             rtt,
+            rtts,
             version,
         } = view;
         status::Backend {
@@ -75,6 +77,7 @@ impl Driver {
                 .collect(),
             sentinel: sentinel_of(&sentinel, now),
             rtt_us: rtt.map(micros),
+            round_trips: round_trips(&rtts),
             version: version.map(|version| version.to_string()),
             band,
             weight,
@@ -93,6 +96,14 @@ impl Driver {
             probes: self.probes.outcomes((id, epoch)),
             certificate: certificate.map(|facts| certificate_of(&facts)),
         }
+    }
+}
+
+fn round_trips(rtts: &RttHistogram) -> status::RoundTrips {
+    status::RoundTrips {
+        bounds_us: RTT_BOUNDS_US.to_vec(),
+        counts: rtts.counts.to_vec(),
+        sum_us: micros(rtts.sum),
     }
 }
 

@@ -18,8 +18,13 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 fn ask(address: SocketAddr, uri: &str) -> String {
+    ask_for(address, uri, "*/*")
+}
+
+fn ask_for(address: SocketAddr, uri: &str, accept: &str) -> String {
     let mut stream = connect(address);
-    let request = format!("GET {uri} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("GET {uri} HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("written");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
@@ -48,7 +53,7 @@ fn listener(documents: Vec<Status>) -> SocketAddr {
 async fn metrics_health_and_readiness_come_from_the_status_document() {
     let mut unready = example::status();
     unready.datapath.self_test.failures = vec!["not translated".to_owned()];
-    let address = listener(vec![example::status(), unready, example::status()]);
+    let address = listener(vec![example::status(), unready, example::status(), example::status()]);
     let ready = get(address, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("\r\n\r\nok\n"), "{ready}");
     let unready = get(address, "/readyz").await;
@@ -56,6 +61,10 @@ async fn metrics_health_and_readiness_come_from_the_status_document() {
     assert!(unready.ends_with("\r\n\r\nself-test: not translated\n"), "{unready}");
     assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
     let metrics = get(address, "/metrics").await;
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    assert!(metrics.ends_with("\n") && !metrics.contains("# EOF"), "{metrics}");
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2";
+    let metrics = client(move || ask_for(address, "/metrics", prometheus)).await;
     assert!(metrics.contains("content-type: application/openmetrics-text"), "{metrics}");
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
     assert!(get(address, "/").await.starts_with("HTTP/1.1 404"));
