@@ -3,14 +3,17 @@
 mod ask;
 mod check_config;
 mod drain;
+mod manual;
 mod run;
 mod status;
 mod uninstall;
+mod version;
 
 use crate::exit::Exit;
 use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
@@ -44,6 +47,22 @@ enum Command {
     Undrain(UndrainArgs),
     /// Remove every pin and link, so that nothing is translated any more.
     Uninstall(UninstallArgs),
+    /// Show the version, and what this kernel can do.
+    Version {
+        /// How it is shown.
+        #[arg(short, long, default_value = "table", value_enum)]
+        output: Output,
+    },
+    /// Print completions for a shell.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write manual pages into a directory.
+    Man {
+        /// The directory; made when it is not there.
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -158,6 +177,9 @@ fn dispatch(command: Command, out: &mut dyn io::Write) -> Result<(), Failure> {
         Command::Drain(args) => drain::drain(args, out),
         Command::Undrain(args) => drain::undrain(args, out),
         Command::Uninstall(UninstallArgs { config, bpffs }) => uninstall::run(config, bpffs, out),
+        Command::Version { output } => version::run(output, out),
+        Command::Completion { shell } => manual::completion(shell, out),
+        Command::Man { directory } => manual::pages(&directory, out),
     }
 }
 

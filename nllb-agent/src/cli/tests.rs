@@ -3,6 +3,7 @@
 use super::*;
 use crate::drain::{Done, DrainRequest, Order, Refused};
 use crate::status::{Status, StatusRequest, example};
+use clap::CommandFactory as _;
 use std::path::Path;
 
 fn nllb(args: &[&str]) -> (Exit, String, String) {
@@ -29,6 +30,34 @@ fn version_and_help_are_answers_and_a_wrong_word_is_not() {
     assert_eq!((exit, out.as_str()), (Exit::Configuration, ""));
     assert!(err.contains("unrecognized subcommand"), "{err}");
     assert_eq!(nllb(&[]).0, Exit::Configuration);
+}
+
+#[test]
+fn the_version_tells_the_kernel_and_its_features_for_people_and_programs() {
+    let (exit, out, err) = nllb(&["version"]);
+    assert_eq!((exit, err.as_str()), (Exit::Success, ""));
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
+    assert!(out.contains(&format!("Linux {release}")), "{out}");
+    let (_, out, _) = nllb(&["version", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(document["kernel"], release.trim_end());
+    assert_eq!(document["abiVersion"], nllb_common::ABI_VERSION);
+}
+
+#[test]
+fn every_command_is_completed_and_has_a_manual_page() {
+    let (exit, bash, _) = nllb(&["completion", "bash"]);
+    assert_eq!(exit, Exit::Success);
+    let directory = tempfile::tempdir().expect("a directory");
+    let pages = directory.path().join("man");
+    let (exit, out, err) = nllb(&["man", pages.to_str().expect("text")]);
+    assert_eq!((exit, err.as_str()), (Exit::Success, ""), "{out}");
+    for command in Cli::command().get_subcommands().map(clap::Command::get_name) {
+        assert!(bash.contains(command), "{command}");
+        let page = std::fs::read_to_string(pages.join(format!("nllb-{command}.1")));
+        assert!(page.expect("a page").contains(".SH NAME"), "{command}");
+    }
+    assert_eq!(nllb(&["completion", "cmd"]).0, Exit::Configuration);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Everything newer than Linux 5.10 is probed, never concluded from a version, and the answer is
 //! written into the read-only data of the programs, where the verifier drops the branch not taken.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,11 +89,24 @@ pub struct Features {
 }
 
 impl Features {
-    /// Asks the kernel.
-    fn probe() -> Self {
+    /// Asks the kernel; `None` when it does not answer, which is so without CAP_BPF.
+    #[must_use]
+    pub fn ask() -> Option<Self> {
         let set_retval =
             is_helper_supported(ProgramType::CgroupSockAddr, bpf_func_id::BPF_FUNC_set_retval);
-        Self { set_retval: set_retval.unwrap_or(false) }
+        Some(Self { set_retval: set_retval.ok()? })
+    }
+
+    /// What can be relied on.
+    fn probe() -> Self {
+        Self::ask().unwrap_or(Self { set_retval: false })
+    }
+
+    /// Every feature by name.
+    #[must_use]
+    pub fn names(self) -> BTreeMap<String, bool> {
+        let Self { set_retval } = self;
+        BTreeMap::from([("set_retval".to_owned(), set_retval)])
     }
 }
 

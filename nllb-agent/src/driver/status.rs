@@ -4,7 +4,6 @@
 
 mod pools;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -21,7 +20,6 @@ use super::memory::Memory;
 use super::sync::Sync;
 use crate::datapath::attach::{Coverage, Watched};
 use crate::datapath::closing::Closing;
-use crate::datapath::load::Features;
 use crate::datapath::maps::Maps as _;
 use crate::datapath::monotonic_ns;
 use crate::status;
@@ -51,14 +49,13 @@ impl Driver {
     }
 
     fn agent(&self, now: Instant) -> status::Agent {
-        let Features { set_retval } = self.attached.datapath().features();
         status::Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             abi_version: ABI_VERSION,
             pid: std::process::id(),
             uptime_ms: millis(now - self.started),
             adopted: self.adopted,
-            kernel_features: BTreeMap::from([("set_retval".to_owned(), set_retval)]),
+            kernel_features: self.attached.datapath().features().names(),
         }
     }
 
