@@ -3,6 +3,7 @@
 mod ask;
 mod check_config;
 mod drain;
+mod explain;
 mod manual;
 mod run;
 mod status;
@@ -41,6 +42,8 @@ enum Command {
     },
     /// Show what the running agent knows.
     Status(StatusArgs),
+    /// Say what would become of a connect from here or elsewhere, and why.
+    Explain(explain::ExplainArgs),
     /// Send no new connections to a backend until `nllb undrain`; those that are open stay.
     Drain(DrainArgs),
     /// Use a drained backend again.
@@ -174,6 +177,7 @@ fn dispatch(command: Command, out: &mut dyn io::Write) -> Result<(), Failure> {
         }
         Command::CheckConfig { file } => check_config::run(&file, out),
         Command::Status(StatusArgs { output, socket }) => status::run(&socket, output, out),
+        Command::Explain(args) => explain::run(args, out),
         Command::Drain(args) => drain::drain(args, out),
         Command::Undrain(args) => drain::undrain(args, out),
         Command::Uninstall(UninstallArgs { config, bpffs }) => uninstall::run(config, bpffs, out),

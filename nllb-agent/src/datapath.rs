@@ -9,6 +9,7 @@ mod clock;
 pub mod closing;
 mod directory;
 pub mod events;
+pub mod explain;
 pub mod fake;
 pub mod load;
 mod lock;
@@ -16,6 +17,7 @@ pub mod maps;
 pub mod selftest;
 mod sys;
 mod uninstall;
+pub mod vantage;
 
 use std::io;
 use std::os::fd::AsFd as _;

@@ -147,6 +147,25 @@ impl KernelMaps {
         })
     }
 
+    /// Opens the pinned maps of a data path, with or without an agent.
+    ///
+    /// # Errors
+    /// When they are not there, or this process may not open them.
+    pub fn open(directory: &Path) -> Result<Self, MapsError> {
+        let pools_fd =
+            sys::open_pin(&directory.join(names::POOLS)).map_err(call("open its pin"))?;
+        Ok(Self {
+            pools_fd,
+            frontends: pinned(directory, names::FRONTENDS)?,
+            pools: pinned(directory, names::POOLS)?,
+            verdict: pinned(directory, names::VERDICT)?,
+            evidence: pinned(directory, names::EVIDENCE)?,
+            netns: pinned(directory, names::NETNS)?,
+            stats: pinned(directory, names::STATS)?,
+            control: pinned(directory, names::CONTROL)?,
+        })
+    }
+
     /// Network namespaces with translated connections, by cookie.
     fn netns(&self) -> Result<Vec<(u64, Netns)>, MapsError> {
         self.netns
@@ -159,6 +178,12 @@ impl KernelMaps {
 /// Names the verb in the error of a call of our own, all of which are about POOLS.
 fn call(verb: &'static str) -> impl Fn(io::Error) -> MapsError {
     move |source| MapsError::Call { map: names::POOLS, verb, source }
+}
+
+/// Opens a pinned map as the type it must have.
+fn pinned<M: TryFrom<Map>>(directory: &Path, map: &'static str) -> Result<M, MapsError> {
+    let opened = Map::from_map_data(open(directory, map)?).ok();
+    opened.and_then(|opened| M::try_from(opened).ok()).ok_or(MapsError::Mismatch { map })
 }
 
 /// Opens a pinned map, whatever its type.
