@@ -4,6 +4,7 @@ mod ask;
 mod check_config;
 mod drain;
 mod explain;
+mod init;
 mod manual;
 mod run;
 mod status;
@@ -25,7 +26,8 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "nllb", version, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 ok, 1 unexpected, 2 configuration, 3 data path \
-    (kernel, privileges, attachment), 4 agent not reachable, 5 refused by the agent.")]
+    (kernel, privileges, attachment), 4 agent not reachable, 5 refused, 6 no distribution found, \
+    7 more than one.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,6 +42,8 @@ enum Command {
         /// The configuration.
         file: PathBuf,
     },
+    /// Write the configuration that fits this host's Kubernetes distribution and role.
+    Init(init::InitArgs),
     /// Show what the running agent knows.
     Status(StatusArgs),
     /// Say what would become of a connect from here or elsewhere, and why.
@@ -157,7 +161,7 @@ where
     T: Into<OsString> + Clone,
 {
     let result = match Cli::try_parse_from(args) {
-        Ok(Cli { command }) => dispatch(command, out),
+        Ok(Cli { command }) => dispatch(command, out, err),
         Err(error) => return usage(&error, out, err),
     };
     match result {
@@ -170,12 +174,17 @@ where
     }
 }
 
-fn dispatch(command: Command, out: &mut dyn io::Write) -> Result<(), Failure> {
+fn dispatch(
+    command: Command,
+    out: &mut dyn io::Write,
+    err: &mut dyn io::Write,
+) -> Result<(), Failure> {
     match command {
         Command::Run(RunArgs { config, log_level, log_format }) => {
             run::run(&config, &log_level, log_format)
         }
         Command::CheckConfig { file } => check_config::run(&file, out),
+        Command::Init(args) => init::run(args, out, err),
         Command::Status(StatusArgs { output, socket }) => status::run(&socket, output, out),
         Command::Explain(args) => explain::run(args, out),
         Command::Drain(args) => drain::drain(args, out),

@@ -15,8 +15,12 @@ pub enum Exit {
     Datapath,
     /// The agent cannot be reached.
     Unreachable,
-    /// The agent will not do what was asked; nothing was changed.
+    /// What was asked is not done; nothing was changed.
     Refused,
+    /// No Kubernetes distribution was found on the host.
+    NoDistribution,
+    /// More than one was.
+    SeveralDistributions,
 }
 
 impl Exit {
@@ -30,6 +34,8 @@ impl Exit {
             Self::Datapath => 3,
             Self::Unreachable => 4,
             Self::Refused => 5,
+            Self::NoDistribution => 6,
+            Self::SeveralDistributions => 7,
         }
     }
 }

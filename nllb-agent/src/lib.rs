@@ -13,6 +13,7 @@ pub mod driver;
 pub mod exit;
 pub mod health_check;
 mod heap;
+pub mod init;
 pub mod limits;
 pub mod metrics;
 pub mod probe;
