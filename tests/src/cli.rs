@@ -13,7 +13,7 @@ use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 
 use crate::lab::Lab;
 use crate::place::Place;
-use crate::{apiserver, bench, client, demo, fault, lab, sim};
+use crate::{apiserver, balancer, bench, client, demo, fault, lab, sim};
 
 /// The processes of a lab.
 #[derive(Parser)]
@@ -86,6 +86,14 @@ enum Command {
         /// Where to.
         address: SocketAddr,
     },
+    /// Balance over servers, as a distribution's own load balancer does.
+    Balancer {
+        /// Where to listen.
+        listen: SocketAddr,
+        /// The servers.
+        #[arg(required = true)]
+        servers: Vec<SocketAddr>,
+    },
     /// Delay a host's frames, and lose some.
     Relay {
         /// The host's port on the bridge.
@@ -145,6 +153,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::BenchWorker { cpu } => bench::worker::run(cpu)?,
         Command::Dial { address } => demo::keep::dial(address)?,
         Command::Stall { address } => fault::stall::run(address)?,
+        Command::Balancer { listen, servers } => balancer::run(listen, servers)?,
         Command::Relay { port, weakness } => fault::relay::run(&port, weakness)?,
         Command::Close { pins, backend, epoch, address } => {
             let closer = Closer::start(&pins, CloseSockets::Auto);

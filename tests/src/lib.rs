@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod apiserver;
+pub mod balancer;
 mod bench;
 pub mod bpffs;
 pub mod capability;
@@ -30,6 +31,7 @@ mod sys;
 pub mod wait;
 
 pub use agent::{Agent, Configuration};
+pub use balancer::Balancer;
 pub use client::Client;
 pub use client::protocol::{
     Ask, Connect, ConnectLoop, Http, Outcome, Purpose, Stage, Storm, StormReport, Traffic,
