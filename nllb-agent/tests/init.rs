@@ -120,6 +120,35 @@ fn none_and_several_distributions_are_told_apart() {
 }
 
 #[test]
+fn the_documents_show_what_it_says() {
+    let documents = [
+        ("k0s", "k0s-worker-with-nllb.txt"),
+        ("k3s", "k3s-agent.txt"),
+        ("rke2", "rke2-agent.txt"),
+        ("microk8s", "microk8s-worker.txt"),
+        ("kubeadm", "kubeadm-worker.txt"),
+        ("talos", "talos-control-plane.txt"),
+    ];
+    for (document, tree) in documents {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(format!("../docs/distributions/{document}.md"));
+        let text = fs::read_to_string(&file).expect("the document");
+        let (_, shown) = text.split_once("# nllb init ").expect("the command");
+        let (command, shown) = shown.split_once('\n').expect("its output");
+        let (shown, _) = shown.split_once("# nllb check-config").expect("the next command");
+
+        let dir = tempfile::tempdir().expect("a directory");
+        plant(&data(tree), dir.path());
+        let written = dir.path().join("agent.yaml").display().to_string();
+        let command =
+            command.replace("--root /host ", "").replace("/etc/nllb/agent.yaml", &written);
+        let output = init(dir.path(), &command.split(' ').collect::<Vec<_>>());
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(said.replace(&written, "/etc/nllb/agent.yaml"), shown, "{}", file.display());
+    }
+}
+
+#[test]
 fn a_root_that_is_none_and_a_distribution_that_is_none_are_refused() {
     let said = |root: &str, args: &[&str]| {
         let output = init(Path::new(root), args);

@@ -29,7 +29,8 @@ impl Server {
             return Some(Self::Address(canonical(address)));
         }
         let (name, port) = authority.rsplit_once(':')?;
-        if name.is_empty() || name.contains([':', '[', ']']) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        if name.is_empty() || !name.chars().all(fits) {
             return None;
         }
         let port = port.parse().ok()?;
@@ -233,6 +234,7 @@ mod tests {
             "https://",
             "https://a:b:6443",
             "https://a:99999",
+            "https://a\"\n:1",
         ] {
             assert_eq!(Server::of_url(bad), None, "{bad}");
         }

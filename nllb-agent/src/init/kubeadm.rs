@@ -66,7 +66,8 @@ fn control_plane(tree: &Tree, known: &[IpAddr], apiserver: &StaticPod) -> Plan {
     let mut plan = Plan::of("kubeadm control-plane node", known);
     plan.saw(APISERVER);
     plan.watch = Watch::Kubelet(KUBELET);
-    let own = apiserver.flag("--advertise-address").and_then(|address| address.parse().ok());
+    let own: Option<IpAddr> =
+        apiserver.flag("--advertise-address").and_then(|address| address.parse().ok());
     plan.hosts(own, APISERVER);
     if let Some(etcd) = StaticPod::read(tree, ETCD) {
         plan.saw(ETCD);
@@ -93,9 +94,11 @@ fn control_plane(tree: &Tree, known: &[IpAddr], apiserver: &StaticPod) -> Plan {
     }
     let ranges = apiserver.flag("--service-cluster-ip-range").unwrap_or_default();
     plan.service(files::vip_of_ranges(ranges), APISERVER);
-    if let Some(own) = own {
-        plan.left
-            .push(format!("{own}:{port}: this host's own API server, which its kubelet dials"));
+    if let Some(own) = own.map(|own| SocketAddr::new(own, port)) {
+        // Before kubeadm 1.33 the kubelet dials the endpoint here, too.
+        let by_kubelet = files::kubeconfig(tree, KUBELET) == Some(Server::Address(own));
+        let who = if by_kubelet { ", which its kubelet dials" } else { "" };
+        plan.left.push(format!("{own}: this host's own API server{who}"));
     }
     plan.check_names(&files::certificate_addresses(tree, SERVING), SERVING);
     plan

@@ -226,7 +226,11 @@ impl Plan {
         }
         self.node_addresses(virtual_address.is_none(), WHY);
         match server {
-            Server::Name(name, _) => self.name(name, from),
+            Server::Name(name, _) if self.hosts.is_empty() => self.name(name, from),
+            Server::Name(name, _) => self.missing.push(format!(
+                "the addresses of {name}, which clients dial ({from}): when they are not the control-plane hosts' own, \
+                 give them in a frontend of kind vip"
+            )),
             Server::Address(address) if self.hosts.is_empty() => {
                 self.hosts([address.ip()], from);
                 self.missing.push(format!(
