@@ -100,6 +100,16 @@ pub enum Trouble {
         /// What is not there.
         looked: String,
     },
+    /// Not the one that was asked for.
+    #[error(
+        "{name} was not found (none of {looked}): name the host's root with --root, or another distribution"
+    )]
+    Absent {
+        /// As on the command line.
+        name: &'static str,
+        /// What is not there.
+        looked: String,
+    },
     /// More than one.
     #[error("more than one distribution was found: {found}: say which with --distribution")]
     Several {
@@ -133,7 +143,11 @@ pub enum Trouble {
 /// When there is nothing to configure, or it is not clear what.
 pub fn look(tree: &Tree, wanted: Option<Distribution>, hosts: &[IpAddr]) -> Result<Plan, Trouble> {
     let distribution = match wanted {
-        Some(distribution) => distribution,
+        Some(wanted) if tree.first(wanted.traces().files).is_none() => {
+            let looked = wanted.traces().files.join(", ");
+            return Err(Trouble::Absent { name: wanted.label(), looked });
+        }
+        Some(wanted) => wanted,
         None => only(tree)?,
     };
     let mut plan = distribution.plan(tree, hosts)?;

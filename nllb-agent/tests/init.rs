@@ -9,6 +9,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nllb_agent::init::{Tree, look};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -113,10 +114,54 @@ fn none_and_several_distributions_are_told_apart() {
         said.lines().next().unwrap_or_default().to_owned()
     };
     assert!(title(&["--distribution", "kubeadm"]).starts_with("found: kubeadm worker ("));
+    let (code, line) = last(&init(dir.path(), &["--distribution", "talos"]));
+    assert_eq!(code, Some(6));
+    assert!(
+        line.starts_with(
+            "nllb: talos was not found (none of /etc/kubernetes/kubeconfig-kubelet): "
+        ),
+        "{line}"
+    );
     // Of two, the one that runs.
     fs::create_dir_all(dir.path().join("sys/fs/cgroup/system.slice/rke2-agent.service"))
         .expect("made");
     assert!(title(&[]).starts_with("found: RKE2 agent ("));
+}
+
+#[test]
+fn a_file_that_is_missing_or_holds_nonsense_stops_nothing() {
+    for case in cases() {
+        let dir = tempfile::tempdir().expect("a directory");
+        plant(&case, dir.path());
+        for file in files(dir.path()) {
+            let content = fs::read(&file).expect("readable");
+            for nonsense in [None, Some("{[\0"), Some("- - -\n"), Some("a: {b: [c]}\n")] {
+                match nonsense {
+                    None => fs::remove_file(&file).expect("removed"),
+                    Some(text) => fs::write(&file, text).expect("written"),
+                }
+                let tree = Tree::open(dir.path()).expect("a tree");
+                if let Ok(plan) = look(&tree, None, &[]) {
+                    assert!(plan.render().contains("\nfrontends:\n"), "{}", file.display());
+                    assert!(!plan.hosts.is_empty() || !plan.names.is_empty(), "{}", file.display());
+                }
+            }
+            fs::write(&file, content).expect("restored");
+        }
+    }
+}
+
+/// The files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries =
+        fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry"));
+    entries
+        .flat_map(|entry| match entry.file_type().expect("a type") {
+            kind if kind.is_dir() => files(&entry.path()),
+            kind if kind.is_file() => vec![entry.path()],
+            _ => Vec::new(),
+        })
+        .collect()
 }
 
 #[test]

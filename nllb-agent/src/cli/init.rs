@@ -77,7 +77,7 @@ pub(super) fn run(
 
 const fn exit(trouble: &Trouble) -> Exit {
     match trouble {
-        Trouble::Nothing { .. } => Exit::NoDistribution,
+        Trouble::Nothing { .. } | Trouble::Absent { .. } => Exit::NoDistribution,
         Trouble::Several { .. } => Exit::SeveralDistributions,
         Trouble::NothingToDo { .. } => Exit::Refused,
         Trouble::NoHost { .. } => Exit::Configuration,
