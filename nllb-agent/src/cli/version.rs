@@ -41,7 +41,7 @@ pub(super) fn run(output: Output, out: &mut dyn io::Write) -> Result<(), Failure
                     }
                 }
                 None => {
-                    writeln!(out, "  its features are not told without CAP_BPF: run it as root")?
+                    writeln!(out, "  its features are not told without CAP_BPF: run it as root")?;
                 }
             }
         }
