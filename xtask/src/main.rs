@@ -3,6 +3,7 @@
 
 mod bench;
 mod ebpf;
+mod image;
 mod lint;
 mod run;
 mod setup;
@@ -17,6 +18,7 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use setup::machine::Purpose;
 use workspace::Workspace;
 
 /// Set-up, build, run, test, bench and lint of nllb.
@@ -56,6 +58,8 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Builds the container image: the agent, statically linked, and nothing else.
+    Image(image::Options),
     /// Simulates thousands of nodes in virtual time; fails when a goal is missed.
     Sim(sim::Sim),
     /// rustfmt, clippy and rustdoc, every warning an error.
@@ -79,7 +83,9 @@ fn run(command: Command) -> Result<ExitCode> {
     if let Command::Setup { check } = command {
         return setup::command(&workspace, check);
     }
-    let toolchain = match setup::ensure(&workspace)? {
+    let deploys = matches!(command, Command::Test | Command::Image(_));
+    let purpose = if deploys { Purpose::Deploy } else { Purpose::Lab };
+    let toolchain = match setup::ensure(&workspace, purpose)? {
         Ok(toolchain) => toolchain,
         Err(code) => return Ok(code),
     };
@@ -89,6 +95,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run { keep, plain, agent } => run::command(&workspace, keep, plain, &agent),
         Command::Test => test::command(&workspace),
         Command::Bench { what } => bench::command(&workspace, &what),
+        Command::Image(options) => image::command(&workspace, &options),
         Command::Sim(sim) => sim::command(&workspace, sim),
         Command::Lint => lint::command(&workspace),
         Command::Tidy => tidy::command(&workspace),

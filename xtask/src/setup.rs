@@ -16,7 +16,7 @@ use crate::{
     workspace::{Workspace, say},
 };
 use apt::Apt;
-use machine::{Machine, Tool};
+use machine::{Machine, Purpose, Tool};
 
 /// Something is missing and cannot be installed from here.
 const EXIT_MISSING: u8 = 3;
@@ -24,11 +24,12 @@ const EXIT_MISSING: u8 = 3;
 /// `cargo xtask setup`.
 pub(crate) fn command(workspace: &Workspace, check: bool) -> Result<ExitCode> {
     let machine = Machine::look();
+    let everything = Purpose::Deploy;
     let found = if check {
-        State::look(&machine)
+        State::look(&machine, everything)
     } else {
         add_for_tests(workspace);
-        install(workspace, &machine)?
+        install(workspace, &machine, everything)?
     };
     Ok(match found.complete() {
         Ok(toolchain) => {
@@ -41,9 +42,14 @@ pub(crate) fn command(workspace: &Workspace, check: bool) -> Result<ExitCode> {
 
 /// What the other commands start with: the toolchain, or the exit code of a set-up that could not
 /// be completed and has said why.
-pub(crate) fn ensure(workspace: &Workspace) -> Result<Result<Toolchain, ExitCode>> {
+pub(crate) fn ensure(
+    workspace: &Workspace,
+    purpose: Purpose,
+) -> Result<Result<Toolchain, ExitCode>> {
     let machine = Machine::look();
-    Ok(install(workspace, &machine)?.complete().map_err(|lacking| lacking.report(&machine)))
+    Ok(install(workspace, &machine, purpose)?
+        .complete()
+        .map_err(|lacking| lacking.report(&machine)))
 }
 
 /// Adds what only tests use, and can do without.
@@ -60,8 +66,8 @@ struct State {
 }
 
 impl State {
-    fn look(machine: &Machine) -> Self {
-        Self { toolchain: toolchain::find(), tools: machine.missing_tools() }
+    fn look(machine: &Machine, purpose: Purpose) -> Self {
+        Self { toolchain: toolchain::find(), tools: machine.missing_tools(purpose) }
     }
 
     fn complete(self) -> Result<Toolchain, Self> {
@@ -80,7 +86,7 @@ impl State {
             let names: Vec<_> = tools.iter().map(|tool| tool.program).collect();
             say(&format!("programs that are not in PATH: {}", names.join(", ")));
             let packages: Vec<_> = tools.iter().flat_map(|tool| tool.packages).copied().collect();
-            say(&if machine.debian {
+            say(&if machine.debian.is_some() {
                 format!("  apt-get install --no-install-recommends {}", packages.join(" "))
             } else {
                 format!("  they are in packages like {}", packages.join(", "))
@@ -91,12 +97,20 @@ impl State {
 }
 
 /// Takes every step that this machine allows, then looks again.
-fn install(workspace: &Workspace, machine: &Machine) -> Result<State> {
-    let mut state = State::look(machine);
+fn install(workspace: &Workspace, machine: &Machine, purpose: Purpose) -> Result<State> {
+    let mut state = State::look(machine, purpose);
     let mut apt = machine.may_use_apt().then(Apt::default);
     if let (Some(apt), false) = (&mut apt, state.tools.is_empty()) {
-        apt.install(state.tools.iter().flat_map(|tool| tool.packages).copied());
-        state.tools = machine.missing_tools();
+        let packages = state.tools.iter().flat_map(|tool| tool.packages).copied();
+        let (newer, own): (Vec<_>, Vec<_>) =
+            packages.partition(|package| machine.is_too_old_for(package));
+        if !own.is_empty() {
+            apt.install(own);
+        }
+        for package in newer {
+            apt.install_newer(package)?;
+        }
+        state.tools = machine.missing_tools(purpose);
     }
     if let Err(missing) = state.toolchain {
         state.toolchain = open_a_road(workspace, machine, &mut apt, missing)?;

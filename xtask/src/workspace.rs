@@ -35,6 +35,15 @@ impl Workspace {
 
     pub(crate) fn cargo<const N: usize>(&self, arguments: [&str; N]) -> Command {
         let mut command = Command::new(&self.cargo);
+        // What cargo told us of our own package. Build scripts that look at it would run anew, since a
+        // cargo that the user starts has none of it.
+        let ours = |name: &OsString| {
+            let name = name.to_string_lossy();
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        };
+        for (name, _) in env::vars_os().filter(|(name, _)| ours(name)) {
+            command.env_remove(name);
+        }
         command.current_dir(&self.root).args(arguments);
         command
     }

@@ -1,12 +1,18 @@
 //! Debian packages, with one line of ours per step instead of apt's pages.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
 
 use anyhow::{Context, Result};
 
 use crate::workspace::say;
+
+/// The release after Debian 12, and the key that its packages are signed with, which 12 has as well.
+const NEWER: &str = "trixie";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// apt-get, whose lists are fetched at most once.
 #[derive(Default)]
@@ -35,6 +41,22 @@ impl Apt {
         if let Err(error) = unpack(package, directory) {
             say(&format!("set-up: {error:#}"));
         }
+    }
+
+    /// Installs one package of the next release, whose other packages stay unknown to this machine.
+    /// What fails is said and otherwise ignored, as above.
+    pub(crate) fn install_newer(&mut self, package: &str) -> Result<()> {
+        self.update();
+        let Some(archive) = archive() else {
+            say("set-up: apt does not say where Debian's packages are");
+            return Ok(());
+        };
+        say(&format!("set-up: installing {package} of Debian {NEWER} (apt)"));
+        let directory = env::temp_dir().join(format!("nllb-apt-{}", std::process::id()));
+        let done = download_and_install(package, &archive, &directory);
+        // It is gone when nothing could be made there.
+        let _gone = fs::remove_dir_all(&directory);
+        done.with_context(|| format!("cannot use {}", directory.display()))
     }
 
     fn update(&mut self) {
@@ -66,6 +88,46 @@ fn unpack(package: &str, directory: &Path) -> Result<()> {
         fs::rename(&new, directory).context("cannot move what was unpacked")?;
     }
     fs::remove_dir_all(&archive).context("cannot remove the package's file")
+}
+
+/// With lists of its own, so that the machine's apt never offers packages of another release.
+fn download_and_install(package: &str, archive: &str, directory: &Path) -> Result<()> {
+    for part in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(directory.join(part))?;
+    }
+    let sources = directory.join("newer.list");
+    fs::write(&sources, format!("deb [signed-by={KEYRING}] {archive} {NEWER} main\n"))?;
+    let apart = |action: &str| {
+        let mut command = apt_get(action);
+        let option = |key: &str, path: &Path| format!("Dir::{key}={}", path.display());
+        command
+            .current_dir(directory)
+            .args(["-o", &option("Etc::sourcelist", &sources)])
+            .args(["-o", "Dir::Etc::sourceparts=/dev/null"])
+            .args(["-o", &option("State::lists", &directory.join("lists"))])
+            .args(["-o", &option("Cache", &directory.join("cache"))])
+            .args(["-o", "APT::Sandbox::User=root"]);
+        command
+    };
+    tell_failure(&mut apart("update"));
+    tell_failure(apart("download").arg(package));
+    let is_package = |path: &Path| path.extension().is_some_and(|extension| extension == "deb");
+    let entries = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+    if let Some(file) = entries.into_iter().find(|path| is_package(path)) {
+        let mut command = apt_get("install");
+        command.args(["--yes", "--no-install-recommends", "--no-remove"]).arg(file);
+        tell_failure(&mut command);
+    }
+    Ok(())
+}
+
+/// Where this machine has its Debian packages from.
+fn archive() -> Option<String> {
+    let mut command = Command::new("apt-get");
+    command.args(["indextargets", "--format", "$(REPO_URI)", "Label: Debian"]);
+    let output = command.stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().next().map(|line| line.trim_end_matches('/').to_owned())
 }
 
 fn apt_get(action: &str) -> Command {

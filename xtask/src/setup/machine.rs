@@ -14,37 +14,71 @@ use crate::workspace::{Workspace, say};
 pub(crate) struct Tool {
     pub(crate) program: &'static str,
     pub(crate) packages: &'static [&'static str],
-    /// Only the privileged tests use it, and those run only as root.
-    root_only: bool,
+    purpose: Purpose,
 }
 
-const TOOLS: [Tool; 3] = [
+/// What needs a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// Every build.
+    Build,
+    /// The lab, which only root can have.
+    Lab,
+    /// Images, and the tests of what is under `deploy/`. Only root is asked to have it.
+    Deploy,
+}
+
+const TOOLS: [Tool; 9] = [
     // For ring, which comes as C and assembly.
-    Tool { program: "cc", packages: &["gcc", "libc6-dev"], root_only: false },
-    Tool { program: "ip", packages: &["iproute2"], root_only: true },
-    Tool { program: "nft", packages: &["nftables"], root_only: true },
+    Tool { program: "cc", packages: &["gcc", "libc6-dev"], purpose: Purpose::Build },
+    Tool { program: "ip", packages: &["iproute2"], purpose: Purpose::Lab },
+    Tool { program: "nft", packages: &["nftables"], purpose: Purpose::Lab },
+    Tool { program: "buildah", packages: &["buildah"], purpose: Purpose::Deploy },
+    Tool { program: "podman", packages: &["podman", "crun"], purpose: Purpose::Deploy },
+    Tool { program: "kustomize", packages: &["kustomize"], purpose: Purpose::Deploy },
+    Tool { program: "systemd-analyze", packages: &["systemd"], purpose: Purpose::Deploy },
+    Tool { program: "ansible-playbook", packages: &["ansible-core"], purpose: Purpose::Deploy },
+    Tool { program: "ansible-lint", packages: &["ansible-lint"], purpose: Purpose::Deploy },
 ];
+/// Packages that Debian 12 does not have, and that run there as Debian 13 has them.
+const NEWER: [&str; 1] = ["kustomize"];
 
 /// The facts that set-up's choices depend on.
 pub(crate) struct Machine {
-    /// A Debian whose packages we know.
-    pub(crate) debian: bool,
+    /// The release of Debian, when it is one whose packages we know.
+    pub(crate) debian: Option<Debian>,
     root: bool,
+}
+
+/// A release of Debian that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Debian {
+    /// 12.
+    Bookworm,
+    /// 13.
+    Trixie,
 }
 
 impl Machine {
     pub(crate) fn look() -> Self {
         let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-        Self { debian: is_known_debian(&release), root: is_root() }
+        Self { debian: known_debian(&release), root: is_root() }
     }
 
     pub(crate) fn may_use_apt(&self) -> bool {
-        self.debian && self.root
+        self.debian.is_some() && self.root
     }
 
-    pub(crate) fn missing_tools(&self) -> Vec<Tool> {
-        let needed = TOOLS.into_iter().filter(|tool| self.root || !tool.root_only);
+    /// Of what is needed up to this purpose.
+    pub(crate) fn missing_tools(&self, purpose: Purpose) -> Vec<Tool> {
+        let most = if self.root { purpose } else { Purpose::Build };
+        let needed = TOOLS.into_iter().filter(|tool| tool.purpose <= most);
         needed.filter(|tool| !is_program(tool.program)).collect()
+    }
+
+    /// Whether a package has to come from the next release.
+    pub(crate) fn is_too_old_for(&self, package: &str) -> bool {
+        self.debian == Some(Debian::Bookworm) && NEWER.contains(&package)
     }
 
     /// Asks rustup for the library sources, unless someone said that nothing is to be downloaded.
@@ -94,12 +128,16 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// Derivatives carry other packages, so only Debian itself, and the releases that were tried.
-fn is_known_debian(os_release: &str) -> bool {
+fn known_debian(os_release: &str) -> Option<Debian> {
     let value = |key: &str| {
         let line = os_release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches('"'))
     };
-    value("ID") == Some("debian") && matches!(value("VERSION_ID"), Some("12" | "13"))
+    match (value("ID")?, value("VERSION_ID")?) {
+        ("debian", "12") => Some(Debian::Bookworm),
+        ("debian", "13") => Some(Debian::Trixie),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -108,16 +146,25 @@ mod tests {
 
     #[test]
     fn the_debians_that_were_tried_are_known() {
-        assert!(is_known_debian("NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n"));
-        assert!(is_known_debian("VERSION_ID=\"13\"\nID=debian\n"));
+        let twelve = "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n";
+        assert_eq!(known_debian(twelve), Some(Debian::Bookworm));
+        assert_eq!(known_debian("VERSION_ID=\"13\"\nID=debian\n"), Some(Debian::Trixie));
     }
 
     #[test]
     fn derivatives_and_other_releases_are_not() {
-        assert!(!is_known_debian("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"12\"\n"));
-        assert!(!is_known_debian("ID=debian\nVERSION_ID=\"11\"\n"));
-        assert!(!is_known_debian("ID=debian\nPRETTY_NAME=\"trixie/sid\"\n"));
-        assert!(!is_known_debian(""));
+        assert_eq!(known_debian("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"12\"\n"), None);
+        assert_eq!(known_debian("ID=debian\nVERSION_ID=\"11\"\n"), None);
+        assert_eq!(known_debian("ID=debian\nPRETTY_NAME=\"trixie/sid\"\n"), None);
+        assert_eq!(known_debian(""), None);
+    }
+
+    #[test]
+    fn the_next_release_helps_out_only_where_this_one_has_no_such_package() {
+        let machine = |debian| Machine { debian: Some(debian), root: true };
+        assert!(machine(Debian::Bookworm).is_too_old_for("kustomize"));
+        assert!(!machine(Debian::Bookworm).is_too_old_for("podman"));
+        assert!(!machine(Debian::Trixie).is_too_old_for("kustomize"));
     }
 
     #[test]
@@ -133,8 +180,9 @@ mod tests {
 
     #[test]
     fn only_root_needs_what_only_root_can_use() {
-        let user = Machine { debian: true, root: false };
-        assert!(user.missing_tools().iter().all(|tool| !tool.root_only));
+        let user = Machine { debian: Some(Debian::Trixie), root: false };
+        let asked = user.missing_tools(Purpose::Deploy);
+        assert!(asked.iter().all(|tool| tool.purpose == Purpose::Build), "{asked:?}");
         assert!(!user.may_use_apt());
     }
 }
