@@ -59,6 +59,7 @@ use crate::drain::DrainRequest;
 use crate::heap;
 use crate::relay::Relays;
 use crate::reload::Reload;
+use crate::service_manager::ServiceManager;
 use crate::status::StatusRequest;
 
 use self::alarm::Alarm;
@@ -151,6 +152,7 @@ struct Driver {
     expiry: ExpiryWarnings,
     relays: Relays,
     reloads: Reloads,
+    manager: ServiceManager,
     started: Instant,
     adopted: bool,
 }
@@ -188,6 +190,7 @@ impl Driver {
         self.retry(&mut reload);
         self.perform();
         heap::give_back();
+        self.report();
         loop {
             let due = self.machine.poll_timeout();
             tokio::select! {
@@ -210,6 +213,7 @@ impl Driver {
                     self.memory.keep(&self.machine);
                     self.sentinels.renew(|pool| self.probes.prober(pool));
                 }
+                () = self.manager.ping_due() => self.manager.ping(),
                 _ = self_test.tick(), if tests.is_empty() => {
                     tests.spawn_local(self.attached.test(&self.sockets));
                 }
@@ -219,6 +223,9 @@ impl Driver {
                         self_test.reset_immediately();
                     }
                     self.attached.replace_other_versions(&mut self.maps, &self.sync);
+                    if loads.is_empty() {
+                        self.report();
+                    }
                 }
                 _ = count.tick() => self.count_connections(),
                 () = self.closings.next() => {}
@@ -227,6 +234,7 @@ impl Driver {
                 Some(request) = drains.recv() => self.obey(request),
                 // One after another, else an older file could win.
                 () = reload.next(), if loads.is_empty() => {
+                    self.manager.reloading();
                     let file = self.file.clone();
                     let unresolved = self.unresolved();
                     loads.spawn_blocking(move || load(&file, unresolved));
@@ -238,6 +246,7 @@ impl Driver {
                     }
                     self.retry(&mut reload);
                     heap::give_back();
+                    self.report();
                     // Only then, or frequent reloads would keep them from ever ticking.
                     if before != (self.config.lease, self.config.self_test_interval) {
                         self.renew_lease();
@@ -247,6 +256,7 @@ impl Driver {
                 }
                 reason = stop.requested() => {
                     info!(reason, "stopping; the data path stays in place");
+                    self.manager.stopping();
                     // A disk that does not answer must not keep the agent.
                     let finished = timeout(LINGER, self.memory.finish(&self.machine)).await;
                     debug!(written = finished.is_ok(), "table on disk");

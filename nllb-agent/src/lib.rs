@@ -21,6 +21,7 @@ pub mod relay;
 pub mod reload;
 pub mod reserved;
 mod serve;
+pub mod service_manager;
 pub mod state;
 pub mod status;
 pub mod telemetry;

@@ -28,6 +28,7 @@ use crate::datapath::{Datapath, DatapathError, Opened};
 use crate::metrics::http;
 use crate::relay::Relays;
 use crate::reload::Reload;
+use crate::service_manager::ServiceManager;
 
 /// Requests that wait: each is answered at once, so more than a few means a stuck driver, and then those
 /// who ask should wait in their socket instead of here.
@@ -93,6 +94,7 @@ impl Driver {
             attached,
             sockets,
             relays: Relays::default(),
+            manager: ServiceManager::find(),
             reloads: Reloads { generation: 1, applied_at: now, error: None },
             started: now,
             adopted,

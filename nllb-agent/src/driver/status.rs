@@ -7,10 +7,12 @@ mod pools;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use nllb_common::maps::MAX_NETNS;
+use nllb_common::maps::{MAX_NETNS, State};
 use nllb_common::{ABI_VERSION, Counter};
 use nllb_core::settings::Coverage as Wanted;
-use nllb_core::{BackendId, Eligibility, FrontendBackend, FrontendView, PoolView, View};
+use nllb_core::{
+    BackendId, BackendView, Eligibility, FrontendBackend, FrontendView, PoolView, View,
+};
 
 use super::Driver;
 use super::attachment::Attached;
@@ -46,6 +48,21 @@ impl Driver {
                 .map(|(counter, count)| (counter.label().to_owned(), count))
                 .collect(),
         }
+    }
+
+    /// Tells the service manager how it stands: who serves, and whether that is proven.
+    pub(super) fn report(&mut self) {
+        let Self { manager, machine, attached, .. } = self;
+        manager.ready(|| {
+            let pool = |pool: PoolView| {
+                let is_healthy = |backend: &&BackendView| backend.state == State::Healthy;
+                let healthy = pool.backends.iter().filter(is_healthy).count();
+                format!("{}: {healthy} of {} healthy", pool.name, pool.backends.len())
+            };
+            let attachment = if attached.is_proven() { "attached" } else { "NOT PROVEN" };
+            let pools: Vec<_> = machine.view().pools.into_iter().map(pool).collect();
+            format!("{attachment}; {}", pools.join("; "))
+        });
     }
 
     fn agent(&self, now: Instant) -> status::Agent {
