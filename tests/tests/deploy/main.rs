@@ -1,5 +1,7 @@
 //! What is under `deploy/`, and what the agent does for it.
 
+mod image;
+mod manifests;
 mod notify;
 mod unit;
 
