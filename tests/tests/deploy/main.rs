@@ -1,5 +1,6 @@
 //! What is under `deploy/`, and what the agent does for it.
 
+mod ansible;
 mod image;
 mod manifests;
 mod notify;
