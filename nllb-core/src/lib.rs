@@ -22,6 +22,7 @@ pub mod health;
 mod ids;
 mod jitter;
 pub mod maglev;
+pub mod membership;
 mod ping;
 pub mod pool;
 pub mod rebalance;
@@ -44,6 +45,7 @@ pub use drain::{Drain, DrainError};
 pub use eligible::{Eligibility, Reason};
 pub use expiry::{Ending, Expiry, Urgency};
 pub use health::{Direction, Run};
+pub use membership::{Listing, Sighting, SourceId, SourceKind};
 pub use pool::Machine;
 pub use remembered::Remembered;
 pub use report::{
