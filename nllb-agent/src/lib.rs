@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod drain;
 pub mod driver;
 pub mod exit;
+mod file_watch;
 pub mod health_check;
 mod heap;
 pub mod init;

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 mod base64;
 
+/// Kubeconfigs carry certificates and the like in place.
+const LARGEST: u64 = 4 << 20;
 /// The port of https.
 const HTTPS: u16 = 443;
 
@@ -175,14 +177,38 @@ pub fn load(file: &Path, known: Known<'_>) -> Result<Kubeconfig, KubeconfigError
     read(&text, file, known).map_err(fail)
 }
 
-fn read(text: &str, file: &Path, known: Known<'_>) -> Result<Kubeconfig, KubeconfigProblem> {
-    let base = file.parent().unwrap_or(Path::new("/"));
-    let raw: Raw = yaml::parse(text).map_err(|error| {
+/// The servers of all clusters of the kubeconfig at `file`: host, a name or an address without brackets,
+/// and port. Blocks on the file.
+///
+/// # Errors
+/// One line, when it cannot be read or names a server that is none.
+pub(super) fn servers(file: &Path) -> Result<Vec<(String, u16)>, String> {
+    let text = super::text_of(file, LARGEST)?;
+    let raw = parse(&text).map_err(|problem| problem.to_string())?;
+    let clusters = raw.clusters.unwrap_or_default().into_iter().enumerate();
+    let servers = clusters.map(|(index, Named { content, .. })| {
+        let found = content.map(|cluster| cluster.server).unwrap_or_default();
+        let server = Server::parse(&server_key(index), &found).map_err(|bad| bad.to_string())?;
+        Ok((server.host.to_owned(), server.port))
+    });
+    servers.collect()
+}
+
+fn parse(text: &str) -> Result<Raw, KubeconfigProblem> {
+    yaml::parse(text).map_err(|error| {
         let YamlError { line, column: _, key, problem } = error;
         let key = if key.is_empty() { key } else { format!("{key}: ") };
         KubeconfigProblem::Yaml { line, key, problem }
-    })?;
-    let Raw { clusters, contexts, users, current_context } = raw;
+    })
+}
+
+fn server_key(index: usize) -> String {
+    format!("clusters[{index}].cluster.server")
+}
+
+fn read(text: &str, file: &Path, known: Known<'_>) -> Result<Kubeconfig, KubeconfigProblem> {
+    let base = file.parent().unwrap_or(Path::new("/"));
+    let Raw { clusters, contexts, users, current_context } = parse(text)?;
     let clusters = clusters.unwrap_or_default();
     let contexts = contexts.unwrap_or_default();
     let users = users.unwrap_or_default();
@@ -198,7 +224,7 @@ fn read(text: &str, file: &Path, known: Known<'_>) -> Result<Kubeconfig, Kubecon
     let (mut endpoints, mut unresolved) = (Vec::new(), Vec::new());
     for (index, Named { content, .. }) in clusters.iter().enumerate() {
         let found = content.as_ref().map_or("", |cluster| &cluster.server);
-        let key = format!("clusters[{index}].cluster.server");
+        let key = server_key(index);
         let server = Server::parse(&key, found)?;
         let addresses = match server.resolve() {
             Ok(addresses) => addresses,

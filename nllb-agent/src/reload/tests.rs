@@ -1,8 +1,10 @@
 //! Files that change in every way that editors and kubelets change them.
 
 use super::*;
+use crate::file_watch::QUIET;
 use std::fs;
 use std::os::unix::fs::symlink;
+use tokio::time::timeout;
 
 /// Far longer than the kernel takes to tell.
 const AMPLE: Duration = Duration::from_secs(20);
