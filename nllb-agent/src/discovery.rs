@@ -10,6 +10,7 @@
 mod dns;
 mod file;
 pub mod kubeconfig;
+pub mod kubernetes;
 mod look;
 
 pub use look::{Place, watch};

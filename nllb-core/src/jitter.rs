@@ -9,24 +9,26 @@ use nllb_common::mix;
 
 /// A sequence of draws.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Jitter {
+pub struct Jitter {
     seed: u32,
     draws: u32,
 }
 
 impl Jitter {
-    pub(crate) const fn new(seed: u32) -> Self {
+    /// The draws that follow from `seed`.
+    #[must_use]
+    pub const fn new(seed: u32) -> Self {
         Self { seed, draws: 0 }
     }
 
     /// `wait`, at most half the share `width` shorter or longer.
-    pub(crate) fn around(&mut self, wait: Duration, width: f64) -> Duration {
+    pub fn around(&mut self, wait: Duration, width: f64) -> Duration {
         let width = if width.is_finite() { width.clamp(0.0, 1.0) } else { 0.0 };
         wait.mul_f64(1.0 + width * (self.draw() - 0.5))
     }
 
     /// Some part of `wait`.
-    pub(crate) fn within(&mut self, wait: Duration) -> Duration {
+    pub fn within(&mut self, wait: Duration) -> Duration {
         wait.mul_f64(self.draw())
     }
 

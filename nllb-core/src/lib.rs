@@ -45,6 +45,7 @@ pub use drain::{Drain, DrainError};
 pub use eligible::{Eligibility, Reason};
 pub use expiry::{Ending, Expiry, Urgency};
 pub use health::{Direction, Run};
+pub use jitter::Jitter;
 pub use membership::{Listing, Sighting, SourceId, SourceKind};
 pub use pool::Machine;
 pub use remembered::Remembered;

@@ -5,17 +5,22 @@
 
 use crate::health_check::{ClientIdentity, Credentials, Material, holds_authority};
 use crate::yaml::{self, YamlError, YamlProblem};
+use current::Current;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use server::Server;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 mod base64;
+mod current;
+mod server;
+
+pub use current::identity;
 
 /// Kubeconfigs carry certificates and the like in place.
 const LARGEST: u64 = 4 << 20;
-/// The port of https.
-const HTTPS: u16 = 443;
 
 /// What the agent takes from a kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +121,14 @@ pub enum KubeconfigProblem {
         /// Key path.
         key: String,
     },
+    /// An identity that another program would have to give.
+    #[error(
+        "{key}: the agent runs no plug-ins: use a kubeconfig with a client certificate or a token"
+    )]
+    PlugIn {
+        /// Key path.
+        key: String,
+    },
     /// A certificate without its key, or the reverse.
     #[error("{key}: missing: a client certificate and its key go together")]
     HalfIdentity {
@@ -167,6 +180,8 @@ struct RawUser {
     token: Option<String>,
     #[serde(rename = "tokenFile")]
     token_file: Option<PathBuf>,
+    exec: Option<IgnoredAny>,
+    auth_provider: Option<IgnoredAny>,
 }
 
 /// Reads the kubeconfig at `file`. Blocks on files and on the resolver. Where that fails, `known` may
@@ -207,22 +222,9 @@ fn server_key(index: usize) -> String {
 }
 
 fn read(text: &str, file: &Path, known: Known<'_>) -> Result<Kubeconfig, KubeconfigProblem> {
-    let base = file.parent().unwrap_or(Path::new("/"));
-    let Raw { clusters, contexts, users, current_context } = parse(text)?;
-    let clusters = clusters.unwrap_or_default();
-    let contexts = contexts.unwrap_or_default();
-    let users = users.unwrap_or_default();
-
-    let context = current_context
-        .and_then(|current| position(&contexts, &current))
-        .or(if contexts.is_empty() { None } else { Some(0) })
-        .and_then(|index| contexts[index].content.clone())
-        .unwrap_or_default();
-    let cluster = position(&clusters, &context.cluster).unwrap_or(0);
-    let user = position(&users, &context.user).or(if users.len() == 1 { Some(0) } else { None });
-
+    let current = Current::of(parse(text)?);
     let (mut endpoints, mut unresolved) = (Vec::new(), Vec::new());
-    for (index, Named { content, .. }) in clusters.iter().enumerate() {
+    for (index, Named { content, .. }) in current.clusters.iter().enumerate() {
         let found = content.as_ref().map_or("", |cluster| &cluster.server);
         let key = server_key(index);
         let server = Server::parse(&key, found)?;
@@ -248,50 +250,8 @@ fn read(text: &str, file: &Path, known: Known<'_>) -> Result<Kubeconfig, Kubecon
             }
         }
     }
-    let trusted = clusters.get(cluster).ok_or(KubeconfigProblem::NoCluster)?;
-    let trusted = trusted.content.clone().unwrap_or_default();
-    let mut credentials = trust(&format!("clusters[{cluster}].cluster"), trusted, base)?;
-    if let Some(index) = user {
-        let raw = users[index].content.clone().unwrap_or_default();
-        let key = format!("users[{index}].user");
-        (credentials.client, credentials.token) = identity(&key, raw, base)?;
-    }
+    let credentials = current.credentials(file)?;
     Ok(Kubeconfig { endpoints, credentials, unresolved })
-}
-
-fn position<T>(list: &[Named<T>], wanted: &str) -> Option<usize> {
-    list.iter().position(|named| named.name == wanted)
-}
-
-/// `https://host[:port][/]`; the port of https when there is none.
-struct Server<'a> {
-    /// Without brackets.
-    host: &'a str,
-    port: u16,
-}
-
-impl<'a> Server<'a> {
-    fn parse(key: &str, found: &'a str) -> Result<Self, KubeconfigProblem> {
-        let bad = || KubeconfigProblem::Server { key: key.to_owned(), found: found.to_owned() };
-        let rest = found.strip_prefix("https://").ok_or_else(bad)?;
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.is_empty() || authority.contains(['/', '@', '?', ' ']) {
-            return Err(bad());
-        }
-        let port = authority.rsplit_once(':').and_then(|(host, port)| {
-            let whole = host.ends_with(']') || !host.contains(':');
-            Some((host, port.parse().ok()?)).filter(|_| whole)
-        });
-        let (host, port) = port.unwrap_or((authority, HTTPS));
-        Ok(Self { host: host.trim_matches(['[', ']']), port })
-    }
-
-    fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let addresses = (self.host, self.port).to_socket_addrs()?;
-        Ok(addresses
-            .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
-            .collect())
-    }
 }
 
 fn trust(key: &str, raw: RawCluster, base: &Path) -> Result<Credentials, KubeconfigProblem> {
@@ -323,7 +283,7 @@ fn trust(key: &str, raw: RawCluster, base: &Path) -> Result<Credentials, Kubecon
 
 type Identity = (Option<ClientIdentity>, Option<Material>);
 
-fn identity(key: &str, raw: RawUser, base: &Path) -> Result<Identity, KubeconfigProblem> {
+fn user(key: &str, raw: RawUser, base: &Path) -> Result<Identity, KubeconfigProblem> {
     let RawUser {
         client_certificate,
         client_certificate_data,
@@ -331,6 +291,8 @@ fn identity(key: &str, raw: RawUser, base: &Path) -> Result<Identity, Kubeconfig
         client_key_data,
         token,
         token_file,
+        exec: _,
+        auth_provider: _,
     } = raw;
     let certificate_at = format!("{key}.client-certificate");
     let key_at = format!("{key}.client-key");

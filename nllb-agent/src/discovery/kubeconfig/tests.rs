@@ -163,3 +163,33 @@ fn known_addresses_stand_in_for_a_server_that_nobody_resolves() {
     let error = read(&text, Path::new("/etc/k"), &known).expect_err("nothing is known of port 443");
     assert!(matches!(error, KubeconfigProblem::Resolve { .. }), "{error}");
 }
+
+#[test]
+fn the_identity_of_a_kubeconfig_needs_no_resolver_and_no_plug_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("kubeconfig");
+    let (_, data) = authority();
+    let with = |user: &str| {
+        let text = format!(
+            "clusters:
+- name: one
+  cluster: {{server: 'https://nobody.invalid', certificate-authority-data: {data}}}
+users:
+- name: admin
+  user: {user}
+"
+        );
+        std::fs::write(&file, text).expect("a file");
+        identity(&file)
+    };
+    let credentials = with("{tokenFile: token}").expect("an identity");
+    assert_eq!(credentials.token, Some(Material::File(directory.path().join("token"))));
+    for (user, key) in [
+        ("{exec: {command: aws, args: [eks]}}", "exec"),
+        ("{auth-provider: {name: gcp}}", "auth-provider"),
+    ] {
+        let line = with(user).expect_err("a plug-in").to_string();
+        let expected = format!("users[0].user.{key}: the agent runs no plug-ins: use a kubeconfig");
+        assert!(line.contains(&expected) && line.starts_with(&*file.to_string_lossy()), "{line}");
+    }
+}

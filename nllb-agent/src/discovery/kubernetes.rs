@@ -1,0 +1,101 @@
+//! The API servers as the cluster itself knows them: the EndpointSlices of the Service `kubernetes`,
+//! and the Service with its VIPs and ports.
+//!
+//! The watch dials one address, which the kernel translates, so it fails over like any client of the
+//! node; whom it meets it verifies by `server_name`.
+//!
+//! One task; it ends when nobody takes its news, and dropping it closes its connections. Each kind of
+//! object has a connection of its own ([`follow`]), and [`joint`] makes the news of both one source's.
+
+mod backoff;
+mod client;
+mod follow;
+mod identity;
+mod joint;
+mod objects;
+mod text;
+mod trouble;
+
+use super::{News, Sender};
+use follow::Follower;
+use joint::{Content, Joint};
+use nllb_core::{SourceId, SourceKind};
+use objects::{EndpointSlice, Service};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+pub use identity::{Identity, IdentityError, SERVICE_ACCOUNT};
+
+/// The name that every API server's certificate carries.
+pub const SERVER_NAME: &str = "kubernetes.default.svc";
+
+/// Whom to ask, and as whom.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is dialled.
+    pub address: SocketAddr,
+    /// The name that the certificate must carry, usually [`SERVER_NAME`].
+    pub server_name: String,
+    /// Whom to trust and who to be.
+    pub identity: Identity,
+    /// When to try again.
+    pub pace: Pace,
+    /// Spreads the waits of different nodes.
+    pub seed: u32,
+}
+
+/// How long what may take, and when to try again.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// The wait after a failure or the end of a watch; it doubles. Each is spread over half of itself.
+    pub first: Duration,
+    /// The longest of these waits.
+    pub longest: Duration,
+    /// A watch that lasts so long was a success: the next wait is the first one again.
+    pub settled: Duration,
+    /// Limit of a connect, of a handshake, of an answer.
+    pub answer: Duration,
+    /// A watch without a byte for so long is given up. The API server sends a bookmark a minute.
+    pub silence: Duration,
+    /// How long a watch is asked to last, at least and at most, in whole seconds below 295.
+    pub watch: (Duration, Duration),
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(30),
+            settled: Duration::from_secs(30),
+            answer: Duration::from_secs(10),
+            silence: Duration::from_secs(150),
+            watch: (Duration::from_secs(180), Duration::from_secs(290)),
+        }
+    }
+}
+
+/// Watches until nobody takes the news any more. Needs a runtime with I/O and timers.
+pub async fn watch(settings: Settings, news: Sender) {
+    // What waits here is newer when it waits in its socket.
+    let (parts, mut said) = mpsc::channel(1);
+    let other = Settings { seed: nllb_common::mix(settings.seed), ..settings.clone() };
+    let hosts: Follower<EndpointSlice> = Follower::new(settings, parts.clone(), Content::Hosts);
+    let vips: Follower<Service> = Follower::new(other, parts, Content::Vips);
+    let join = async {
+        let mut joint = Joint::default();
+        let source = SourceId { kind: SourceKind::Kubernetes, name: "".into() };
+        while let Some(part) = said.recv().await {
+            for what in joint.take(part) {
+                if news.send(News { source: source.clone(), what }).await.is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = join => {}
+        () = news.closed() => {}
+        ((), ()) = async { tokio::join!(hosts.run(), vips.run()) } => {}
+    }
+}

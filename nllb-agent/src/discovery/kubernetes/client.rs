@@ -1,0 +1,184 @@
+//! One connection to the API server: lists, and watches event by event.
+//!
+//! Requests, answers and events are kube's; the connection is hyper's over rustls, as the probes have
+//! it, and not kube's own client. That one puts no limit on what it reads, says each failed try and the
+//! whole of an answer that it cannot read in the log, and brings some thirty crates.
+//!
+//! What bounds memory: an answer, or one event, is at most [`MOST`] bytes long, and is read into types
+//! that take a small multiple of that; the reading buffer is limited apart from it.
+
+use super::identity::Access;
+use super::objects::Object;
+use super::trouble::Trouble;
+use super::{Pace, Settings};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use kube::core::params::{ListParams, WatchParams};
+use kube::core::response::Status;
+use kube::core::{ObjectList, Request as Path, WatchEvent};
+use rustls_pki_types::ServerName;
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// The longest answer and the longest event: room for thousands of endpoints.
+const MOST: usize = 1 << 20;
+/// The longest head of an answer, and the piece that is read at a time.
+const READ_BUFFER: usize = 32 << 10;
+/// Who asks.
+const AGENT: &str = concat!("nllb/", env!("CARGO_PKG_VERSION"));
+
+/// A connection; dropping it closes it.
+pub(super) struct Connection {
+    requests: SendRequest<Empty<Bytes>>,
+    access: Access,
+    host: HeaderValue,
+    pace: Pace,
+    /// Reads and writes for the requests.
+    _task: JoinSet<()>,
+}
+
+impl Connection {
+    /// Connects with the credentials as they are now.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, Trouble> {
+        let Settings { address, server_name, identity, pace, seed: _ } = settings;
+        let access = identity.access()?;
+        let bad_name = |_| Trouble::ServerName(server_name.clone());
+        let name = ServerName::try_from(server_name.clone()).map_err(bad_name)?;
+        let host = HeaderValue::try_from(server_name)
+            .map_err(|_| Trouble::ServerName(server_name.clone()))?;
+        let unreachable = |error| Trouble::Connect(*address, error);
+        let stream = timeout(pace.answer, TcpStream::connect(address)).await;
+        let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let handshake = TlsConnector::from(access.tls.clone()).connect(name, stream);
+        let stream = timeout(pace.answer, handshake).await.map_err(|_| Trouble::Silent)?;
+        let place = identity.place().display().to_string();
+        let stream = stream.map_err(|error| Trouble::of_handshake(error, server_name, &place))?;
+        let (requests, connection) =
+            Builder::new().max_buf_size(READ_BUFFER).handshake(TokioIo::new(stream)).await?;
+        let mut task = JoinSet::new();
+        // Its errors are those of the requests.
+        task.spawn(async move { drop(connection.await) });
+        Ok(Self { requests, access, host, pace: pace.clone(), _task: task })
+    }
+
+    /// All objects of a kind, as new as the server's own memory of them: also while its database has no
+    /// quorum, and without asking that for every node.
+    pub(super) async fn list<O: Object>(&mut self) -> Result<ObjectList<O>, Trouble> {
+        let mut params = ListParams::default().match_any();
+        params.label_selector = O::LABELS.map(str::to_owned);
+        params.field_selector = O::FIELDS.map(str::to_owned);
+        let request = Path::new(O::PATH).list(&params).map_err(Trouble::Request)?;
+        let answer = self.ask(request).await?;
+        let body = whole(answer.into_body(), self.pace.answer).await?;
+        serde_json::from_slice(&body).map_err(Trouble::Nonsense)
+    }
+
+    /// What happens after `version`, for so long in whole seconds.
+    pub(super) async fn watch<O: Object>(
+        &mut self,
+        version: &str,
+        lasting: Duration,
+    ) -> Result<Events, Trouble> {
+        let params = WatchParams {
+            label_selector: O::LABELS.map(str::to_owned),
+            field_selector: O::FIELDS.map(str::to_owned),
+            // A time that is too long for this type is too long for kube, which says so.
+            timeout: Some(u32::try_from(lasting.as_secs()).unwrap_or(u32::MAX)),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        let request = Path::new(O::PATH).watch(&params, version).map_err(Trouble::Request)?;
+        let answer = self.ask(request).await?;
+        Ok(Events { body: answer.into_body(), line: Vec::new(), silence: self.pace.silence })
+    }
+
+    async fn ask(&mut self, request: Request<Vec<u8>>) -> Result<Response<Incoming>, Trouble> {
+        let (mut parts, _) = request.into_parts();
+        parts.headers.insert(HOST, self.host.clone());
+        parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = self.access.authorization()? {
+            parts.headers.insert(AUTHORIZATION, authorization);
+        }
+        let request = Request::from_parts(parts, Empty::new());
+        let answer = timeout(self.pace.answer, async {
+            self.requests.ready().await?;
+            self.requests.send_request(request).await
+        });
+        let answer = answer.await.map_err(|_| Trouble::Silent)??;
+        let code = answer.status();
+        if code.is_success() {
+            return Ok(answer);
+        }
+        let body = whole(answer.into_body(), self.pace.answer).await?;
+        let said = serde_json::from_slice(&body).map_or_else(
+            |_| code.canonical_reason().unwrap_or_default().to_owned(),
+            |status: Status| status.message,
+        );
+        Err(Trouble::of_status(code.as_u16(), &said))
+    }
+}
+
+async fn whole(body: Incoming, patience: Duration) -> Result<Bytes, Trouble> {
+    let collected = timeout(patience, Limited::new(body, MOST).collect());
+    match collected.await.map_err(|_| Trouble::Silent)? {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Trouble::TooLong(MOST)),
+        Err(error) => Err(match error.downcast::<hyper::Error>() {
+            Ok(error) => Trouble::Http(*error),
+            Err(_) => Trouble::Silent,
+        }),
+    }
+}
+
+/// The events of a watch.
+pub(super) struct Events {
+    body: Incoming,
+    /// The beginning of the next one.
+    line: Vec<u8>,
+    silence: Duration,
+}
+
+impl Events {
+    /// The next event; `None` when the server has ended the watch. May be cancelled without loss.
+    pub(super) async fn next<O: Object>(&mut self) -> Result<Option<WatchEvent<O>>, Trouble> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.line[searched..].iter().position(|byte| *byte == b'\n') {
+                let rest = self.line.split_off(searched + at + 1);
+                let line = std::mem::replace(&mut self.line, rest);
+                if line.trim_ascii().is_empty() {
+                    searched = 0;
+                    continue;
+                }
+                let event = serde_json::from_slice(&line).map_err(Trouble::Nonsense)?;
+                if let WatchEvent::Error(error) = event {
+                    return Err(Trouble::of_status(error.code, &error.message));
+                }
+                return Ok(Some(event));
+            }
+            searched = self.line.len();
+            if searched > MOST {
+                return Err(Trouble::TooLong(MOST));
+            }
+            let frame = timeout(self.silence, self.body.frame());
+            match frame.await.map_err(|_| Trouble::Silent)? {
+                None => return Ok(None),
+                Some(frame) => {
+                    let data = frame?.into_data().unwrap_or_default();
+                    self.line.extend_from_slice(&data);
+                }
+            }
+        }
+    }
+}

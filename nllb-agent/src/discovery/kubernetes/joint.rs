@@ -1,0 +1,164 @@
+//! One source of two watches: what each says becomes news once, however often it is said.
+//!
+//! The EndpointSlices and the Service are watched apart, because an account may be allowed to read only
+//! one of them. While one is in trouble the other's news still pass; trouble is told once until it is
+//! over, since it is tried again and again.
+
+use crate::discovery::What;
+use nllb_core::{Listing, Sighting};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// More different reasons during one trouble than this say nothing new.
+const MOST_REASONS: usize = 8;
+
+/// Something that one of the watches has to say.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// What it lists now; `None` when nothing new is known.
+    pub(super) content: Option<Content>,
+    /// Which watch, by the plural of its objects.
+    pub(super) of: &'static str,
+    /// What keeps it from listing or watching; `None` when all is well.
+    pub(super) trouble: Option<String>,
+}
+
+/// What a watch lists.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Hosts(Vec<Sighting>),
+    Vips(Vec<SocketAddr>),
+}
+
+/// What both have said.
+#[derive(Debug, Default)]
+pub(super) struct Joint {
+    listing: Listing,
+    /// Whether anything was listed at all.
+    listed: bool,
+    /// Whose trouble the last news was of.
+    failed: Option<&'static str>,
+    /// The trouble of each watch.
+    troubles: Vec<(&'static str, String)>,
+    told: BTreeSet<String>,
+}
+
+impl Joint {
+    /// The news in what a watch says, in their order; none when it was said before.
+    pub(super) fn take(&mut self, part: Part) -> Vec<What> {
+        let Part { content, of, trouble } = part;
+        let changed = content.is_some_and(|content| self.put(content));
+        self.troubles.retain(|(whose, _)| *whose != of);
+        if let Some(trouble) = trouble {
+            self.troubles.push((of, trouble));
+        }
+        let mut news = Vec::new();
+        if self.troubles.is_empty() {
+            self.told.clear();
+        }
+        let over = self.troubles.is_empty() && self.failed.is_some();
+        if changed || (over && self.listed) {
+            news.push(What::Listed(self.listing.clone()));
+            self.failed = None;
+        }
+        let troubled = |of| self.troubles.iter().any(|(whose, _)| *whose == of);
+        self.failed = self.failed.filter(|of| troubled(*of));
+        for (of, reason) in &self.troubles {
+            let first = self.told.len() < MOST_REASONS && self.told.insert(reason.clone());
+            // A listing, or the end of the other's trouble, must not look as if all were well.
+            if first || self.failed.is_none() {
+                news.push(What::Failed { reason: reason.clone() });
+                self.failed = Some(of);
+            }
+        }
+        news
+    }
+
+    /// Whether this is another content than before.
+    fn put(&mut self, content: Content) -> bool {
+        let before = self.listed;
+        self.listed = true;
+        let Listing { sightings, vips } = &mut self.listing;
+        match content {
+            Content::Hosts(new) => std::mem::replace(sightings, new) != *sightings || !before,
+            Content::Vips(new) => std::mem::replace(vips, new) != *vips || !before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(last: u8) -> Option<Content> {
+        Some(Content::Hosts(vec![Sighting::new([10, 0, 0, last].into(), Some(6443))]))
+    }
+
+    fn vips() -> Option<Content> {
+        Some(Content::Vips(vec![([10, 96, 0, 1], 443).into()]))
+    }
+
+    /// The news in words: how many hosts and VIPs, or the reason.
+    fn take(joint: &mut Joint, of: &'static str, what: Option<Content>, bad: &str) -> Vec<String> {
+        let trouble = (!bad.is_empty()).then(|| bad.to_owned());
+        let news = joint.take(Part { content: what, of, trouble });
+        let words = news.into_iter().map(|what| match what {
+            What::Listed(Listing { sightings, vips }) => {
+                format!("{}+{}", sightings.len(), vips.len())
+            }
+            What::Failed { reason } => reason,
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn a_trouble_is_told_once_and_its_end_too() {
+        let mut joint = Joint::default();
+        assert_eq!(take(&mut joint, "hosts", hosts(1), ""), ["1+0"]);
+        assert_eq!(take(&mut joint, "vips", vips(), ""), ["1+1"]);
+        assert!(take(&mut joint, "vips", vips(), "").is_empty(), "nothing new");
+        assert_eq!(take(&mut joint, "hosts", None, "refused"), ["refused"]);
+        assert!(take(&mut joint, "hosts", None, "refused").is_empty());
+        assert_eq!(take(&mut joint, "hosts", None, "401"), ["401"]);
+        assert!(take(&mut joint, "hosts", None, "refused").is_empty(), "told before");
+        assert_eq!(take(&mut joint, "hosts", hosts(1), ""), ["1+1"], "all is well again");
+        assert_eq!(take(&mut joint, "hosts", None, "refused"), ["refused"], "another trouble");
+    }
+
+    #[test]
+    fn what_one_may_not_read_does_not_hide_the_other() {
+        let mut joint = Joint::default();
+        assert_eq!(take(&mut joint, "vips", None, "403"), ["403"]);
+        assert_eq!(take(&mut joint, "hosts", hosts(1), ""), ["1+0", "403"]);
+        assert!(take(&mut joint, "vips", None, "403").is_empty());
+        assert!(take(&mut joint, "hosts", hosts(1), "").is_empty());
+        assert_eq!(take(&mut joint, "hosts", hosts(2), ""), ["1+0", "403"]);
+        assert_eq!(take(&mut joint, "hosts", None, "refused"), ["refused"]);
+        assert_eq!(take(&mut joint, "hosts", hosts(2), ""), ["403"], "which goes on");
+        assert_eq!(take(&mut joint, "vips", vips(), ""), ["1+1"]);
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_watched_is_told_with_its_trouble() {
+        let mut joint = Joint::default();
+        assert_eq!(take(&mut joint, "hosts", hosts(1), "no watch"), ["1+0", "no watch"]);
+        assert!(take(&mut joint, "hosts", hosts(1), "no watch").is_empty());
+        assert_eq!(take(&mut joint, "hosts", hosts(2), "no watch"), ["1+0", "no watch"]);
+    }
+
+    #[test]
+    fn an_empty_list_is_news_too() {
+        let mut joint = Joint::default();
+        let empty = || Some(Content::Hosts(Vec::new()));
+        assert_eq!(take(&mut joint, "hosts", empty(), ""), ["0+0"]);
+        assert!(take(&mut joint, "hosts", empty(), "").is_empty());
+    }
+
+    #[test]
+    fn reasons_that_are_ever_new_do_not_go_on_for_ever() {
+        let mut joint = Joint::default();
+        let reasons =
+            (0..100).flat_map(|n| take(&mut joint, "hosts", None, &n.to_string())).count();
+        assert_eq!(reasons, MOST_REASONS);
+    }
+}
