@@ -9,13 +9,19 @@
 //! stops: first for no stream at all (the last id there can be), and once the client has answered
 //! a ping with the last stream it serves, so that no request under way is lost.
 //!
+//! Objects (the EndpointSlices and Services of the namespace `default`) are listed and watched as at the
+//! real one, with resource versions, bookmarks, timeouts and 410. All servers of a lab are told the same
+//! objects with the same version, so a client may go on at another where it left off.
+//!
 //! One process per host: a crash is SIGKILL and a freeze is SIGSTOP, as in life.
 
 mod cluster;
+mod collections;
 mod connection;
 mod control;
 mod http;
 mod lifecycle;
+mod objects;
 mod pings;
 mod ports;
 mod settings;
@@ -27,8 +33,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub use control::{Request, ask};
+pub use objects::{Endpoint, Objects};
 pub use ports::{Port, Speaks};
-pub use settings::{Modes, Settings, Startup, VERSION};
+pub use settings::{Api, Modes, Service, Settings, Startup, VERSION};
 pub use state::Stats;
 
 /// The port of TLS, as kube-apiserver's. Raw clients may use it too, see [`ASK_NAME`].

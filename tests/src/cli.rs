@@ -13,7 +13,7 @@ use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 
 use crate::lab::Lab;
 use crate::place::Place;
-use crate::{apiserver, balancer, bench, client, demo, fault, lab, sim};
+use crate::{apiserver, balancer, bench, client, demo, discover, fault, lab, sim};
 
 /// The processes of a lab.
 #[derive(Parser)]
@@ -103,6 +103,8 @@ enum Command {
         #[command(flatten)]
         weakness: fault::relay::Weakness,
     },
+    /// Watch the API server as the agent does, and say what it tells.
+    Discover(discover::Options),
     /// End the sockets of a backend, as an agent would, and say what has come of it.
     Close {
         /// The directory of the pins.
@@ -155,6 +157,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Stall { address } => fault::stall::run(address)?,
         Command::Balancer { listen, servers } => balancer::run(listen, servers)?,
         Command::Relay { port, weakness } => fault::relay::run(&port, weakness)?,
+        Command::Discover(options) => discover::run(options)?,
         Command::Close { pins, backend, epoch, address } => {
             let closer = Closer::start(&pins, CloseSockets::Auto);
             let (kept, spread) = (true, Duration::ZERO);

@@ -18,9 +18,11 @@ mod remains;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::apiserver::Objects;
 use crate::client::Client;
 use crate::client::protocol::{Http, Traffic};
 use crate::netns;
@@ -43,6 +45,8 @@ pub struct Lab {
     nodes: Vec<Node>,
     authority: Authority,
     directory: PathBuf,
+    /// Of the objects that the servers serve.
+    version: AtomicU64,
     // Last, because it removes what the others stand on.
     remains: Remains,
 }
@@ -94,6 +98,18 @@ impl Lab {
     #[must_use]
     pub fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
+    }
+
+    /// What every server serves as EndpointSlices and Services from now on, and tells to those who watch.
+    pub fn set_objects(&self, objects: Objects) -> Result<()> {
+        let version = 1 + self.version.fetch_add(1, Ordering::Relaxed);
+        let objects = Objects { version, ..objects };
+        self.planes.iter().try_for_each(|plane| plane.set_objects(&objects))
+    }
+
+    /// The bearer token that every server accepts from now on, instead of [`TOKEN`].
+    pub fn set_token(&self, token: &str) -> Result<()> {
+        self.planes.iter().try_for_each(|plane| plane.set_token(token))
     }
 
     /// The certificate authority.

@@ -19,6 +19,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 mod demo;
+pub mod discover;
 pub mod fault;
 pub mod lab;
 pub mod netns;

@@ -1,9 +1,11 @@
 //! The lab's certificate authority.
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// A certificate and its key, both PEM.
@@ -41,12 +43,25 @@ impl Authority {
 
     /// A server certificate for `names`, each a DNS name or an IP address.
     pub fn server(&self, common_name: &str, names: &[String]) -> Result<Identity> {
-        self.issue(common_name, names, ExtendedKeyUsagePurpose::ServerAuth)
+        self.issue(common_name, names, ExtendedKeyUsagePurpose::ServerAuth, |_| {})
+    }
+
+    /// A server certificate that is valid in these years alone.
+    pub fn server_in(
+        &self,
+        common_name: &str,
+        names: &[String],
+        years: RangeInclusive<i32>,
+    ) -> Result<Identity> {
+        self.issue(common_name, names, ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            params.not_before = date_time_ymd(*years.start(), 1, 1);
+            params.not_after = date_time_ymd(*years.end(), 12, 31);
+        })
     }
 
     /// A client certificate.
     pub fn client(&self, common_name: &str) -> Result<Identity> {
-        self.issue(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth)
+        self.issue(common_name, &[], ExtendedKeyUsagePurpose::ClientAuth, |_| {})
     }
 
     fn issue(
@@ -54,11 +69,13 @@ impl Authority {
         common_name: &str,
         names: &[String],
         usage: ExtendedKeyUsagePurpose,
+        tune: impl FnOnce(&mut CertificateParams),
     ) -> Result<Identity> {
         let key = KeyPair::generate().context("cannot generate a key")?;
         let mut params = CertificateParams::new(names).context("not a DNS name or IP address")?;
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages = vec![usage];
+        tune(&mut params);
         let certificate =
             params.signed_by(&key, &self.issuer).context("cannot sign a certificate")?;
         Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })

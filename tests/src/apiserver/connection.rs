@@ -29,7 +29,6 @@ const TLS_HANDSHAKE: u8 = 22;
 #[derive(Clone)]
 pub(super) struct Server {
     pub(super) name: Arc<str>,
-    pub(super) token: Arc<str>,
     pub(super) cluster: Arc<Cluster>,
     pub(super) state: Arc<State>,
     pub(super) tls: TlsAcceptor,
@@ -105,7 +104,6 @@ impl Server {
     pub(super) fn session(&self, peer: SocketAddr, certified: bool) -> Arc<Session> {
         Arc::new(Session {
             server: Arc::clone(&self.name),
-            token: Arc::clone(&self.token),
             cluster: Arc::clone(&self.cluster),
             state: Arc::clone(&self.state),
             peer,

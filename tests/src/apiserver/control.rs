@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
+use super::objects::Objects;
 use super::settings::Modes;
 use super::state::{State, Stats};
 
@@ -19,10 +20,14 @@ use super::state::{State, Stats};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the lab may say. Every request is answered with [`Stats`].
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub enum Request {
     /// Behave so from now on.
     Set(Modes),
+    /// Serve these objects from now on, and tell those who watch.
+    Objects(Objects),
+    /// Accept this bearer token from now on, and no other.
+    Token(String),
     /// Tell what you have seen.
     Stats,
 }
@@ -49,6 +54,8 @@ pub(super) async fn serve(listener: UnixListener, state: Arc<State>) {
         }
         match serde_json::from_str(&line) {
             Ok(Request::Set(modes)) => state.set_modes(modes),
+            Ok(Request::Objects(objects)) => state.set_objects(objects),
+            Ok(Request::Token(token)) => state.set_token(&token),
             Ok(Request::Stats) => {}
             Err(error) => {
                 eprintln!("apiserver: {error} in {line}");

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::cluster::{self, Cluster};
+use super::collections::{self, Collection};
 use super::state::State;
 use super::watches;
 
@@ -29,7 +30,6 @@ const NODES: &str = "/api/v1/nodes/";
 /// What a request handler knows of its connection.
 pub(super) struct Session {
     pub(super) server: Arc<str>,
-    pub(super) token: Arc<str>,
     pub(super) cluster: Arc<Cluster>,
     pub(super) state: Arc<State>,
     pub(super) peer: SocketAddr,
@@ -53,10 +53,20 @@ pub(super) async fn answer(request: Request<Incoming>, session: Arc<Session>) ->
     if session.state.draws_goaway() {
         session.goaway.notify_one();
     }
-    let user = session.user(request.headers().get(AUTHORIZATION));
+    let authorization = request.headers().get(AUTHORIZATION);
+    let user = session.user(authorization);
     let Some(user) = user.or_else(|| modes.anonymous.then_some(ANONYMOUS)) else {
         return status(StatusCode::UNAUTHORIZED);
     };
+    if let Some(collection) = Collection::at(&path) {
+        if authorization.is_some() && user == ANONYMOUS {
+            return collections::refusal(401, "Unauthorized");
+        }
+        if user == ANONYMOUS {
+            return collections::refusal(403, "anonymous may not");
+        }
+        return collections::answer(collection, &request, &session).await;
+    }
     match path.as_str() {
         "/readyz" => {
             let code = StatusCode::from_u16(session.state.readyz());
@@ -89,14 +99,14 @@ impl Session {
         let token = authorization
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "));
-        if token == Some(&*self.token) {
+        if token == Some(&*self.state.token()) {
             Some("bearer")
         } else {
             self.certified.then_some("certificate")
         }
     }
 
-    fn count(&self, path: &str) {
+    pub(super) fn count(&self, path: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let first = seen.insert(path.to_owned());
         self.state.count(|stats| {
@@ -115,11 +125,11 @@ fn status(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn object(value: &serde_json::Value) -> Response<Body> {
+pub(super) fn object(value: &serde_json::Value) -> Response<Body> {
     with_type(Response::new(Full::from(value.to_string()).boxed()))
 }
 
-fn with_type(mut response: Response<Body>) -> Response<Body> {
+pub(super) fn with_type(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

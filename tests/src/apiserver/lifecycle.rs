@@ -32,7 +32,7 @@ const BACKLOG: i32 = 4096;
 type Open = mpsc::Sender<()>;
 
 pub(super) async fn serve(settings: Settings) -> Result<()> {
-    let state = Arc::new(State::new(settings.startup, settings.modes));
+    let state = Arc::new(State::new(&settings));
     let mut terminate = signal(SignalKind::terminate())?;
     let control = UnixListener::bind(&settings.control)
         .with_context(|| format!("cannot listen on {}", settings.control.display()))?;
@@ -41,7 +41,6 @@ pub(super) async fn serve(settings: Settings) -> Result<()> {
 
     let server = Server {
         name: settings.name.as_str().into(),
-        token: settings.bearer_token.as_str().into(),
         cluster: Arc::new(Cluster {
             version: settings.version.clone(),
             kubelet_version: settings.kubelet_version.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::objects::Objects;
 use super::ports::Port;
 
 /// A server's settings.
@@ -29,6 +30,8 @@ pub struct Settings {
     pub control: PathBuf,
     /// The bearer token it accepts.
     pub bearer_token: String,
+    /// The objects it serves.
+    pub objects: Objects,
     /// What `/version` tells.
     pub version: String,
     /// The version of every node's kubelet.
@@ -86,6 +89,43 @@ pub struct Modes {
     /// Of how many HTTP/2 requests in a thousand the connection gets GOAWAY:
     /// `--goaway-chance`, where kube-apiserver allows at most 20.
     pub goaway_per_mille: u16,
+    /// How EndpointSlices are served.
+    pub slices: Service,
+    /// How Services are served.
+    pub services: Service,
+    /// The time between two bookmarks of a watch of objects: a minute in kube-apiserver.
+    pub bookmark_interval: Duration,
+}
+
+/// How one kind of objects is served.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// How lists go.
+    pub lists: Api,
+    /// How watches go, those under way too.
+    pub watches: Api,
+}
+
+impl Service {
+    /// Lists and watches alike.
+    #[must_use]
+    pub const fn all(api: Api) -> Self {
+        Self { lists: api, watches: api }
+    }
+}
+
+/// How a request for objects goes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub enum Api {
+    /// Well.
+    #[default]
+    Serve,
+    /// It gets this status. A watch under way ends, with 410 by an event that says so.
+    Refuse(u16),
+    /// It breaks off in the middle.
+    Garble,
+    /// Nothing comes any more, nor does it end.
+    Silent,
 }
 
 impl Default for Modes {
@@ -101,6 +141,9 @@ impl Default for Modes {
             watch_interval: Duration::from_millis(20),
             nodes: 3,
             goaway_per_mille: 0,
+            slices: Service::default(),
+            services: Service::default(),
+            bookmark_interval: Duration::from_secs(60),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::settings::{Modes, Startup};
+use super::objects::{History, Objects};
+use super::settings::{Modes, Settings, Startup};
 
 /// What a server has seen.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
@@ -44,17 +45,21 @@ pub(super) struct State {
     started: Instant,
     startup: Startup,
     modes: watch::Sender<Modes>,
+    objects: watch::Sender<History>,
+    token: Mutex<Arc<str>>,
     stats: Mutex<Stats>,
     draws: AtomicU32,
     pub(super) phase: watch::Sender<Phase>,
 }
 
 impl State {
-    pub(super) fn new(startup: Startup, modes: Modes) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
             started: Instant::now(),
-            startup,
-            modes: watch::Sender::new(modes),
+            startup: settings.startup,
+            modes: watch::Sender::new(settings.modes),
+            objects: watch::Sender::new(History::new(settings.objects.clone())),
+            token: Mutex::new(settings.bearer_token.as_str().into()),
             stats: Mutex::default(),
             draws: AtomicU32::new(std::process::id()),
             phase: watch::Sender::new(Phase::Up),
@@ -67,6 +72,29 @@ impl State {
 
     pub(super) fn set_modes(&self, modes: Modes) {
         self.modes.send_replace(modes);
+    }
+
+    /// The modes as they change.
+    pub(super) fn follow_modes(&self) -> watch::Receiver<Modes> {
+        self.modes.subscribe()
+    }
+
+    /// The objects as they change.
+    pub(super) fn follow_objects(&self) -> watch::Receiver<History> {
+        self.objects.subscribe()
+    }
+
+    pub(super) fn set_objects(&self, objects: Objects) {
+        self.objects.send_modify(|history| history.add(objects));
+    }
+
+    /// The bearer token that is accepted.
+    pub(super) fn token(&self) -> Arc<str> {
+        Arc::clone(&self.token.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_token(&self, token: &str) {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token.into();
     }
 
     pub(super) fn stats(&self) -> Stats {

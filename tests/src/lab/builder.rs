@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, Result};
 
 use super::layout::{self, Layout, own_names, shared_names};
 use super::remains::{self, Remains};
 use super::{ControlPlane, Lab, Node, TOKEN, available_or_say};
-use crate::apiserver::{Modes, PLAIN_PORT, Port, Settings, Speaks, Startup, TLS_PORT, VERSION};
+use crate::apiserver::{
+    Endpoint, Modes, Objects, PLAIN_PORT, Port, Settings, Speaks, Startup, TLS_PORT, VERSION,
+};
 use crate::pki::Authority;
 
 type Names = dyn Fn(usize) -> Vec<String>;
@@ -115,7 +118,18 @@ impl Builder {
         for plane in &planes {
             plane.await_listening()?;
         }
-        Ok(Lab { planes, nodes, authority, directory, remains })
+        let version = AtomicU64::new(1);
+        Ok(Lab { planes, nodes, authority, directory, version, remains })
+    }
+
+    /// Every server as an endpoint, by both families.
+    fn objects(&self) -> Objects {
+        let endpoints = (0..self.control_planes).flat_map(|index| {
+            let (v4, v6) = layout::plane_addresses(index);
+            [(v4, TLS_PORT).into(), (v6, TLS_PORT).into()].map(Endpoint::ready)
+        });
+        let vips = [layout::VIP_V4.into(), layout::VIP_V6.into()];
+        Objects::kubernetes(&endpoints.collect::<Vec<_>>(), &vips)
     }
 
     fn plane(
@@ -136,6 +150,7 @@ impl Builder {
             client_authority: authority.pem().to_owned(),
             control: directory.join(format!("{name}.sock")),
             bearer_token: TOKEN.to_owned(),
+            objects: self.objects(),
             version: VERSION.to_owned(),
             kubelet_version: VERSION.to_owned(),
             startup: Startup::default(),

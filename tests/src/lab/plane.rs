@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 use super::layout;
-use crate::apiserver::{self, Modes, PLAIN_PORT, Request, Settings, Stats, TLS_PORT};
+use crate::apiserver::{self, Modes, Objects, PLAIN_PORT, Request, Settings, Stats, TLS_PORT};
 use crate::fault::relay::Relay;
+use crate::pki::Identity;
 use crate::place::Place;
 use crate::process::Process;
 
@@ -21,7 +22,7 @@ pub struct ControlPlane {
     netns: String,
     switch: String,
     addresses: (Ipv4Addr, Ipv6Addr),
-    settings: Settings,
+    control: PathBuf,
     settings_file: PathBuf,
     log: PathBuf,
     state: Mutex<State>,
@@ -30,6 +31,8 @@ pub struct ControlPlane {
 /// What faults change.
 pub(crate) struct State {
     pub(crate) server: Option<Server>,
+    /// What the next server starts with.
+    settings: Settings,
     pub(crate) modes: Modes,
     pub(crate) relay: Option<Relay>,
     pub(crate) drop_to: bool,
@@ -51,22 +54,21 @@ impl ControlPlane {
     ) -> Result<Self> {
         let name = settings.name.clone();
         let settings_file = directory.join(format!("{name}.json"));
-        fs::write(&settings_file, serde_json::to_vec(&settings)?)
-            .context("cannot write a server's settings")?;
         Ok(Self {
             netns: layout::namespace(lab, &format!("cp{index}")),
             switch: layout::namespace(lab, "net"),
             addresses: layout::plane_addresses(index),
+            control: settings.control.clone(),
             settings_file,
             log: directory.join(format!("{name}.log")),
             state: Mutex::new(State {
                 server: None,
                 modes: settings.modes,
+                settings,
                 relay: None,
                 drop_to: false,
                 drop_from: false,
             }),
-            settings,
             name,
         })
     }
@@ -133,14 +135,42 @@ impl ControlPlane {
 
     /// What its server has seen since it was started.
     pub fn stats(&self) -> Result<Stats> {
-        apiserver::ask(&self.settings.control, &Request::Stats)
+        apiserver::ask(&self.control, &Request::Stats)
     }
 
     /// Changes how its server behaves, until it is restarted.
     pub fn set_modes(&self, change: impl FnOnce(&mut Modes)) -> Result<()> {
         let mut state = self.state();
         change(&mut state.modes);
-        apiserver::ask(&self.settings.control, &Request::Set(state.modes)).map(drop)
+        apiserver::ask(&self.control, &Request::Set(state.modes)).map(drop)
+    }
+
+    /// Gives its server these objects, and those that come after it.
+    pub(super) fn set_objects(&self, objects: &Objects) -> Result<()> {
+        self.tell(&Request::Objects(objects.clone()), |settings| settings.objects = objects.clone())
+    }
+
+    /// Lets its server accept this bearer token alone, and those that come after it.
+    pub(super) fn set_token(&self, token: &str) -> Result<()> {
+        self.tell(&Request::Token(token.to_owned()), |settings| {
+            settings.bearer_token = token.to_owned();
+        })
+    }
+
+    /// Lets the servers that come after this one show another certificate.
+    pub fn show_from_now(&self, identity: &Identity) {
+        let Identity { certificate, key } = identity.clone();
+        let settings = &mut self.state().settings;
+        (settings.certificate, settings.key) = (certificate, key);
+    }
+
+    fn tell(&self, request: &Request, change: impl FnOnce(&mut Settings)) -> Result<()> {
+        let mut state = self.state();
+        change(&mut state.settings);
+        if state.server.is_some() {
+            apiserver::ask(&self.control, request)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn switch(&self) -> &str {
@@ -155,13 +185,15 @@ impl ControlPlane {
     pub(crate) fn spawn(&self) -> Result<()> {
         let mut state = self.state();
         ensure!(state.server.is_none(), "{} is running", self.name);
-        if self.settings.control.exists() {
-            fs::remove_file(&self.settings.control).context("cannot remove the old socket")?;
+        if self.control.exists() {
+            fs::remove_file(&self.control).context("cannot remove the old socket")?;
         }
+        fs::write(&self.settings_file, serde_json::to_vec(&state.settings)?)
+            .context("cannot write a server's settings")?;
         let args = ["apiserver".into(), "--config".into(), self.settings_file.clone().into()];
         let mut process = Process::spawn(&Place::in_netns(&self.netns), &args, Some(&self.log))?;
         let lifeline = process.take_stdin();
-        state.modes = self.settings.modes;
+        state.modes = state.settings.modes;
         state.server = Some(Server { process, _lifeline: lifeline });
         Ok(())
     }

@@ -6,7 +6,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use nllb_lab::apiserver::{Modes, Startup, Stats};
+use nllb_lab::apiserver::{Endpoint, Modes, Objects, Request, Startup, Stats};
 use nllb_lab::pki::Identity;
 use nllb_lab::{Ask, Connect, Http, Stage};
 
@@ -197,4 +197,63 @@ fn raw_clients_get_its_name_and_it_counts_everything() {
     let Stats { accepted, handshakes, greetings, requests, connections, .. } = server.stats();
     assert_eq!((accepted, handshakes, greetings), (5, 2, 3));
     assert_eq!((requests["/livez"], connections["/livez"]), (3, 2));
+}
+
+#[test]
+fn objects_are_listed_and_watched_by_version() {
+    let endpoint = |last| Endpoint::ready(([10, 0, 0, last], 6443).into());
+    let version = |version, hosts: &[u8]| {
+        let endpoints: Vec<_> = hosts.iter().map(|last| endpoint(*last)).collect();
+        Objects { version, ..Objects::kubernetes(&endpoints, &[[10, 96, 0, 1].into()]) }
+    };
+    let server = Server::start(|settings| settings.objects = version(5, &[1]));
+    let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    assert_eq!(server.get(path).status, Some(403), "anonymously");
+    let ask = |path: String, token: &str| {
+        let http = Http { bearer: Some(token.to_owned()), ..server.http(&path) };
+        server.connect(&Connect::http(server.tls, http))
+    };
+    assert_eq!(ask(path.to_owned(), "guess").status, Some(401));
+    let list = |query: &str| ask(format!("{path}?{query}"), "secret").body.expect("a body");
+    let selected = list("labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes");
+    assert!(selected.contains("10.0.0.1") && selected.contains(r#""resourceVersion":"5""#));
+    assert!(!list("labelSelector=kubernetes.io%2Fservice-name%3Dother").contains("10.0.0.1"));
+
+    // What has happened by the first bookmark.
+    let watch = |version: u64| {
+        let query = format!("watch=true&allowWatchBookmarks=true&resourceVersion={version}");
+        let bearer = Some("secret".to_owned());
+        let http = Http { bearer, ..server.http(&format!("{path}?{query}")) };
+        let outcome = server.connect(&Connect { keep: true, ..Connect::http(server.tls, http) });
+        let handle = outcome.handle.expect("a handle");
+        let mut events = Vec::new();
+        while events.last().is_none_or(|last: &String| !last.contains("BOOKMARK")) {
+            let Some(event) = server.client.next_event(handle, PATIENCE).expect("an answer") else {
+                break;
+            };
+            let last = event.contains(r#""code":410"#);
+            events.push(event);
+            if last {
+                break;
+            }
+        }
+        server.client.close(handle).expect("closed");
+        events
+    };
+    server.set(Modes { bookmark_interval: MS(100), ..Modes::default() });
+    server.tell(&Request::Objects(version(7, &[1, 2])));
+    server.tell(&Request::Objects(version(9, &[])));
+    let are = |events: Vec<String>, kinds: &[&str]| {
+        let are = events.iter().zip(kinds).all(|(event, kind)| event.contains(kind));
+        assert!(are && events.len() == kinds.len(), "{kinds:?}: {events:?}");
+    };
+    are(watch(5), &["MODIFIED", "DELETED", r#""resourceVersion":"9""#]);
+    are(watch(7), &["DELETED", "BOOKMARK"]);
+    are(watch(9), &["BOOKMARK"]);
+    are(watch(3), &["ERROR"]);
+    let later = format!("{path}?watch=true&resourceVersion=10");
+    assert_eq!(ask(later, "secret").status, Some(504));
+    server.tell(&Request::Token("another".to_owned()));
+    assert_eq!(ask(path.to_owned(), "secret").status, Some(401));
+    assert_eq!(ask(path.to_owned(), "another").status, Some(200));
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ChildStdin;
 use std::time::{Duration, Instant};
 
-use nllb_lab::apiserver::{self, Modes, Request, Settings, Startup, Stats, VERSION};
+use nllb_lab::apiserver::{self, Modes, Objects, Request, Settings, Startup, Stats, VERSION};
 use nllb_lab::pki::Authority;
 use nllb_lab::process::Process;
 use nllb_lab::{Client, Connect, Http, Outcome, Place};
@@ -40,6 +40,7 @@ impl Server {
             client_authority: authority.pem().to_owned(),
             control: directory.path().join("control"),
             bearer_token: "secret".to_owned(),
+            objects: Objects::default(),
             version: VERSION.to_owned(),
             kubelet_version: VERSION.to_owned(),
             startup: Startup::default(),
@@ -108,7 +109,11 @@ impl Server {
     }
 
     pub(crate) fn set(&self, modes: Modes) {
-        apiserver::ask(&self.control, &Request::Set(modes)).expect("changed");
+        self.tell(&Request::Set(modes));
+    }
+
+    pub(crate) fn tell(&self, request: &Request) {
+        apiserver::ask(&self.control, request).expect("changed");
     }
 
     pub(crate) fn stats(&self) -> Stats {

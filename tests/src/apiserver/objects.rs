@@ -1,0 +1,118 @@
+//! What is served as EndpointSlices and Services, and what it was before.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// How many versions back a watch may begin; an older one is gone.
+const REMEMBERED: usize = 100;
+
+/// All objects at one moment, as JSON so that a test may make them as strange as it likes.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Objects {
+    /// The version of the whole, as etcd's revision.
+    pub version: u64,
+    /// The EndpointSlices of the namespace `default`.
+    pub slices: Vec<Value>,
+    /// The Services of the namespace `default`.
+    pub services: Vec<Value>,
+}
+
+/// An endpoint of the Service `kubernetes`.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Its condition.
+    pub ready: bool,
+    /// Its condition.
+    pub terminating: bool,
+}
+
+impl Endpoint {
+    /// One that is ready.
+    #[must_use]
+    pub fn ready(address: SocketAddr) -> Self {
+        Self { address, ready: true, terminating: false }
+    }
+}
+
+impl Objects {
+    /// The Service `kubernetes` with these VIPs, and a slice for each family and port of its endpoints.
+    #[must_use]
+    pub fn kubernetes(endpoints: &[Endpoint], vips: &[IpAddr]) -> Self {
+        let mut slices: BTreeMap<(bool, u16), Vec<Value>> = BTreeMap::new();
+        for Endpoint { address, ready, terminating } in endpoints {
+            let endpoint = json!({
+                "addresses": [address.ip()],
+                "conditions": {"ready": ready, "serving": ready, "terminating": terminating},
+            });
+            slices.entry((address.is_ipv6(), address.port())).or_default().push(endpoint);
+        }
+        let slices = slices.into_iter().map(|((v6, port), endpoints)| {
+            let family = if v6 { "IPv6" } else { "IPv4" };
+            let name = format!("kubernetes-{}-{port}", family.to_lowercase());
+            slice(&name, family, port, &endpoints)
+        });
+        Self { version: 1, slices: slices.collect(), services: vec![service(vips)] }
+    }
+}
+
+/// One EndpointSlice of the Service `kubernetes`.
+fn slice(name: &str, family: &str, port: u16, endpoints: &[Value]) -> Value {
+    json!({
+        "kind": "EndpointSlice",
+        "apiVersion": "discovery.k8s.io/v1",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": family,
+        "endpoints": endpoints,
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    })
+}
+
+fn service(vips: &[IpAddr]) -> Value {
+    json!({
+        "kind": "Service",
+        "apiVersion": "v1",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver"}},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": vips.first(),
+            "clusterIPs": vips,
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+        },
+    })
+}
+
+/// The objects now, and before.
+pub(super) struct History(VecDeque<Objects>);
+
+impl History {
+    pub(super) fn new(objects: Objects) -> Self {
+        Self(VecDeque::from([objects]))
+    }
+
+    pub(super) fn add(&mut self, objects: Objects) {
+        self.0.push_back(objects);
+        while self.0.len() > REMEMBERED {
+            self.0.pop_front();
+        }
+    }
+
+    /// The objects now.
+    pub(super) fn newest(&self) -> &Objects {
+        self.0.back().expect("there is always one")
+    }
+
+    /// The objects at this version and everything since, oldest first; `None` when that is gone.
+    pub(super) fn since(&self, version: u64) -> Option<impl Iterator<Item = &Objects>> {
+        let at = self.0.iter().rposition(|objects| objects.version <= version)?;
+        Some(self.0.iter().skip(at))
+    }
+}
