@@ -46,7 +46,7 @@ pub use eligible::{Eligibility, Reason};
 pub use expiry::{Ending, Expiry, Urgency};
 pub use health::{Direction, Run};
 pub use jitter::Jitter;
-pub use membership::{Listing, Sighting, SourceId, SourceKind};
+pub use membership::{Listing, Membership, Sighting, SourceId, SourceKind, SourceView};
 pub use pool::Machine;
 pub use remembered::Remembered;
 pub use report::{

@@ -4,7 +4,8 @@
 //! commands. There is one machine and not one per pool, because ids, limits and the table are shared.
 //!
 //! Every signal has its file, with the `handle_*` that takes it: a `probe`, a `sentinel`,
-//! `evidence` of the kernel, an `answer` to a question, a `drain` by an operator, the `timer`.
+//! `evidence` of the kernel, an `answer` to a question, a `drain` by an operator, other `members`, the
+//! `timer`.
 //! What follows from them is in `review` (verdicts, doubts, transitions) and `close`.
 //!
 //! What holds after every call:
@@ -33,6 +34,7 @@ mod drain;
 mod evidence;
 pub(crate) mod fronts;
 mod known;
+mod members;
 mod nearness;
 mod probe;
 mod review;
@@ -101,26 +103,23 @@ impl Machine {
     /// When the settings give no table; then nothing changed.
     pub fn handle_settings(&mut self, settings: Settings, now: Instant) -> Result<(), TableError> {
         let roster = self.roster.rearranged(settings, self.seed, now)?;
-        let table = table::build(&roster)?;
-        self.roster = roster;
-        self.replace_table(table);
+        self.rearrange(roster)?;
         self.hurry_all(now);
         self.review(now);
         Ok(())
     }
 
-    /// The host's addresses or routes changed: what was unreachable may no longer be.
+    /// The way from this host to backends is another: what was unreachable may no longer be.
     pub fn handle_network_change(&mut self, now: Instant) {
         self.hurry_all(now);
     }
 
-    /// Takes the addresses of this host: node addresses among them are left alone, and a change of them
-    /// is a change of the network.
-    pub fn handle_own_addresses(&mut self, own: BTreeSet<IpAddr>, now: Instant) {
+    /// Takes the addresses of this host: node addresses among them are left alone. Most of them lead
+    /// nowhere (kube-proxy gives a host every Service's), so this is no change of the network.
+    pub fn handle_own_addresses(&mut self, own: BTreeSet<IpAddr>) {
         if own != self.roster.own {
             self.roster.own = own;
             self.rebuild_table();
-            self.handle_network_change(now);
         }
     }
 
@@ -190,6 +189,13 @@ impl Machine {
         if self.table.verdicts.insert(id.0, verdict) != Some(verdict) {
             self.apply = true;
         }
+    }
+
+    fn rearrange(&mut self, roster: Roster) -> Result<(), TableError> {
+        let table = table::build(&roster)?;
+        self.roster = roster;
+        self.replace_table(table);
+        Ok(())
     }
 
     fn replace_table(&mut self, table: Table) {

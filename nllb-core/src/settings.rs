@@ -29,6 +29,9 @@ pub struct PoolSettings {
     pub name: String,
     /// Addresses of the API servers. One named twice counts once.
     pub endpoints: Vec<SocketAddr>,
+    /// Whether they come and go by themselves. Then a node address that is none of them just now is left
+    /// alone, and else it is a mistake.
+    pub discovered: bool,
     /// When to probe and what to conclude.
     pub health: HealthSettings,
     /// Whether nearer backends are preferred.
@@ -42,6 +45,7 @@ impl Default for PoolSettings {
         Self {
             name: String::new(),
             endpoints: Vec::new(),
+            discovered: false,
             health: HealthSettings::default(),
             latency_bands: true,
             rebalance: None,
@@ -252,9 +256,14 @@ impl VersionSkew {
 }
 
 impl FrontendSettings {
-    /// The addresses of a node-address frontend whose pool has these endpoints.
-    pub(crate) fn node_addresses<'a>(&'a self, endpoints: &'a [SocketAddr]) -> &'a [SocketAddr] {
-        if self.addresses.is_empty() { endpoints } else { &self.addresses }
+    /// The addresses of a node-address frontend of this pool.
+    pub(crate) fn node_addresses<'a>(&'a self, pool: &'a PoolSettings) -> Vec<&'a SocketAddr> {
+        let PoolSettings { endpoints, discovered, .. } = pool;
+        if self.addresses.is_empty() {
+            return endpoints.iter().collect();
+        }
+        let named = self.addresses.iter();
+        named.filter(|address| !discovered || endpoints.contains(address)).collect()
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use nllb_common::addr::{join, split};
-use nllb_common::maps::{FrontendKey, Scope, Slot, State, Verdict};
+use nllb_common::maps::{FrontendKey, PoolSet, Scope, Slot, State, Verdict};
 
 use crate::backend::BackendId;
 use crate::pool::Machine;
+use crate::pool::fronts::Inherited;
 use crate::pool::roster::{Known, Roster};
 use crate::table::Table;
 
@@ -84,8 +85,9 @@ impl Roster {
         for front in &mut frontends {
             if old(&front.addresses) == Some(front.id) {
                 let set = actual.pools.get(&u32::from(front.id));
-                let ids = set.map(|set| set.iter().map(|slot| BackendId(slot.backend)).collect());
-                front.inherited = ids;
+                let ids = |set: &PoolSet| set.iter().map(|slot| BackendId(slot.backend)).collect();
+                front.inherited =
+                    set.map(|set| Inherited { used: ids(set), ..Inherited::default() });
             }
         }
         self.frontends = frontends;

@@ -48,10 +48,10 @@ fn frontends(
             return Err(TableError::UnknownPool { frontend, pool });
         };
         let addresses = addresses(front, pool)?;
-        for address in addresses {
-            if let Some(first) = owners.insert(*address, &front.name) {
+        for address in &addresses {
+            if let Some(first) = owners.insert(**address, &front.name) {
                 let (first, second) = (first.to_owned(), front.name.clone());
-                return Err(TableError::DuplicateAddress { address: *address, first, second });
+                return Err(TableError::DuplicateAddress { address: **address, first, second });
             }
         }
         kernel_pools += match front.kind {
@@ -76,16 +76,16 @@ fn frontends(
 fn addresses<'a>(
     front: &'a FrontendSettings,
     pool: &'a PoolSettings,
-) -> Result<&'a [SocketAddr], TableError> {
+) -> Result<Vec<&'a SocketAddr>, TableError> {
     match front.kind {
-        FrontendKind::Vip | FrontendKind::Loopback => Ok(&front.addresses),
+        FrontendKind::Vip | FrontendKind::Loopback => Ok(front.addresses.iter().collect()),
         FrontendKind::NodeAddress => {
-            let addresses = front.node_addresses(&pool.endpoints);
+            let addresses = front.node_addresses(pool);
             match addresses.iter().find(|address| !pool.endpoints.contains(address)) {
                 None => Ok(addresses),
                 Some(address) => Err(TableError::NoHome {
                     frontend: front.name.clone(),
-                    address: *address,
+                    address: **address,
                     pool: pool.name.clone(),
                 }),
             }

@@ -23,8 +23,17 @@ pub(crate) struct KernelFrontend {
     pub(crate) addresses: Vec<SocketAddr>,
     /// For a node address: which backend of the pool has it, by index.
     pub(crate) home: Option<usize>,
-    /// The backends that the maps had for it when the agent started.
-    pub(crate) inherited: Option<BTreeSet<BackendId>>,
+    /// What the maps had for it when the agent started.
+    pub(crate) inherited: Option<Inherited>,
+}
+
+/// What the maps had for a frontend when the agent started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inherited {
+    /// Its backends. Others were left out, perhaps for good reason.
+    pub(crate) used: BTreeSet<BackendId>,
+    /// Those of whom the maps say nothing, since they were not there then.
+    pub(crate) joined: BTreeSet<BackendId>,
 }
 
 /// What makes a kernel frontend the same one in other settings: its name, and for a node address,
@@ -74,8 +83,8 @@ impl Roster {
         match front.kind {
             FrontendKind::Vip | FrontendKind::Loopback => vec![one(front.addresses.clone(), None)],
             FrontendKind::NodeAddress => front
-                .node_addresses(endpoints)
-                .iter()
+                .node_addresses(&pools[pool])
+                .into_iter()
                 .map(|addr| one(vec![*addr], endpoints.iter().position(|own| own == addr)))
                 .collect(),
         }

@@ -73,8 +73,10 @@ fn skew<'a>(roster: &'a Roster, settings: &'a FrontendSettings) -> Skew<'a> {
 fn knowledge<'a>(front: &KernelFrontend, backend: &'a Backend) -> Knowledge<'a> {
     match (&backend.seen, &front.inherited) {
         (Some(seen), _) => Knowledge::Seen(seen),
-        (None, Some(inherited)) => Knowledge::Inherited { used: inherited.contains(&backend.id) },
-        (None, None) => backend.recalled.as_ref().map_or(Knowledge::Nothing, Knowledge::Seen),
+        (None, Some(inherited)) if !inherited.joined.contains(&backend.id) => {
+            Knowledge::Inherited { used: inherited.used.contains(&backend.id) }
+        }
+        (None, _) => backend.recalled.as_ref().map_or(Knowledge::Nothing, Knowledge::Seen),
     }
 }
 

@@ -133,6 +133,16 @@ impl Driver {
                 self.arrange();
                 self.check_places();
             }
+            Operation::Members(which) => {
+                self.machine.handle_members(settings(*which), self.now).expect("good settings");
+                self.arrange();
+                self.check_places();
+            }
+            Operation::Hint(host) => {
+                self.machine.handle_hints(&[endpoint(*host).ip()].into(), self.now);
+                assert_eq!(verdicts(&self.machine.view()), verdicts(&before), "a hint decided");
+                assert_eq!(self.machine.table(), &self.maps, "a hint changed the table");
+            }
             Operation::TooLarge(which) => {
                 let table = self.machine.table().clone();
                 self.machine.handle_settings(too_large(*which), self.now).expect_err("too large");

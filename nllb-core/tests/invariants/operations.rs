@@ -36,6 +36,10 @@ pub(crate) enum Operation {
     Network,
     /// The settings change to these.
     Settings(usize),
+    /// Discovery leads to these settings.
+    Members(usize),
+    /// A source says that a host is not what it was.
+    Hint(u8),
     /// The settings change to some that break a limit.
     TooLarge(usize),
 }
@@ -59,6 +63,8 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         2 => (0u32..8, 0u32..4).prop_map(|(id, epoch)| Operation::Evidence { id, epoch }),
         1 => Just(Operation::Network),
         1 => (0..SETTINGS).prop_map(Operation::Settings),
+        1 => (0..SETTINGS).prop_map(Operation::Members),
+        1 => (1u8..6).prop_map(Operation::Hint),
         1 => (0..TOO_LARGE).prop_map(Operation::TooLarge),
     ]
 }

@@ -83,6 +83,16 @@ impl Play {
                     self.tell(&format!("refused: {error}"));
                 }
             }
+            "members" => {
+                let (settings, now) = (self.settings.clone(), self.now);
+                if let Err(error) = self.machine().handle_members(settings, now) {
+                    self.tell(&format!("refused: {error}"));
+                }
+            }
+            "hint" => {
+                let (hosts, now) = ([address(line.words[1]).ip()].into(), self.now);
+                self.machine().handle_hints(&hosts, now);
+            }
             "adopt" => {
                 let (addr, id, epoch, state) = line.known();
                 self.machine().adopt(&[(addr, BackendId(id), epoch, state)]);
@@ -112,8 +122,7 @@ impl Play {
             }
             "own" => {
                 let own = [address(line.words[1]).ip()].into();
-                let now = self.now;
-                self.machine().handle_own_addresses(own, now);
+                self.machine().handle_own_addresses(own);
             }
             "network" => {
                 let now = self.now;

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! pool NAME ENDPOINT... [interval=1s confirm=100ms backoff=30s rise=2 fall=2 jitter=0 sentinel=no
-//!                        ping=600ms fresh=10 close-after=D]
+//!                        ping=600ms fresh=10 close-after=D discovered=yes]
 //! frontend NAME vip|loopback|node-address ADDRESS... [pool=NAME scope=host|all empty=fail name=NAME trust=yes]
 //! start                      the agent starts with these settings
 //! forget                     the settings are written anew; then pools and frontends as above
 //! reload                     the agent takes the new settings
+//! members                    discovery leads to these settings
+//! hint ADDRESS               a source says that the host, whatever its port, is not what it was
 //! restart                    another agent takes over the maps
 //! adopt ADDRESS id=N epoch=N STATE
 //! server ADDRESS|* OUTCOME [takes=1ms names=NAME,... expires=SECONDS version=V nodes=N]
@@ -67,6 +69,7 @@ impl<'a> Line<'a> {
         PoolSettings {
             name: self.words[1].to_owned(),
             endpoints: self.words[2..].iter().map(|text| address(text)).collect(),
+            discovered: self.options.contains_key("discovered"),
             health: HealthSettings {
                 interval: self.option("interval", duration, default.interval),
                 jitter: self.option("jitter", number, 0.0),
