@@ -1,6 +1,6 @@
 //! The nllb agent: probes the API servers and keeps the BPF maps true.
 //!
-//! Adapters (config, discovery, probe, datapath, admin, metrics, state) do the I/O and never import
+//! Adapters (config, discovery, network, probe, datapath, admin, metrics, state) do the I/O and never import
 //! each other; the driver joins them to the core, which decides.
 
 pub mod admin;
@@ -17,6 +17,7 @@ mod heap;
 pub mod init;
 pub mod limits;
 pub mod metrics;
+pub mod network;
 pub mod probe;
 pub mod relay;
 pub mod reload;

@@ -7,8 +7,8 @@ use super::{
 };
 
 /// The agent's modules that speak to the outside. Only the driver and the command line see several.
-const ADAPTERS: [&str; 7] =
-    ["admin", "config", "datapath", "discovery", "metrics", "probe", "state"];
+const ADAPTERS: [&str; 8] =
+    ["admin", "config", "datapath", "discovery", "metrics", "network", "probe", "state"];
 /// What stands above the adapters.
 const ABOVE: [&str; 2] = ["cli", "driver"];
 /// The files that list the modules or start the program.
