@@ -4,6 +4,7 @@
 //! is applied here, so a refused file changes nothing.
 
 mod address;
+mod control_plane;
 mod crossref;
 mod datapath;
 mod drain;
@@ -22,6 +23,7 @@ mod rhythm;
 mod settings;
 mod state;
 
+pub use control_plane::{ControlPlane, Kubernetes, Name};
 pub use datapath::{Cgroup, CloseSockets, DEFAULT_BPFFS, Datapath, LogLevel};
 pub use drain::close_after;
 pub use duration::show as show_duration;
@@ -95,6 +97,8 @@ pub struct Config {
     pub frontends: Vec<FrontendSettings>,
     /// Who serves them.
     pub pools: Vec<Pool>,
+    /// Who the control-plane hosts are, when that is said.
+    pub control_plane: Option<ControlPlane>,
     /// Pins and attachment.
     pub datapath: Datapath,
     /// The root-only socket.
@@ -118,6 +122,7 @@ struct RawConfig {
     kind: Option<Spanned<String>>,
     frontends: Option<Spanned<Vec<Spanned<frontend::RawFrontend>>>>,
     pools: Option<Spanned<Vec<Spanned<pool::RawPool>>>>,
+    control_plane: Option<Spanned<control_plane::RawControlPlane>>,
     datapath: Option<Spanned<datapath::RawDatapath>>,
     admin: Option<Spanned<listen::RawAdmin>>,
     http: Option<Spanned<listen::RawHttp>>,
@@ -148,6 +153,7 @@ impl Config {
             kind,
             frontends,
             pools,
+            control_plane,
             datapath,
             admin,
             http,
@@ -163,8 +169,14 @@ impl Config {
         let pools = filled(document.required("pools", "a list with one pool", pools)?, "pool")?;
         let datapath = Datapath::check(&document, document.optional("datapath", datapath))?;
         let state = State::check(&document, document.optional("state", state))?;
-        let around =
-            pool::Around { discover, state: &state.value, close_sockets: datapath.close_sockets };
+        let control_plane = document.optional("controlPlane", control_plane);
+        let control_plane = control_plane.map(ControlPlane::check).transpose()?;
+        let around = pool::Around {
+            discover,
+            control_plane: control_plane.as_ref(),
+            state: &state.value,
+            close_sockets: datapath.close_sockets,
+        };
         let checked: Vec<(At<String>, Pool)> =
             pools.into_iter().map(|raw| pool::check(raw, around)).collect::<Result<_, _>>()?;
         crossref::unique_names(checked.iter().map(|(name, _)| name))?;
@@ -174,19 +186,26 @@ impl Config {
             document.required("frontends", "a list with one frontend", frontends)?,
             "frontend",
         )?;
-        let drafts: Vec<frontend::Draft> =
-            frontends.into_iter().map(frontend::Draft::try_from).collect::<Result<_, _>>()?;
+        let service = control_plane.as_ref().is_some_and(|plane| plane.kubernetes.is_some());
+        if service && !pools.iter().any(Pool::has_api_servers) {
+            let place = document.named("controlPlane").named("kubernetes");
+            return Err(place.fault(Problem::NoApiServers));
+        }
+        let drafts = frontends.into_iter().map(|raw| frontend::Draft::check(raw, service));
+        let drafts: Vec<frontend::Draft> = drafts.collect::<Result<_, _>>()?;
         crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;
         let http = Http::check(&document, document.optional("http", http))?;
         let frontends = crossref::frontends(drafts, &pools, &http)?;
         let admin = Admin::check(&document, document.optional("admin", admin))?;
         let own = [("this configuration", file), ("admin.socket", &admin.socket)].into_iter();
-        let needed = own.chain(pools.iter().flat_map(Pool::files));
+        let of_plane = control_plane.iter().flat_map(ControlPlane::files);
+        let needed = own.chain(pools.iter().flat_map(Pool::files)).chain(of_plane);
         state::check_apart(&state, &datapath.bpffs, needed)?;
 
         Ok(Self {
             frontends,
             pools,
+            control_plane,
             datapath,
             admin,
             http,

@@ -45,6 +45,13 @@ pub struct News {
 pub enum What {
     /// All that it lists now. An empty list never empties a pool.
     Listed(Listing),
+    /// What it lists as far as that could be had.
+    Partly {
+        /// The list.
+        listing: Listing,
+        /// What is wrong with the rest, as below.
+        reason: String,
+    },
     /// It could not be asked, or its answer made no sense: what it listed before stays.
     Failed {
         /// Why, in one line without the name of the source, ending in what to do when that is known.

@@ -12,6 +12,7 @@
 //! | the self-test | its connections | they close, nothing is concluded |
 //! | admin server, HTTP server | their listeners | clients see the connection close |
 //! | one relay per loopback address | its listener and connections | those connections close |
+//! | one per source of hosts | its watch | nothing more is told of it |
 //! | log of the BPF programs | its ring buffer | lines not read yet are lost |
 //!
 //! The kernel programs need none of them: when the agent ends, they go on.
@@ -23,6 +24,7 @@ mod config;
 mod drain;
 mod expiry;
 mod load;
+mod members;
 mod memory;
 mod perform;
 mod probes;
@@ -41,7 +43,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::SockaddrStorage;
 use nllb_common::maps::Evidence;
 use nllb_common::{Event, EventKind};
 use nllb_core::{BackendId, EvidenceFact, Machine, TableError};
@@ -57,6 +58,7 @@ use crate::datapath::maps::{KernelMaps, Maps as _, Sockets};
 use crate::datapath::{DatapathError, events};
 use crate::drain::DrainRequest;
 use crate::heap;
+use crate::network::{self, Change, Network};
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
@@ -67,6 +69,7 @@ use self::attachment::Attached;
 use self::closings::Closings;
 use self::config::Reloads;
 use self::expiry::ExpiryWarnings;
+use self::members::Members;
 use self::memory::Memory;
 use self::probes::{Probes, Who};
 use self::sentinels::{News, Sentinels};
@@ -148,6 +151,9 @@ struct Driver {
     probes: Probes,
     sentinels: Sentinels,
     closings: Closings,
+    members: Members,
+    /// Without it changes of the network are not seen.
+    network: Option<Network>,
     memory: Memory,
     expiry: ExpiryWarnings,
     relays: Relays,
@@ -208,9 +214,11 @@ impl Driver {
                     }
                 },
                 () = at(&mut alarm, due) => self.machine.handle_timeout(Instant::now()),
+                news = self.members.next() => self.hear_source(news),
+                change = network_change(&mut self.network) => self.hear_network(change),
                 _ = lease.tick() => {
                     self.renew_lease();
-                    self.memory.keep(&self.machine);
+                    self.memory.keep(&self.machine, self.members.vips());
                     self.sentinels.renew(|pool| self.probes.prober(pool));
                 }
                 () = self.manager.ping_due() => self.manager.ping(),
@@ -258,7 +266,8 @@ impl Driver {
                     info!(reason, "stopping; the data path stays in place");
                     self.manager.stopping();
                     // A disk that does not answer must not keep the agent.
-                    let finished = timeout(LINGER, self.memory.finish(&self.machine)).await;
+                    let writing = self.memory.finish(&self.machine, self.members.vips());
+                    let finished = timeout(LINGER, writing).await;
                     debug!(written = finished.is_ok(), "table on disk");
                     break;
                 }
@@ -284,6 +293,17 @@ impl Driver {
         self.machine.handle_evidence(fact, Instant::now());
     }
 
+    fn hear_network(&mut self, Change { own, ways }: Change) {
+        if let Some(own) = own {
+            self.machine.handle_own_addresses(own);
+        }
+        if ways {
+            info!("the network is another: all backends are probed");
+            self.machine.handle_network_change(Instant::now());
+            self.members.nudge();
+        }
+    }
+
     /// Tells the machine how many connections each backend has.
     fn count_connections(&mut self) {
         let backends =
@@ -301,7 +321,7 @@ impl Driver {
     /// What changes without anybody telling.
     fn look_around(&mut self) {
         if let Some(own) = own_addresses() {
-            self.machine.handle_own_addresses(own, Instant::now());
+            self.machine.handle_own_addresses(own);
         }
         self.expiry.look(&self.machine.view());
         self.closings.refresh();
@@ -326,25 +346,19 @@ impl Driver {
     }
 }
 
-/// The addresses of this host that an API server can have; `None` when they cannot be listed.
+/// The addresses of this host; `None` when they cannot be listed.
 fn own_addresses() -> Option<BTreeSet<IpAddr>> {
-    match nix::ifaddrs::getifaddrs() {
-        Ok(interfaces) => {
-            Some(interfaces.filter_map(|interface| ip(&interface.address?)).collect())
-        }
-        Err(error) => {
-            warn!(%error, "cannot list this host's addresses");
-            None
-        }
-    }
+    network::own_addresses()
+        .map_err(|error| warn!(%error, "cannot list this host's addresses"))
+        .ok()
 }
 
-/// The address, unless it is link-local: those come and go with every pod, and no backend has one.
-fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| v4.ip()).filter(|v4| !v4.is_link_local());
-    let v6 = address.as_sockaddr_in6().map(|v6| v6.ip());
-    let v6 = v6.filter(|v6| !v6.is_unicast_link_local());
-    v4.map(IpAddr::V4).or(v6.map(IpAddr::V6))
+/// Waits for the next change; for ever where none is seen.
+async fn network_change(network: &mut Option<Network>) -> Change {
+    match network {
+        Some(network) => network.next().await,
+        None => future::pending().await,
+    }
 }
 
 /// Waits until then; for ever when nothing is due.

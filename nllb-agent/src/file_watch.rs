@@ -29,7 +29,6 @@ pub(crate) type Changes = watch::Receiver<()>;
 #[derive(Debug)]
 pub(crate) struct FileWatch {
     files: Arc<Mutex<Files>>,
-    changes: Changes,
     task: JoinHandle<()>,
 }
 
@@ -40,8 +39,11 @@ impl Drop for FileWatch {
 }
 
 impl FileWatch {
-    /// Watches these files. Must be called inside a runtime.
-    pub(crate) fn new<'a>(paths: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
+    /// Watches these files and tells `change`. Must be called inside a runtime.
+    pub(crate) fn new<'a>(
+        paths: impl IntoIterator<Item = &'a Path>,
+        change: watch::Sender<()>,
+    ) -> io::Result<Self> {
         let stirred = Arc::new(Notify::new());
         let watcher = notify::recommended_watcher({
             let stirred = Arc::clone(&stirred);
@@ -56,21 +58,13 @@ impl FileWatch {
         let mut files = Files { watcher, directories: BTreeSet::new(), watched: Vec::new() };
         files.set(paths);
         let files = Arc::new(Mutex::new(files));
-        let (change, changes) = watch::channel(());
         let task = tokio::spawn(settle(stirred, Arc::clone(&files), change));
-        Ok(Self { files, changes, task })
+        Ok(Self { files, task })
     }
 
     /// Watches these files from now on.
     pub(crate) fn set<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).set(paths);
-    }
-
-    /// Tells of changes from now on.
-    pub(crate) fn changes(&self) -> Changes {
-        let mut changes = self.changes.clone();
-        changes.mark_unchanged();
-        changes
     }
 }
 

@@ -9,7 +9,7 @@ pub mod http;
 mod text;
 
 use crate::status::{
-    Closing, DatapathState, Frontend, Listener, ListenerState, Status, TableOnDisk,
+    Closing, DatapathState, Frontend, Listener, ListenerState, Source, Status, TableOnDisk,
 };
 use backends::Backends;
 use prometheus_client::encoding::text::encode;
@@ -91,6 +91,9 @@ struct Metrics {
     table_on_disk_age: Seconds,
     table_on_disk_writable: Gauges,
     kubelet_info: Gauges,
+    source_hosts: Gauges,
+    source_failing: Gauges,
+    source_heard_age: Seconds,
     listener_up: Gauges,
     listener_active_connections: Gauges,
     listener_connections: Counters,
@@ -107,6 +110,7 @@ impl Metrics {
             self_tests, lease_remaining, frontend_backends, frontend_backends_used,
             frontend_info, backends, closing_mode, namespaces_unreached,
             table_on_disk_age, table_on_disk_writable, kubelet_info,
+            source_hosts, source_failing, source_heard_age,
             listener_up, listener_active_connections, listener_connections,
         } = self;
         registry.register("agent_info", "1; version of the agent and of the layout of the maps", agent_info);
@@ -131,6 +135,9 @@ impl Metrics {
         registry.register_with_unit("table_on_disk_age", "Time since the last known backends were written; absent with state.file: off", Unit::Seconds, table_on_disk_age);
         registry.register("table_on_disk_writable", "Whether the last known backends can be written; absent with state.file: off", table_on_disk_writable);
         registry.register("kubelet_info", "1; version of this node's kubelet, once it is known", kubelet_info);
+        registry.register("source_hosts", "Hosts that a source of controlPlane lists", source_hosts);
+        registry.register("source_failing", "1 while a source of hosts is not heard; what it listed stays", source_failing);
+        registry.register_with_unit("source_heard_age", "Time since a source of hosts was heard", Unit::Seconds, source_heard_age);
         registry.register("listener_up", "Whether the listener on a loopback frontend listens", listener_up);
         registry.register("listener_active_connections", "Connections being relayed now", listener_active_connections);
         registry.register("listener_connections", "Connections to the listener: relayed, failed, loop or over_limit", listener_connections);
@@ -145,6 +152,7 @@ impl Metrics {
             closing,
             table_on_disk,
             kubelet_version,
+            discovery,
             frontends,
             pools,
             listeners,
@@ -171,6 +179,7 @@ impl Metrics {
         if let Some(version) = kubelet_version {
             gauge(&self.kubelet_info, vec![("version", version.clone())], 1);
         }
+        discovery.sources.iter().for_each(|source| self.fill_source(source));
         listeners.iter().for_each(|listener| self.fill_listener(listener));
     }
 
@@ -225,6 +234,17 @@ impl Metrics {
         gauge(&self.table_on_disk_writable, Vec::new(), error.is_none().into());
         if let Some(age) = age_ms {
             seconds(&self.table_on_disk_age, Vec::new(), millis(*age));
+        }
+    }
+
+    fn fill_source(&self, source: &Source) {
+        let labels = vec![("source", source.name.clone())];
+        gauge(&self.source_hosts, labels.clone(), source.hosts);
+        if source.watched {
+            gauge(&self.source_failing, labels.clone(), source.error.is_some().into());
+        }
+        if let Some(age) = source.heard_ms {
+            seconds(&self.source_heard_age, labels, millis(age));
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
 /// Waits for reasons to reload.
@@ -25,8 +26,8 @@ impl Reload {
         sources: impl IntoIterator<Item = &'a PathBuf>,
     ) -> io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
-        let files = FileWatch::new(paths(file, sources))?;
-        let changes = files.changes();
+        let (change, changes) = watch::channel(());
+        let files = FileWatch::new(paths(file, sources), change)?;
         Ok(Self { hangup, file: file.to_owned(), files, changes, again: None })
     }
 

@@ -17,7 +17,7 @@ pub use pace::{Last, should_write};
 
 use disk::{Disk, RealDisk};
 use document::Document;
-use nllb_core::Remembered;
+use nllb_core::{Recollection, Remembered};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -36,8 +36,9 @@ const CLOCK_SLACK: Duration = Duration::from_secs(300);
 /// What was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The backends. Without state, round-trip time, names and version when they are too old.
-    pub backends: Vec<Remembered>,
+    /// The backends, and what clients dial. Backends without state, round-trip time, names and version
+    /// when they are too old.
+    pub known: Recollection,
     /// Counts the writes of all agents so far.
     pub generation: u64,
     /// Since when it stands there; zero when it is from the future.
@@ -150,7 +151,7 @@ fn open(file: &Path) -> Result<Option<(File, Vec<u8>)>, Reason> {
 /// Takes the observations out of a table whose time makes them worthless. Addresses stay, since
 /// nothing better is known, and so does what an operator ordered.
 fn judge(file: &Path, document: Document, now: SystemTime) -> Kept {
-    let Document { generation, written_at, backends } = document;
+    let Document { generation, written_at, mut known } = document;
     let age = now.duration_since(written_at);
     let outdated = match &age {
         Ok(age) if *age > STALE => {
@@ -164,11 +165,10 @@ fn judge(file: &Path, document: Document, now: SystemTime) -> Kept {
         Ok(_) | Err(_) => None,
     };
     let outdated = outdated.map(|why| format!("{why}: of it only addresses and drains are used"));
-    let backends = match outdated {
-        Some(_) => backends.into_iter().map(forgotten).collect(),
-        None => backends,
-    };
-    Kept { backends, generation, age: age.unwrap_or_default(), outdated }
+    if outdated.is_some() {
+        known.backends = known.backends.into_iter().map(forgotten).collect();
+    }
+    Kept { known, generation, age: age.unwrap_or_default(), outdated }
 }
 
 fn forgotten(backend: Remembered) -> Remembered {
@@ -186,7 +186,7 @@ fn forgotten(backend: Remembered) -> Remembered {
 pub fn write(
     file: &Path,
     generation: u64,
-    backends: &[Remembered],
+    known: &Recollection,
     now: SystemTime,
 ) -> Result<(), WriteError> {
     open(file).map_err(|reason| match reason {
@@ -199,14 +199,14 @@ pub fn write(
         | Reason::Format { .. }
         | Reason::Damaged(_) => Ignored { file: file.to_owned(), reason }.into(),
     })?;
-    write_to(&mut RealDisk, file, generation, backends, now)
+    write_to(&mut RealDisk, file, generation, known, now)
 }
 
 fn write_to<D: Disk>(
     disk: &mut D,
     file: &Path,
     generation: u64,
-    backends: &[Remembered],
+    known: &Recollection,
     now: SystemTime,
 ) -> Result<(), WriteError> {
     let failed = |what| move |source| WriteError::Step { file: file.to_owned(), what, source };
@@ -214,7 +214,7 @@ fn write_to<D: Disk>(
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = directory.join(name);
-    let text = document::render(generation, backends, now);
+    let text = document::render(generation, known, now);
     disk.make_directory(directory).map_err(failed("its directory"))?;
     let written = (|| {
         let mut new = disk.create(&beside).map_err(failed("a file beside it"))?;

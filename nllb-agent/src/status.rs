@@ -6,11 +6,13 @@
 mod backend;
 mod closing;
 mod datapath;
+mod discovery;
 mod frontend;
 
 pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, RoundTrips, Run, Sentinel};
 pub use closing::{Closing, TableOnDisk};
 pub use datapath::{DatapathState, Link, SelfTest, Watched};
+pub use discovery::{Discovery, Source};
 pub use frontend::{Frontend, FrontendBackend};
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,8 @@ pub struct Status {
     pub table_on_disk: TableOnDisk,
     /// Version of this node's kubelet, told by the operator or by the API; `None` when not known.
     pub kubelet_version: Option<String>,
+    /// Where backends come from.
+    pub discovery: Discovery,
     /// Frontends, one per address where it is a node address.
     pub frontends: Vec<Frontend>,
     /// Pools and their backends.

@@ -48,7 +48,7 @@ pub use health::{Direction, Run};
 pub use jitter::Jitter;
 pub use membership::{Listing, Membership, Sighting, SourceId, SourceKind, SourceView};
 pub use pool::Machine;
-pub use remembered::Remembered;
+pub use remembered::{Recollection, Remembered};
 pub use report::{
     Answer, CertificateFacts, EvidenceFact, Outcome, ProbeReport, SentinelFact, SubjectName,
     TcpState,

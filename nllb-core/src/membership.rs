@@ -76,7 +76,8 @@ impl Membership {
         let kept = |id: &SourceId| (id.clone(), sources.remove(id).unwrap_or_default());
         self.sources = plan.sources.iter().map(kept).collect();
         self.plan = plan;
-        self.past.now(&self.members);
+        // Who was there before is looked at under the new plan's ports.
+        self.past.now(&std::mem::take(&mut self.members));
         self.merge();
     }
 
@@ -106,6 +107,30 @@ impl Membership {
         let hints = source.take(id.kind, listing, now);
         self.merge();
         hints
+    }
+
+    /// Takes what a source lists where a part of it could not be had, with the reason.
+    pub fn handle_part(
+        &mut self,
+        id: &SourceId,
+        listing: Listing,
+        reason: String,
+        now: Instant,
+    ) -> BTreeSet<IpAddr> {
+        let failure = self.sources.get(id).and_then(|source| source.failure.clone());
+        let hints = self.handle_listing(id, listing, now);
+        if let Some(source) = self.sources.get_mut(id) {
+            // It is the same failure that goes on.
+            source.failure = failure.or_else(|| source.failure.take());
+            source.fail(reason, now);
+        }
+        hints
+    }
+
+    /// Whether a source is known to fail.
+    #[must_use]
+    pub fn is_failing(&self, id: &SourceId) -> bool {
+        self.sources.get(id).is_some_and(|source| source.failure.is_some())
     }
 
     /// Takes that a source cannot be asked. What it listed stays.
@@ -149,7 +174,7 @@ impl Membership {
 
     fn merge(&mut self) {
         let settled = self.is_settled();
-        self.members = merge::merge(&self.plan, &self.sources, &self.past, settled);
+        self.members = merge::merge(&self.plan, &self.sources, &self.past, &self.members, settled);
         if settled {
             self.past.now(&self.members);
         }

@@ -8,6 +8,15 @@ use nllb_common::maps::State;
 use crate::report::SubjectName;
 use crate::version::KubeVersion;
 
+/// All that is worth keeping.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recollection {
+    /// The backends.
+    pub backends: Vec<Remembered>,
+    /// What sources said that clients dial.
+    pub vips: Vec<SocketAddr>,
+}
+
 /// A backend as it was known once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {

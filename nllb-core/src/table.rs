@@ -1,11 +1,12 @@
 //! What the kernel maps should hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use nllb_common::addr::{join, split};
 use nllb_common::maps::{
     Frontend, FrontendKey, MAX_BACKENDS, MAX_FRONTENDS, MAX_POOL_BACKENDS, MAX_POOLS, PoolSet,
-    Verdict,
+    Scope, Verdict,
 };
 
 use crate::diff::Change;
@@ -29,6 +30,17 @@ pub struct Table {
 }
 
 impl Table {
+    /// Everybody who may serve one of these addresses, or is left out of that.
+    #[must_use]
+    pub fn backends_of(&self, frontends: &[SocketAddr]) -> BTreeSet<SocketAddr> {
+        let keys = frontends.iter().map(|address| split(*address));
+        let keys = keys.map(|(addr, port)| FrontendKey::tcp(addr, port, Scope::Host));
+        let pools = keys.filter_map(|key| self.frontends.get(&key)).map(|front| front.pool);
+        let sets = pools.filter_map(|pool| self.pools.get(&u32::from(pool)));
+        let slots = sets.flat_map(|set| set.iter().chain(set.left_out()));
+        slots.map(|slot| join(slot.addr, slot.port)).collect()
+    }
+
     /// Does to the table what [`Change`] does to the maps.
     pub fn apply(&mut self, change: &Change) {
         match *change {

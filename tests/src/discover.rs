@@ -98,7 +98,7 @@ impl From<News> for Told {
             What::Listed(Listing { sightings, vips }) => {
                 Self::Listed { hosts: sightings.into_iter().map(host).collect(), vips }
             }
-            What::Failed { reason } => Self::Failed(reason),
+            What::Partly { reason, .. } | What::Failed { reason } => Self::Failed(reason),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::{Fault, Problem};
 use super::place::At;
-use nllb_core::KubeVersion;
+use nllb_core::{KubeVersion, Sighting};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -33,6 +33,29 @@ pub(super) fn port(found: u64) -> Result<u16, Problem> {
             Err(Problem::Range { found: found.to_string(), min, max })
         }
     }
+}
+
+/// The address of one host, with the port of its API server or without.
+pub(super) fn host(found: String) -> Result<Sighting, Problem> {
+    let (ip, port) = match (found.parse::<SocketAddr>(), found.parse::<IpAddr>()) {
+        (Ok(address), _) => (address.ip(), Some(address.port())),
+        (_, Ok(ip)) => (ip, None),
+        (Err(_), Err(_)) => return Err(Problem::Host { found }),
+    };
+    let ip = ip.to_canonical();
+    if port == Some(0) {
+        return Err(Problem::PortZero { found });
+    }
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(Problem::NotUnicast { found });
+    }
+    Ok(Sighting::new(ip, port))
+}
+
+/// A DNS name that is no IP address, in lower case.
+pub(super) fn dns_name(found: &str) -> Option<String> {
+    let name = rustls_pki_types::ServerName::try_from(found).ok()?;
+    matches!(name, rustls_pki_types::ServerName::DnsName(_)).then(|| found.to_ascii_lowercase())
 }
 
 /// A name that fits a metric label and a log line: a DNS label.

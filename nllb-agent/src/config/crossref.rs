@@ -32,6 +32,8 @@ pub(super) fn frontends(
 ) -> Result<Vec<FrontendSettings>, Fault> {
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     let mut frontends = Vec::with_capacity(drafts.len());
+    // Which frontend has the addresses of the Service.
+    let mut service: Option<String> = None;
     for draft in drafts {
         let Draft { place, name, addresses, pool, policy, coverage, settings } = draft;
         let pool = find_pool(&place, pool, pools)?;
@@ -43,14 +45,22 @@ pub(super) fn frontends(
             claim(&mut taken, address, &name.value)?;
         }
         let mut addresses: Vec<SocketAddr> = addresses.iter().map(|at| at.value).collect();
-        if addresses.is_empty() {
-            // Only a node-address frontend may leave them out: every endpoint is one.
+        if addresses.is_empty() && settings.kind == FrontendKind::Vip {
+            let first = service.get_or_insert_with(|| name.value.clone());
+            if *first != name.value {
+                let problem = Problem::ServiceTaken { frontend: first.clone() };
+                return Err(place.named("addresses").fault(problem));
+            }
+        } else if addresses.is_empty() {
+            // Every endpoint is one.
             for endpoint in &pool.endpoints {
                 let at = At { place: place.named("addresses"), value: *endpoint };
                 check_against_agent(&at, http)?;
                 claim(&mut taken, &at, &name.value)?;
             }
-            addresses.clone_from(&pool.endpoints);
+            if !pool.discovered {
+                addresses.clone_from(&pool.endpoints);
+            }
         }
         let pool = pool.name.clone();
         frontends.push(FrontendSettings { addresses, pool, policy, coverage, ..settings });
@@ -95,7 +105,7 @@ fn check_coverage(coverage: At<Coverage>, pool: &Pool) -> Result<Coverage, Fault
     }
 }
 
-/// A vip or loopback frontend must be no backend, a node address must be one.
+/// A vip or loopback frontend must be no backend, a node address must be one, as far as that is known.
 fn check_against_pool(kind: FrontendKind, at: &At<SocketAddr>, pool: &Pool) -> Result<(), Fault> {
     let address = at.value;
     let name = || pool.name.clone();
@@ -103,8 +113,10 @@ fn check_against_pool(kind: FrontendKind, at: &At<SocketAddr>, pool: &Pool) -> R
         (FrontendKind::Vip | FrontendKind::Loopback, true) => {
             Problem::Loop { address, pool: name() }
         }
-        (FrontendKind::NodeAddress, false) => Problem::NotAnEndpoint { address, pool: name() },
-        (FrontendKind::Vip | FrontendKind::Loopback, false) | (FrontendKind::NodeAddress, true) => {
+        (FrontendKind::NodeAddress, false) if !pool.discovered => {
+            Problem::NotAnEndpoint { address, pool: name() }
+        }
+        (FrontendKind::Vip | FrontendKind::Loopback, false) | (FrontendKind::NodeAddress, _) => {
             return Ok(());
         }
     };
@@ -114,7 +126,7 @@ fn check_against_pool(kind: FrontendKind, at: &At<SocketAddr>, pool: &Pool) -> R
 /// A frontend there would translate what is meant for the agent.
 fn check_against_agent(at: &At<SocketAddr>, http: &Http) -> Result<(), Fault> {
     let address = at.value;
-    let problem = if reserved::SELF_TEST.contains(&address) {
+    let problem = if reserved::SELF_TEST.contains(&address) || reserved::API.contains(&address) {
         Problem::Reserved { address }
     } else if address == http.listen {
         Problem::OwnListener { address }

@@ -104,8 +104,41 @@ pub enum Problem {
         /// Every pool.
         known: String,
     },
+    /// A control plane of nobody.
+    #[error("names nobody: add hosts, files, kubeconfigs, names or kubernetes")]
+    NoSource,
+    /// An item that stands twice in a list.
+    #[error("\"{found}\" stands twice in this list: remove one")]
+    Twice {
+        /// As written.
+        found: String,
+    },
+    /// Not the address of a host.
+    #[error(
+        "\"{found}\" is not a host's address: write it like 10.0.0.11 or 10.0.0.11:6443; DNS names go under names"
+    )]
+    Host {
+        /// As written.
+        found: String,
+    },
+    /// Not a DNS name.
+    #[error(
+        "\"{found}\" is not a DNS name: write it like cp.example.org or cp.example.org:6443; addresses go under hosts"
+    )]
+    DnsName {
+        /// As written.
+        found: String,
+    },
+    /// Two frontends would have the same addresses.
+    #[error(
+        "missing: the addresses of the Service belong to frontend \"{frontend}\": give this one its own"
+    )]
+    ServiceTaken {
+        /// Whose they are.
+        frontend: String,
+    },
     /// A pool without backends.
-    #[error("the pool has no endpoint: add endpoints or a kubeconfig")]
+    #[error("the pool has no endpoint: add endpoints, a kubeconfig, or a controlPlane")]
     NoEndpoints,
     /// More endpoints than a pool can hold.
     #[error("the pool has {count} endpoints, more than {max}: remove some or make two pools")]
@@ -185,8 +218,8 @@ pub enum Problem {
         /// The address.
         address: SocketAddr,
     },
-    /// The self-test's address.
-    #[error("{address} is reserved for the agent's self-test: use another port")]
+    /// An address of the agent's own.
+    #[error("{address} is reserved for the agent itself: use another port")]
     Reserved {
         /// The address.
         address: SocketAddr,
@@ -346,6 +379,11 @@ pub enum Problem {
         /// The other key.
         other: &'static str,
     },
+    /// A watch that has no way to the API server.
+    #[error(
+        "no pool with profile: apiserver has the hosts of controlPlane: add one without endpoints, or give it a port"
+    )]
+    NoApiServers,
     /// Nothing to verify the servers with.
     #[error(
         "missing: the backends' certificates cannot be verified; name the cluster's CA, give a kubeconfig that has it, or set insecureSkipVerify: true"

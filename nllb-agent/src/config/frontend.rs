@@ -40,10 +40,9 @@ pub(super) struct Draft {
     pub(super) settings: FrontendSettings,
 }
 
-impl TryFrom<At<RawFrontend>> for Draft {
-    type Error = Fault;
-
-    fn try_from(raw: At<RawFrontend>) -> Result<Self, Fault> {
+impl Draft {
+    /// `service` says whether somebody will tell which addresses the Service has.
+    pub(super) fn check(raw: At<RawFrontend>, service: bool) -> Result<Self, Fault> {
         let At { place, value: raw } = raw;
         let RawFrontend {
             name: raw_name,
@@ -60,7 +59,7 @@ impl TryFrom<At<RawFrontend>> for Draft {
         } = raw;
         let name = place.required("name", "a name like kubernetes", raw_name)?.check(name)?;
         let kind = frontend_kind(place.required("kind", "vip, loopback or node-address", kind)?)?;
-        let addresses = frontend_addresses(&place, kind, addresses)?;
+        let addresses = frontend_addresses(&place, (kind, service), addresses)?;
         let scope = match place.optional("scope", scope) {
             Some(raw) => {
                 one_of(raw, &[ScopeSetting::Host, ScopeSetting::All], ScopeSetting::label)?.value
@@ -112,13 +111,19 @@ fn frontend_kind(raw: At<String>) -> Result<FrontendKind, Fault> {
     Ok(one_of(raw, &known, FrontendKind::label)?.value)
 }
 
-/// The addresses; none for a node-address frontend means every endpoint of its pool.
+/// The addresses; none for a node-address frontend means every endpoint of its pool, and for a VIP
+/// those of the Service.
 fn frontend_addresses(
     place: &Place,
-    kind: FrontendKind,
+    (kind, service): (FrontendKind, bool),
     raw: Option<Spanned<Vec<Spanned<String>>>>,
 ) -> Result<Vec<At<SocketAddr>>, Fault> {
-    if raw.is_none() && kind == FrontendKind::NodeAddress {
+    let may_lack = match kind {
+        FrontendKind::NodeAddress => true,
+        FrontendKind::Vip => service,
+        FrontendKind::Loopback => false,
+    };
+    if raw.is_none() && may_lack {
         return Ok(Vec::new());
     }
     let list = place.required("addresses", "a list like [\"10.96.0.1:443\"]", raw)?;

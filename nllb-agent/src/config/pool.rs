@@ -1,6 +1,7 @@
 //! The `pools` section: who the backends are and how they are probed.
 
-use super::address::{absolute, name, one_of, socket_address};
+use super::address::{absolute, name, one_of, port, socket_address};
+use super::control_plane::ControlPlane;
 use super::datapath::CloseSockets;
 use super::drain::{self, RawDrain};
 use super::error::{Fault, Problem};
@@ -12,7 +13,9 @@ use super::state::State;
 use super::{Discover, Discovered, Wanted};
 use crate::health_check::{ClientIdentity, Credentials, HealthCheck};
 use nllb_common::maps::MAX_POOL_BACKENDS;
+use nllb_core::membership::Ports;
 use nllb_core::settings::{HealthSettings, RebalanceSettings};
+use nllb_core::{SourceId, SourceKind};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use std::net::SocketAddr;
@@ -25,6 +28,7 @@ pub(super) struct RawPool {
     profile: Option<Spanned<String>>,
     endpoints: Option<Spanned<Vec<Spanned<String>>>>,
     kubeconfig: Option<Spanned<String>>,
+    port: Option<Spanned<u64>>,
     probe: Option<Spanned<RawProbe>>,
     drain: Option<Spanned<RawDrain>>,
     rebalance: Option<Spanned<RawRebalance>>,
@@ -38,8 +42,15 @@ pub struct Pool {
     pub name: String,
     /// What its backends are.
     pub profile: Profile,
-    /// Every endpoint, those given first, then those of the kubeconfig.
+    /// Every endpoint that the configuration names: those given first, then those of the kubeconfig,
+    /// then the hosts of the control plane.
     pub endpoints: Vec<SocketAddr>,
+    /// Those of its own, with who named each.
+    pub own: Vec<(SocketAddr, SourceId)>,
+    /// At which ports the hosts of the control plane serve it; `None` when they do not.
+    pub hosts: Option<Ports>,
+    /// Whether others come and go while the agent runs.
+    pub discovered: bool,
     /// Where more endpoints came from.
     pub kubeconfig: Option<PathBuf>,
     /// What the health machine needs.
@@ -55,6 +66,12 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Whether the hosts of the control plane are its API servers.
+    #[must_use]
+    pub fn has_api_servers(&self) -> bool {
+        self.profile == Profile::Apiserver && self.hosts.is_some()
+    }
+
     /// The files that it is made of, and what each is.
     pub(super) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let Credentials { authority, client, token, .. } = &self.check.credentials;
@@ -75,6 +92,7 @@ impl Pool {
 pub(super) struct Around<'a> {
     /// Finds what a kubeconfig holds.
     pub(super) discover: Discover<'a>,
+    pub(super) control_plane: Option<&'a ControlPlane>,
     /// Where the last known backends are.
     pub(super) state: &'a State,
     pub(super) close_sockets: CloseSockets,
@@ -82,13 +100,14 @@ pub(super) struct Around<'a> {
 
 /// Checks a pool.
 pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>, Pool), Fault> {
-    let Around { discover, state, close_sockets } = around;
+    let Around { discover, control_plane, state, close_sockets } = around;
     let At { place, value: raw } = raw;
     let RawPool {
         name: raw_name,
         profile,
         endpoints,
         kubeconfig,
+        port: raw_port,
         probe,
         drain,
         rebalance,
@@ -103,7 +122,7 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
     let probe =
         probe.unwrap_or_else(|| At { place: place.named("probe"), value: RawProbe::default() });
     let probe = Probe::check(probe, profile)?;
-    let mut found = endpoints_given(place.optional("endpoints", endpoints))?;
+    let given = endpoints_given(place.optional("endpoints", endpoints))?;
     let kubeconfig = place
         .optional("kubeconfig", kubeconfig)
         .map(|raw| raw.check(absolute("/etc/kubernetes/admin.conf")))
@@ -116,12 +135,26 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
         }
         None => Discovered::default(),
     };
-    for address in &discovered.endpoints {
-        if !found.contains(address) {
-            found.push(*address);
+    let alone = given.is_empty() && kubeconfig.is_none();
+    let hosts = hosts(&place, raw_port, control_plane, alone.then_some(profile))?;
+    let of_kubeconfig = kubeconfig.iter().flat_map(|file| {
+        let source = source(SourceKind::Kubeconfig, &file.value.display().to_string());
+        discovered.endpoints.iter().map(move |address| (*address, source.clone()))
+    });
+    let given = given.into_iter().map(|address| (address, source(SourceKind::Static, "")));
+    let own: Vec<(SocketAddr, SourceId)> = given.chain(of_kubeconfig).collect();
+    let mut endpoints = Vec::new();
+    let of_hosts = control_plane.iter().flat_map(|plane| plane.at(hosts));
+    for address in own.iter().map(|(address, _)| *address).chain(of_hosts) {
+        if !endpoints.contains(&address) {
+            endpoints.push(address);
         }
     }
-    check_number(&place, found.len())?;
+    let is_watched = control_plane.is_some_and(ControlPlane::is_watched);
+    let is_discovered = hosts.is_some() && is_watched;
+    if !(is_discovered && endpoints.is_empty()) {
+        check_number(&place, endpoints.len())?;
+    }
     let Probe { place: probe_place, health, check } = probe;
     let close_after = drain::check(place.optional("drain", drain))?;
     let close_after = closing(close_after, close_sockets)?;
@@ -135,7 +168,10 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
     let pool = Pool {
         name: name.value.clone(),
         profile,
-        endpoints: found,
+        endpoints,
+        own,
+        hosts,
+        discovered: is_discovered,
         kubeconfig: kubeconfig.map(|file| file.value),
         health: HealthSettings { drain_close_after: close_after, ..health },
         check,
@@ -154,6 +190,37 @@ fn closing<T>(setting: Option<At<T>>, close_sockets: CloseSockets) -> Result<Opt
         }
         (setting, _) => Ok(setting.map(|setting| setting.value)),
     }
+}
+
+/// At which ports the hosts of the control plane serve the pool: one that is told nobody else, and then has
+/// a profile here, or one that is told a port.
+fn hosts(
+    place: &Place,
+    raw: Option<Spanned<u64>>,
+    control_plane: Option<&ControlPlane>,
+    alone: Option<Profile>,
+) -> Result<Option<Ports>, Fault> {
+    match (place.optional("port", raw), control_plane, alone) {
+        (Some(raw), None, _) => Err(raw.fault(Problem::Needs { other: "controlPlane" })),
+        (Some(raw), Some(_), _) => {
+            let port = raw.check(port)?.value;
+            Ok(Some(Ports { fixed: Some(port), usual: port }))
+        }
+        (None, None, _) | (None, Some(_), None) => Ok(None),
+        (None, Some(_), Some(profile)) => {
+            let example = "a port, since profile: custom presets none";
+            let usual = profile
+                .default_port()
+                .ok_or_else(|| place.named("port").fault(Problem::Missing { example }))?;
+            // The ports that sources tell are those of API servers.
+            let fixed = (profile != Profile::Apiserver).then_some(usual);
+            Ok(Some(Ports { fixed, usual }))
+        }
+    }
+}
+
+fn source(kind: SourceKind, name: &str) -> SourceId {
+    SourceId { kind, name: name.into() }
 }
 
 fn endpoints_given(raw: Option<At<Vec<Spanned<String>>>>) -> Result<Vec<SocketAddr>, Fault> {

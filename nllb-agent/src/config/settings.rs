@@ -1,15 +1,19 @@
 //! The part of the configuration that decisions are made on, as the core wants it.
 
 use super::{Config, Pool};
-use nllb_core::settings::{PoolSettings, Settings};
+use nllb_core::SourceId;
+use nllb_core::membership::{Plan, PoolPlan};
+use nllb_core::settings::{FrontendKind, FrontendSettings, PoolSettings, Settings};
 
 impl Config {
-    /// What the core needs. Every field is named here, so a new one cannot be forgotten.
+    /// What the core needs, without the members that only discovery knows. Every field is named here,
+    /// so a new one cannot be forgotten.
     #[must_use]
     pub fn settings(&self) -> Settings {
         let Self {
             frontends,
             pools,
+            control_plane: _,
             datapath: _,
             admin: _,
             http: _,
@@ -24,6 +28,27 @@ impl Config {
             kubelet_version: node.kubelet_version.clone(),
         }
     }
+
+    /// What it says of the members, when these sources are heard for it.
+    #[must_use]
+    pub fn plan(&self, sources: Vec<SourceId>) -> Plan {
+        let plane = self.control_plane.as_ref();
+        let (open, given): (Vec<_>, Vec<_>) =
+            self.frontends.iter().partition(|frontend| is_open(frontend));
+        let given = given.iter().filter(|frontend| frontend.kind != FrontendKind::NodeAddress);
+        Plan {
+            pools: self.pools.iter().map(Pool::plan).collect(),
+            hosts: plane.map(|plane| plane.hosts.clone()).unwrap_or_default(),
+            sources,
+            vip_frontend: open.first().map(|frontend| frontend.name.clone()),
+            frontends: given.flat_map(|frontend| frontend.addresses.iter().copied()).collect(),
+        }
+    }
+}
+
+/// Whether it has the addresses that the Service has.
+fn is_open(frontend: &FrontendSettings) -> bool {
+    frontend.kind == FrontendKind::Vip && frontend.addresses.is_empty()
 }
 
 impl Pool {
@@ -32,6 +57,9 @@ impl Pool {
             name,
             profile: _,
             endpoints,
+            own: _,
+            hosts: _,
+            discovered,
             kubeconfig: _,
             health,
             check: _,
@@ -39,6 +67,10 @@ impl Pool {
             rebalance,
             unresolved: _,
         } = self.clone();
-        PoolSettings { name, endpoints, health, latency_bands, rebalance }
+        PoolSettings { name, endpoints, discovered, health, latency_bands, rebalance }
+    }
+
+    fn plan(&self) -> PoolPlan {
+        PoolPlan { name: self.name.clone(), own: self.own.clone(), hosts: self.hosts }
     }
 }

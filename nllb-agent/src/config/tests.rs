@@ -31,8 +31,20 @@ pools:
 ",
         &Discovered::default(),
     );
-    let Config { frontends, pools, datapath, admin, http, lease, self_test_interval, state, node } =
-        &config;
+    let Config {
+        frontends,
+        pools,
+        control_plane,
+        datapath,
+        admin,
+        http,
+        lease,
+        self_test_interval,
+        state,
+        node,
+    } = &config;
+    assert_eq!(control_plane, &None);
+    assert_eq!((pools[0].hosts, pools[0].discovered), (None, false));
     assert_eq!(frontends[0].scope, ScopeSetting::Host);
     assert_eq!(frontends[1].scope, ScopeSetting::All);
     assert_eq!(frontends[1].addresses, addresses(&["10.0.0.11:6443"]));
@@ -165,6 +177,70 @@ pools:
     assert!(!insecure_skip_verify);
     assert_eq!(config.unresolved().collect::<Vec<_>>(), ["a line"]);
     assert_eq!(config.sources().collect::<Vec<_>>(), ["/etc/kubernetes/kubelet.conf"]);
+}
+
+#[test]
+fn a_control_plane_gives_its_hosts_to_pools_that_name_nobody_or_a_port() {
+    let config = parse(
+        "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+controlPlane:
+  hosts: ['10.0.0.11', '10.0.0.12:8443']
+  files: [/etc/nllb/hosts]
+  kubeconfigs: [/etc/kubernetes/kubelet.conf]
+  names: [CP.example.org, 'cp.example.net.:6443']
+  kubernetes: {}
+frontends:
+  - {name: kubernetes, kind: vip, pool: apiserver}
+  - {name: supervisor, kind: loopback, addresses: ['127.0.0.1:9345'], pool: supervisor}
+  - {name: nodes, kind: node-address, pool: apiserver}
+  - {name: others, kind: node-address, addresses: ['10.0.0.99:9345'], pool: supervisor}
+pools:
+  - {name: apiserver, probe: {insecureSkipVerify: true}}
+  - {name: supervisor, endpoints: ['10.0.0.13:9999'], port: 9345, probe: {insecureSkipVerify: true}}
+  - {name: alone, endpoints: ['10.0.0.14:6443'], probe: {insecureSkipVerify: true}}
+",
+        &Discovered::default(),
+    );
+    let plane = config.control_plane.as_ref().expect("a control plane");
+    let kubernetes = plane.kubernetes.as_ref().expect("asked");
+    assert_eq!(kubernetes.server_name, "kubernetes.default.svc");
+    assert_eq!(kubernetes.kubeconfig, None);
+    let name = |name: &str, port| Name { name: name.to_owned(), port };
+    assert_eq!(plane.names, [name("cp.example.org", None), name("cp.example.net.", Some(6443))]);
+    let settings = config.settings();
+    let pools: Vec<_> =
+        settings.pools.iter().map(|pool| (pool.discovered, &pool.endpoints)).collect();
+    assert_eq!(pools[0], (true, &addresses(&["10.0.0.11:6443", "10.0.0.12:8443"])));
+    let supervisor = addresses(&["10.0.0.13:9999", "10.0.0.11:9345", "10.0.0.12:9345"]);
+    assert_eq!(pools[1], (true, &supervisor));
+    assert_eq!(pools[2], (false, &addresses(&["10.0.0.14:6443"])));
+    assert_eq!(settings.frontends[2].addresses, [], "every endpoint, whoever comes");
+
+    let plan = config.plan(Vec::new());
+    assert_eq!(plan.vip_frontend.as_deref(), Some("kubernetes"));
+    assert_eq!(plan.frontends.into_iter().collect::<Vec<_>>(), addresses(&["127.0.0.1:9345"]));
+    assert_eq!(plan.hosts.len(), 2);
+    let fixed = plan.pools.iter().map(|pool| pool.hosts.map(|hosts| hosts.fixed));
+    assert_eq!(fixed.collect::<Vec<_>>(), [Some(None), Some(Some(9345)), None]);
+    // The file of a control plane is not the configuration's: a change of it asks for no reload.
+    assert_eq!(config.sources().count(), 0);
+}
+
+#[test]
+fn hosts_that_are_given_make_a_pool_that_does_not_change_by_itself() {
+    let config = parse(
+        "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+controlPlane: {hosts: ['10.0.0.11', 'fd00::12']}
+frontends: [{name: nodes, kind: node-address}]
+pools: [{name: apiserver, probe: {insecureSkipVerify: true}}]
+",
+        &Discovered::default(),
+    );
+    assert!(!config.pools[0].discovered);
+    let expected = addresses(&["10.0.0.11:6443", "[fd00::12]:6443"]);
+    assert_eq!(config.settings().frontends[0].addresses, expected);
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Resolver {
             (configuration(&text_of(&paths.0, LARGEST).unwrap_or_default()), hosts)
         });
         let Ok((mut configuration, hosts)) = read.await else {
-            return self.known(name, "its configuration cannot be read".to_owned());
+            return self.known(name, "its configuration cannot be read");
         };
         configuration.servers.iter_mut().for_each(|server| server.addr.set_port(self.port));
         let local = in_hosts(&hosts, name);
@@ -91,7 +91,7 @@ impl Resolver {
         }
         let names = match full_names(name, &configuration) {
             Ok(names) => names,
-            Err(reason) => return self.known(name, reason),
+            Err(reason) => return self.known(name, &reason),
         };
         let resolver = StubResolver::from_conf(configuration);
         let mut answered = Err("it has no address".to_owned());
@@ -101,7 +101,7 @@ impl Resolver {
                 break;
             }
         }
-        answered.unwrap_or_else(|reason| self.known(name, reason))
+        answered.unwrap_or_else(|reason| self.known(name, &reason))
     }
 
     /// Asks for one full name; fails when nobody says that it has an address.
@@ -138,7 +138,7 @@ impl Resolver {
     }
 
     /// What was known before, now that something is wrong.
-    fn known(&self, name: &str, reason: String) -> Found {
+    fn known(&self, name: &str, reason: &str) -> Found {
         let addresses = self.last.get(name).map(|families| families.concat()).unwrap_or_default();
         let wrong = Some(format!("{name} cannot be resolved: {reason}"));
         Found { addresses, wrong, good_for: SHORTEST }

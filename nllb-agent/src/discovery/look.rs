@@ -4,7 +4,7 @@
 use super::dns::Resolver;
 use super::{Looked, News, Sender, What, file, kubeconfig};
 use crate::file_watch::Changes;
-use nllb_core::{Listing, Sighting, SourceId};
+use nllb_core::{Jitter, Listing, Sighting, SourceId, SourceKind};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,6 +16,8 @@ use tokio::time::timeout;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// And the longest. Nobody waits for it: a network that returns asks for a look at once.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Width of the spread of each wait: a quarter either way.
+const SPREAD: f64 = 0.5;
 /// How long a look may take: a disk that hangs, name servers that are silent one after another.
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
 
@@ -30,9 +32,24 @@ pub enum Place {
     Name(String, Option<u16>),
 }
 
+impl Place {
+    /// The source that it is.
+    #[must_use]
+    pub fn id(&self) -> SourceId {
+        let id = |kind, name: String| SourceId { kind, name: name.into() };
+        match self {
+            Self::File(path) => id(SourceKind::File, path.display().to_string()),
+            Self::Kubeconfig(path) => id(SourceKind::Kubeconfig, path.display().to_string()),
+            Self::Name(name, None) => id(SourceKind::Dns, name.clone()),
+            Self::Name(name, Some(port)) => id(SourceKind::Dns, format!("{name}:{port}")),
+        }
+    }
+}
+
 /// Looks at a source again and again and sends what it finds, until nobody listens. `changes` tells that
 /// it may be worth to look now; `seed` spreads the waits of different nodes.
-pub async fn watch(id: SourceId, place: Place, changes: Changes, news: Sender, seed: u32) {
+pub async fn watch(place: Place, changes: Changes, news: Sender, seed: u32) {
+    let id = place.id();
     let looker = Looker { place, resolver: Resolver::system() };
     keep_looking(id, looker, changes, news, seed).await;
 }
@@ -44,16 +61,15 @@ async fn keep_looking(
     news: Sender,
     seed: u32,
 ) {
-    let mut waits = Waits { seed, draws: 0, failures: 0 };
+    let mut waits = Waits { jitter: Jitter::new(seed), failures: 0 };
     loop {
         changes.mark_unchanged();
         let looked = timeout(LONGEST_LOOK, looker.look()).await;
         let looked = looked.unwrap_or_else(|_| Err("it does not answer".to_owned()));
         let wait = waits.after(&looked);
-        for what in told(looked) {
-            if news.send(News { source: id.clone(), what }).await.is_err() {
-                return;
-            }
+        let what = told(looked);
+        if news.send(News { source: id.clone(), what }).await.is_err() {
+            return;
         }
         let changed = async {
             if changes.changed().await.is_err() {
@@ -68,15 +84,17 @@ async fn keep_looking(
     }
 }
 
-/// What is told of a look: the list, and what is wrong with a part of it.
-fn told(looked: Result<Looked, String>) -> Vec<What> {
+/// What is told of a look.
+fn told(looked: Result<Looked, String>) -> What {
     match looked {
         Ok(Looked { sightings, wrong, good_for: _ }) => {
-            let listed = What::Listed(Listing { sightings, vips: Vec::new() });
-            let wrong = wrong.map(|reason| What::Failed { reason });
-            std::iter::once(listed).chain(wrong).collect()
+            let listing = Listing { sightings, vips: Vec::new() };
+            match wrong {
+                None => What::Listed(listing),
+                Some(reason) => What::Partly { listing, reason },
+            }
         }
-        Err(reason) => vec![What::Failed { reason }],
+        Err(reason) => What::Failed { reason },
     }
 }
 
@@ -124,8 +142,7 @@ impl Looker {
 
 /// How long to wait for the next look.
 struct Waits {
-    seed: u32,
-    draws: u32,
+    jitter: Jitter,
     failures: u32,
 }
 
@@ -142,10 +159,8 @@ impl Waits {
                 wait.min(LAST_RETRY)
             }
         };
-        // All nodes lose a resolver in one moment and hear of a record with one TTL: a quarter either way.
-        let draw = nllb_common::mix(self.seed.wrapping_add(self.draws));
-        self.draws = self.draws.wrapping_add(1);
-        Some(wait.mul_f64(0.75 + 0.5 * f64::from(draw) / f64::from(u32::MAX)))
+        // All nodes lose a resolver in one moment, and hear of a record with one TTL.
+        Some(self.jitter.around(wait, SPREAD))
     }
 }
 

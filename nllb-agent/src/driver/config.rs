@@ -1,12 +1,10 @@
 //! Takes a new configuration into force, whole or not at all.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::probes::Who;
 use super::{Driver, Unresolved};
 use crate::config::{self, Config, ConfigError};
 use crate::datapath;
@@ -84,25 +82,15 @@ impl Driver {
                 self.file.display()
             ));
         }
+        let members = self.members.with(&config);
         self.machine
-            .handle_settings(config.settings(), Instant::now())
+            .handle_settings(members.settings(&config), Instant::now())
             .map_err(|error| format!("{}: {error}", self.file.display()))?;
+        self.members.take(members, &config);
         self.probes.set_probers(probers(&config));
-        let view = self.machine.view();
-        // The pools of the view are those of the configuration, in the same order.
-        let places = view.pools.iter().enumerate().flat_map(|(index, pool)| {
-            pool.backends.iter().map(move |backend| ((backend.id, backend.epoch), index))
-        });
-        let places: HashMap<Who, usize> = places.collect();
-        let known = places.keys().copied().collect();
-        self.probes.retain(&known);
-        self.closings.retain(&known);
-        let has_sentinel =
-            |index: usize| config.pools.get(index).is_some_and(|pool| pool.health.sentinel);
-        let wanted = places.into_iter().filter(|(_, index)| has_sentinel(*index)).collect();
-        self.sentinels.retain(&wanted);
         self.sentinels.set_node_name(config.node.name.clone());
         self.config = config;
+        self.keep_known();
         self.relays.set(self.config.loopback_addresses());
         Ok(true)
     }

@@ -39,7 +39,7 @@ impl Driver {
             DrainError::Last { .. } => Refused::Unsafe(error.to_string()),
         })?;
         // An operator who was told that it is done may restart the host next.
-        self.memory.keep(&self.machine);
+        self.memory.keep(&self.machine, self.members.vips());
         let view = self.machine.view();
         // One address may be a backend of several pools, and each of them is meant.
         let meant = |view: &View| {

@@ -51,7 +51,7 @@ pub fn load(file: &Path, unresolved: Unresolved) -> Result<Config, ConfigError> 
 /// content is used.
 fn addresses(table: &Path, pool: &str, port: u16) -> Vec<SocketAddr> {
     let kept = state::read(table, SystemTime::now()).ok().flatten();
-    let backends = kept.map(|Kept { backends, .. }| backends).unwrap_or_default();
+    let backends = kept.map(|Kept { known, .. }| known.backends).unwrap_or_default();
     let fits = |backend: &Remembered| backend.pool == pool && backend.addr.port() == port;
     backends.into_iter().filter(fits).map(|backend| backend.addr).collect()
 }
@@ -60,6 +60,7 @@ fn addresses(table: &Path, pool: &str, port: u16) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
     use nllb_common::maps::State;
+    use nllb_core::Recollection;
 
     const TEXT: &str = "apiVersion: nllb.dev/v1alpha1
 kind: AgentConfiguration
@@ -94,11 +95,12 @@ state: {file: $DIR/table.json}
             names: Vec::new(),
             version: None,
         };
-        let known = [
+        let backends = vec![
             remembered("apiserver", "10.0.0.11:6443"),
             remembered("apiserver", "10.0.0.12:443"),
             remembered("other", "10.0.0.13:6443"),
         ];
+        let known = Recollection { backends, vips: Vec::new() };
         let table = dir.path().join("table.json");
         // However old they are: nothing better is known.
         state::write(&table, 1, &known, SystemTime::UNIX_EPOCH).expect("written");

@@ -1,21 +1,23 @@
 //! Keeps the table on disk, and takes it over at the start.
 
+use std::fmt::Display;
 use std::future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use nllb_core::{Machine, Remembered};
-use tokio::task::{JoinSet, spawn_blocking};
+use nllb_core::{Machine, Recollection};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::state::{self, Kept, Last, WriteError, should_write};
+use crate::state::{self, Ignored, Kept, Last, WriteError, should_write};
 
 /// How long the start waits for a disk: the data path is in place, but nothing probes yet.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The table on disk, as far as the driver knows it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Memory {
     file: Option<PathBuf>,
     /// Counts the writes of all agents so far.
@@ -31,39 +33,61 @@ pub(super) struct Memory {
     pub(super) written_at: Option<Instant>,
 }
 
-impl Memory {
-    /// Reads the table and hands the machine what it holds. Whatever is wrong with it costs one line.
-    pub(super) async fn start(file: Option<PathBuf>, machine: &mut Machine, now: Instant) -> Self {
-        let (kept, problem) = match file.clone().map(read) {
-            None => (None, None),
-            Some(reading) => match reading.await {
-                Ok(kept) => (kept, None),
-                Err(problem) => {
-                    warn!("{problem}");
-                    (None, Some(problem))
-                }
-            },
-        };
-        let (mut generation, mut used) = (0, 0);
-        if let Some(Kept { backends, generation: last, age, outdated }) = kept {
-            generation = last;
-            match &outdated {
-                Some(why) => warn!("{why}"),
-                None => info!(backends = backends.len(), ?age, "table on disk taken over"),
-            }
-            used = backends.len();
-            machine.handle_known(&backends, now);
-        }
-        let writing = JoinSet::new();
-        Self { file, generation, last: None, writing, problem, used, written_at: None }
+/// The table on disk, while it is being read.
+#[derive(Debug)]
+pub(super) struct Reading(Option<(PathBuf, JoinHandle<Read>)>);
+
+/// What came of reading it.
+type Read = Result<Option<Kept>, Ignored>;
+
+impl Reading {
+    /// Begins to read the table. Must be called inside a runtime.
+    pub(super) fn begin(file: Option<PathBuf>) -> Self {
+        Self(file.map(|file| {
+            let path = file.clone();
+            (file, spawn_blocking(move || state::read(&path, SystemTime::now())))
+        }))
     }
 
+    /// What it holds. Whatever is wrong with it costs one line, and a disk that hangs a moment.
+    pub(super) async fn end(self) -> (Memory, Recollection) {
+        let Some((file, reading)) = self.0 else {
+            return (Memory::default(), Recollection::default());
+        };
+        let ignored =
+            |why: &dyn Display| format!("{}: the table on disk is ignored: {why}", file.display());
+        let read = match timeout(READ_TIMEOUT, reading).await {
+            Ok(Ok(read)) => read.map_err(|ignored| ignored.to_string()),
+            Ok(Err(died)) => Err(ignored(&died)),
+            Err(_) => Err(ignored(&"the disk does not answer")),
+        };
+        let (kept, problem) = match read {
+            Ok(kept) => (kept, None),
+            Err(problem) => {
+                warn!("{problem}");
+                (None, Some(problem))
+            }
+        };
+        let mut memory = Memory { file: Some(file), problem, ..Memory::default() };
+        let Some(Kept { known, generation, age, outdated }) = kept else {
+            return (memory, Recollection::default());
+        };
+        match &outdated {
+            Some(why) => warn!("{why}"),
+            None => info!(backends = known.backends.len(), ?age, "table on disk taken over"),
+        }
+        (memory.generation, memory.used) = (generation, known.backends.len());
+        (memory, known)
+    }
+}
+
+impl Memory {
     /// Writes what has changed before the agent ends.
-    pub(super) async fn finish(&mut self, machine: &Machine) {
+    pub(super) async fn finish(&mut self, machine: &Machine, vips: &[SocketAddr]) {
         if !self.writing.is_empty() {
             self.next().await;
         }
-        self.keep(machine);
+        self.keep(machine, vips);
         if !self.writing.is_empty() {
             self.next().await;
         }
@@ -75,21 +99,21 @@ impl Memory {
     }
 
     /// Writes the table when it is time to.
-    pub(super) fn keep(&mut self, machine: &Machine) {
+    pub(super) fn keep(&mut self, machine: &Machine, vips: &[SocketAddr]) {
         let Some(file) = self.file.clone().filter(|_| self.writing.is_empty()) else {
             return;
         };
-        let backends: Vec<Remembered> = machine.remembered();
+        let known = Recollection { backends: machine.remembered(), vips: vips.to_vec() };
         let now = Instant::now();
-        if !should_write(self.last.as_ref(), &backends, now) {
+        if !should_write(self.last.as_ref(), &known, now) {
             return;
         }
         self.generation += 1;
         let generation = self.generation;
         self.writing.spawn_blocking(move || {
-            let written = state::write(&file, generation, &backends, SystemTime::now());
-            let backends = written.is_ok().then_some(backends);
-            (Last { at: now, backends }, written)
+            let written = state::write(&file, generation, &known, SystemTime::now());
+            let known = written.is_ok().then_some(known);
+            (Last { at: now, known }, written)
         });
     }
 
@@ -114,16 +138,5 @@ impl Memory {
         }
         self.problem = written.err();
         self.last = Some(last);
-    }
-}
-
-/// Reads the table without waiting for a disk for ever.
-async fn read(file: PathBuf) -> Result<Option<Kept>, String> {
-    let name = file.display().to_string();
-    let reading = spawn_blocking(move || state::read(&file, SystemTime::now()));
-    match timeout(READ_TIMEOUT, reading).await {
-        Ok(Ok(read)) => read.map_err(|ignored| ignored.to_string()),
-        Ok(Err(died)) => Err(format!("{name}: the table on disk is ignored: {died}")),
-        Err(_) => Err(format!("{name}: the table on disk is ignored: the disk does not answer")),
     }
 }

@@ -15,7 +15,8 @@ use super::attachment::Attached;
 use super::closings::Closings;
 use super::config::{self, Reloads};
 use super::expiry::ExpiryWarnings;
-use super::memory::Memory;
+use super::members::Members;
+use super::memory::Reading;
 use super::probes::Probes;
 use super::sentinels::Sentinels;
 use super::shutdown::Stop;
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::datapath::closing::Closer;
 use crate::datapath::{Datapath, DatapathError, Opened};
 use crate::metrics::http;
+use crate::network::Network;
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
@@ -48,20 +50,28 @@ impl Driver {
         let reload = Reload::watch(file, config.sources())
             .map_err(setup(&format!("watch {}", file.display())))?;
 
-        let now = Instant::now();
-        let mut machine = Machine::new(config.settings(), seed(), now)
+        // Until the data path is open it is read.
+        let table = Reading::begin(config.state.file.clone());
+        let (now, seed) = (Instant::now(), seed());
+        let mut machine = Machine::new(config.settings(), seed, now)
             .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
         let Opened { datapath, mut maps, sockets, events, log, adopted } =
             Datapath::open(&settings)?;
         let closer = Closer::start(datapath.directory(), config::close_sockets(&config));
         let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
+        let (memory, known) = table.end().await;
+        let mut members = Members::new(&config, &known, sync.actual(), seed);
+        if let Err(error) = machine.handle_members(members.settings(&config), now) {
+            error!(%error, "the hosts that are remembered cannot all be backends; those configured can");
+            members.problem = Some(error.to_string());
+        }
         machine.adopt_table(sync.actual());
-        machine.handle_own_addresses(own_addresses().unwrap_or_default(), now);
+        machine.handle_known(&known.backends, now);
+        machine.handle_own_addresses(own_addresses().unwrap_or_default());
         if let Err(error) = sync.apply(&mut maps, machine.table(), Instant::now) {
             // Whatever could be written is in place; every renewal of the lease tries again.
             error!(%error, "the maps are not as configured");
         }
-        let memory = Memory::start(config.state.file.clone(), &mut machine, now).await;
         let mut attached = Attached::install(datapath, &mut maps).await?;
         let sockets = Rc::new(sockets);
         let findings = attached.test(&sockets).await;
@@ -85,6 +95,8 @@ impl Driver {
             probes: Probes::new(config::probers(&config), Rc::clone(&sockets)),
             sentinels: Sentinels::new(Rc::clone(&sockets)),
             closings: Closings::new(closer),
+            members,
+            network: watch_network(),
             memory,
             expiry: ExpiryWarnings::default(),
             config,
@@ -100,6 +112,8 @@ impl Driver {
             adopted,
         };
         driver.sentinels.set_node_name(driver.config.node.name.clone());
+        driver.members.listen(&driver.config);
+        driver.keep_known();
         driver.renew_lease();
         driver.relays.set(driver.config.loopback_addresses());
         info!(
@@ -116,6 +130,11 @@ impl Driver {
 fn seed() -> u32 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     nllb_common::mix(now.subsec_nanos() ^ std::process::id())
+}
+
+/// An agent that does not see changes of the network finds them by its probes, later.
+fn watch_network() -> Option<Network> {
+    Network::watch().map_err(|error| warn!(%error, "changes of the network are not seen")).ok()
 }
 
 fn setup(what: &str) -> impl FnOnce(io::Error) -> RunError {

@@ -3,6 +3,7 @@
 //! Every view is taken apart field by field, so that a new field cannot be forgotten here.
 
 mod pools;
+mod sources;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -40,6 +41,7 @@ impl Driver {
             closing: closing(&self.closings, &counters),
             table_on_disk: table_on_disk(&self.memory),
             kubelet_version: kubelet_version.map(|version| version.to_string()),
+            discovery: sources::of(&self.members, now),
             frontends: frontends.into_iter().map(|front| frontend(front, &pools)).collect(),
             pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),
             listeners: self.relays.status(),

@@ -2,7 +2,7 @@
 
 use super::{Reason, VERSION};
 use nllb_common::maps::State;
-use nllb_core::{KubeVersion, Remembered, SubjectName};
+use nllb_core::{KubeVersion, Recollection, Remembered, SubjectName};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ const MOST_NAMES: usize = 64;
 pub(super) struct Document {
     pub(super) generation: u64,
     pub(super) written_at: SystemTime,
-    pub(super) backends: Vec<Remembered>,
+    pub(super) known: Recollection,
 }
 
 /// Bytes that are enough to tell a table.
@@ -46,6 +46,9 @@ struct RawDocument {
     /// Seconds of unix time.
     written_at: u64,
     backends: Vec<RawBackend>,
+    /// Files of agents before it lack it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vips: Vec<SocketAddr>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,22 +82,25 @@ pub(super) fn parse(text: &[u8]) -> Result<Document, Reason> {
         return Err(Reason::Format { found: version });
     }
     let raw: RawDocument = serde_json::from_slice(text).map_err(damaged)?;
-    let RawDocument { version: _, generation, written_at, backends } = raw;
+    let RawDocument { version: _, generation, written_at, backends, vips } = raw;
     let written_at = SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_secs(written_at))
         .ok_or_else(|| Reason::Damaged("its time is none".to_owned()))?;
     let backends = backends.into_iter().map(Remembered::try_from).collect::<Result<_, _>>()?;
-    Ok(Document { generation, written_at, backends })
+    let vips = vips.into_iter().map(somebodys).collect::<Result<_, _>>()?;
+    Ok(Document { generation, written_at, known: Recollection { backends, vips } })
 }
 
 /// The text of a file.
-pub(super) fn render(generation: u64, backends: &[Remembered], now: SystemTime) -> String {
+pub(super) fn render(generation: u64, known: &Recollection, now: SystemTime) -> String {
+    let Recollection { backends, vips } = known;
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let document = RawDocument {
         version: VERSION,
         generation,
         written_at: since.as_secs(),
         backends: backends.iter().map(RawBackend::from).collect(),
+        vips: vips.clone(),
     };
     // Nothing in it can fail: no maps, no numbers that JSON lacks.
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
@@ -124,14 +130,10 @@ impl TryFrom<RawBackend> for Remembered {
     fn try_from(raw: RawBackend) -> Result<Self, Reason> {
         let RawBackend { pool, address, state, drained, close_after_ms, rtt_us, names, version } =
             raw;
-        let ip = address.ip().to_canonical();
-        if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
-            return Err(Reason::Damaged(format!("{address} is nobody's address")));
-        }
         let known = State::ALL.into_iter().find(|known| known.label() == state);
         Ok(Self {
             pool,
-            addr: SocketAddr::new(ip, address.port()),
+            addr: somebodys(address)?,
             state: known.ok_or_else(|| Reason::Damaged(format!("no state is {state:?}")))?,
             drained,
             close_after: close_after_ms.map(Duration::from_millis),
@@ -140,6 +142,14 @@ impl TryFrom<RawBackend> for Remembered {
             version: version.map(|text| version_of(&text)).transpose()?,
         })
     }
+}
+
+fn somebodys(address: SocketAddr) -> Result<SocketAddr, Reason> {
+    let ip = address.ip().to_canonical();
+    if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() {
+        return Err(Reason::Damaged(format!("{address} is nobody's address")));
+    }
+    Ok(SocketAddr::new(ip, address.port()))
 }
 
 fn version_of(text: &str) -> Result<KubeVersion, Reason> {

@@ -1,6 +1,6 @@
 //! When the table is written: after a change that matters, and rarely, since nodes live on flash.
 
-use nllb_core::Remembered;
+use nllb_core::{Recollection, Remembered};
 use std::time::{Duration, Instant};
 
 /// A flapping backend must not wear out a disk.
@@ -20,22 +20,23 @@ pub struct Last {
     /// When it was begun.
     pub at: Instant,
     /// What is on disk since; `None` when the write failed.
-    pub backends: Option<Vec<Remembered>>,
+    pub known: Option<Recollection>,
 }
 
-/// Whether `backends` should be written now. An operator's drain does not wait for the pause.
+/// Whether `known` should be written now. An operator's drain does not wait for the pause.
 #[must_use]
-pub fn should_write(last: Option<&Last>, backends: &[Remembered], now: Instant) -> bool {
-    let Some(Last { at, backends: written }) = last else {
-        return !backends.is_empty();
+pub fn should_write(last: Option<&Last>, known: &Recollection, now: Instant) -> bool {
+    let Recollection { backends, vips } = known;
+    let Some(Last { at, known: written }) = last else {
+        return !backends.is_empty() || !vips.is_empty();
     };
     let since = now.saturating_duration_since(*at);
-    let Some(written) = written else {
+    let Some(Recollection { backends: written, vips: written_vips }) = written else {
         return since >= PAUSE_AFTER_FAILURE;
     };
     since >= REFRESH
         || drained(written) != drained(backends)
-        || (since >= PAUSE && differ(written, backends, differs))
+        || (since >= PAUSE && (written_vips != vips || differ(written, backends, differs)))
         || (since >= RTT_PAUSE && differ(written, backends, differs_in_rtt))
 }
 
@@ -88,18 +89,25 @@ mod tests {
         }
     }
 
+    fn known(backends: &[Remembered]) -> Recollection {
+        Recollection { backends: backends.to_vec(), vips: Vec::new() }
+    }
+
     #[test]
     fn the_first_table_is_written_unless_it_is_empty() {
         let now = Instant::now();
-        assert!(should_write(None, &[backend()], now));
-        assert!(!should_write(None, &[], now));
+        assert!(should_write(None, &known(&[backend()]), now));
+        assert!(!should_write(None, &known(&[]), now));
+        let vips = vec!["10.96.0.1:443".parse().expect("an address")];
+        assert!(should_write(None, &Recollection { backends: Vec::new(), vips }, now));
     }
 
     #[test]
     fn a_change_is_written_after_a_pause_and_nothing_else_but_a_refresh() {
         let at = Instant::now();
-        let last = Last { at, backends: Some(vec![backend()]) };
-        let due = |changed: Remembered, after| should_write(Some(&last), &[changed], at + after);
+        let last = Last { at, known: Some(known(&[backend()])) };
+        let due =
+            |changed: Remembered, after| should_write(Some(&last), &known(&[changed]), at + after);
         let sick = || Remembered { state: State::Unhealthy, ..backend() };
         assert!(!due(sick(), PAUSE - Duration::from_millis(1)));
         assert!(due(sick(), PAUSE));
@@ -108,38 +116,48 @@ mod tests {
         assert!(due(Remembered { version, ..backend() }, PAUSE));
         assert!(!due(backend(), REFRESH - Duration::from_millis(1)));
         assert!(due(backend(), REFRESH));
-        assert!(should_write(Some(&last), &[backend(), backend()], at + PAUSE));
+        assert!(should_write(Some(&last), &known(&[backend(), backend()]), at + PAUSE));
+        let vips = vec!["10.96.0.1:443".parse().expect("an address")];
+        assert!(should_write(
+            Some(&last),
+            &Recollection { vips, ..known(&[backend()]) },
+            at + PAUSE
+        ));
     }
 
     #[test]
     fn a_round_trip_time_that_doubled_or_halved_is_written_after_a_long_pause() {
         let at = Instant::now();
-        let last = Last { at, backends: Some(vec![backend()]) };
+        let last = Last { at, known: Some(known(&[backend()])) };
         for (micros, expected) in [(150, true), (200, false), (800, false), (801, true)] {
             let changed = [Remembered { rtt: Some(Duration::from_micros(micros)), ..backend() }];
-            assert!(!should_write(Some(&last), &changed, at + PAUSE), "{micros}");
-            assert_eq!(should_write(Some(&last), &changed, at + RTT_PAUSE), expected, "{micros}");
+            assert!(!should_write(Some(&last), &known(&changed), at + PAUSE), "{micros}");
+            assert_eq!(
+                should_write(Some(&last), &known(&changed), at + RTT_PAUSE),
+                expected,
+                "{micros}"
+            );
         }
     }
 
     #[test]
     fn an_operators_drain_is_written_at_once() {
         let at = Instant::now();
-        let last = Last { at, backends: Some(vec![backend()]) };
+        let last = Last { at, known: Some(known(&[backend()])) };
         let drained = Remembered { drained: true, ..backend() };
-        assert!(should_write(Some(&last), std::slice::from_ref(&drained), at));
-        let last = Last { at, backends: Some(vec![drained.clone()]) };
-        assert!(!should_write(Some(&last), std::slice::from_ref(&drained), at));
+        assert!(should_write(Some(&last), &known(std::slice::from_ref(&drained)), at));
+        let last = Last { at, known: Some(known(std::slice::from_ref(&drained))) };
+        assert!(!should_write(Some(&last), &known(std::slice::from_ref(&drained)), at));
         let close_after = Some(Duration::from_secs(60));
-        assert!(should_write(Some(&last), &[Remembered { close_after, ..drained }], at));
+        assert!(should_write(Some(&last), &known(&[Remembered { close_after, ..drained }]), at));
     }
 
     #[test]
     fn a_failed_write_is_tried_again_after_a_minute_whatever_has_changed() {
         let at = Instant::now();
-        let last = Last { at, backends: None };
+        let last = Last { at, known: None };
         let drained = [Remembered { drained: true, ..backend() }];
-        assert!(!should_write(Some(&last), &drained, at + PAUSE));
-        assert!(should_write(Some(&last), &drained, at + PAUSE_AFTER_FAILURE));
+        assert!(!should_write(Some(&last), &known(&drained), at + PAUSE));
+        assert!(should_write(Some(&last), &known(&drained), at + PAUSE_AFTER_FAILURE));
     }
 }

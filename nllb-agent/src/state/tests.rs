@@ -33,6 +33,11 @@ fn backends(state: State) -> Vec<Remembered> {
     vec![backend("10.0.0.11:6443", false), backend("[fd86::12]:6443", true)]
 }
 
+fn known(state: State) -> Recollection {
+    let vips = vec!["10.96.0.1:443".parse().expect("an address")];
+    Recollection { backends: backends(state), vips }
+}
+
 fn read_text(text: &[u8]) -> Result<Option<Kept>, Ignored> {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("table.json");
@@ -46,11 +51,11 @@ fn what_was_written_is_read_back_from_a_file_for_root_only() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("lib/nllb/table.json");
     assert_eq!(read(&file, at(NOW)).expect("nothing is wrong"), None);
-    write(&file, 6, &backends(State::Draining), at(NOW - 90)).expect("written");
-    write(&file, 7, &backends(State::Healthy), at(NOW - 60)).expect("written over");
+    write(&file, 6, &known(State::Draining), at(NOW - 90)).expect("written");
+    write(&file, 7, &known(State::Healthy), at(NOW - 60)).expect("written over");
     let kept = read(&file, at(NOW)).expect("good").expect("there");
     let age = Duration::from_secs(60);
-    let expected = Kept { backends: backends(State::Healthy), generation: 7, age, outdated: None };
+    let expected = Kept { known: known(State::Healthy), generation: 7, age, outdated: None };
     assert_eq!(kept, expected);
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&file), 0o600);
@@ -67,7 +72,7 @@ fn a_table_of_a_week_ago_or_of_the_future_keeps_addresses_and_drains_only() {
         let now = NOW.checked_add_signed(seconds).expect("a time");
         read(&file, at(now)).expect("good").expect("there")
     };
-    write(&file, 7, &backends(State::Healthy), at(NOW)).expect("written");
+    write(&file, 7, &known(State::Healthy), at(NOW)).expect("written");
     for (seconds, words) in [
         (
             8 * 24 * 3600,
@@ -75,7 +80,9 @@ fn a_table_of_a_week_ago_or_of_the_future_keeps_addresses_and_drains_only() {
         ),
         (-3600, "the table on disk is from 3600 s in the future: of it only addresses and drains"),
     ] {
-        let Kept { backends: found, outdated, .. } = read_after(seconds);
+        let Kept { known: Recollection { backends: found, vips }, outdated, .. } =
+            read_after(seconds);
+        assert_eq!(vips, known(State::Healthy).vips);
         assert!(outdated.as_ref().is_some_and(|line| line.contains(words)), "{outdated:?}");
         let expected: Vec<_> = backends(State::Healthy).into_iter().map(forgotten).collect();
         assert_eq!(found, expected);
@@ -95,7 +102,12 @@ fn what_is_no_table_of_this_agent_is_ignored_with_one_line_that_names_it() {
         text.replace("VERSION", version).into_bytes()
     };
     let table = |rest: &str| format!(r#"{{"version": 1, "generation": 1{rest}"#).into_bytes();
-    let cases: [(Vec<u8>, &str); 11] = [
+    let vip = |vip| {
+        format!(r#"{{"version":1,"generation":1,"writtenAt":1,"backends":[],"vips":["{vip}"]}}"#)
+    };
+    assert!(read_text(vip("10.96.0.1:443").as_bytes()).is_ok());
+    let cases: [(Vec<u8>, &str); 12] = [
+        (vip("0.0.0.0:443").into_bytes(), "0.0.0.0:443 is nobody's address"),
         (Vec::new(), "it is damaged (EOF while parsing a value at line 1 column 0)"),
         (table(""), "it is damaged ("),
         (br#"{"version":2,"generation":1}"#.to_vec(), "it is of format 2, this agent knows 1"),
@@ -138,14 +150,14 @@ fn what_is_no_table_is_never_replaced_and_the_line_that_says_so_is_always_the_sa
             ),
             "{ignored}"
         );
-        let error = write(&file, 1, &backends(State::Healthy), at(NOW)).expect_err("taken");
+        let error = write(&file, 1, &known(State::Healthy), at(NOW)).expect_err("taken");
         assert_eq!(error.to_string(), ignored);
         assert_eq!(fs::read(&file).expect("there"), text);
         assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 1, "nothing beside it");
     }
     fs::remove_file(&file).expect("removed");
     std::os::unix::fs::symlink("/dev/null", &file).expect("a link");
-    let error = write(&file, 1, &backends(State::Healthy), at(NOW)).expect_err("taken");
+    let error = write(&file, 1, &known(State::Healthy), at(NOW)).expect_err("taken");
     assert!(
         matches!(error, WriteError::Taken(Ignored { reason: Reason::NotAFile, .. })),
         "{error}"
@@ -157,13 +169,13 @@ fn what_is_no_table_is_never_replaced_and_the_line_that_says_so_is_always_the_sa
 fn a_table_that_is_damaged_or_of_another_format_is_replaced_and_so_is_an_empty_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("table.json");
-    let whole = document::render(1, &backends(State::Healthy), at(NOW));
+    let whole = document::render(1, &known(State::Healthy), at(NOW));
     let longer = format!("{whole}{}", " ".repeat(4 << 20));
     let other = r#"{"version":2,"generation":1,"tables":[]}"#;
     for text in ["", &whole[..whole.len() / 2], &longer, other] {
         fs::write(&file, text).expect("written");
         assert!(read(&file, at(NOW)).is_err());
-        write(&file, 2, &backends(State::Healthy), at(NOW)).expect("replaced");
+        write(&file, 2, &known(State::Healthy), at(NOW)).expect("replaced");
         assert!(read(&file, at(NOW)).expect("good").is_some());
     }
 }
@@ -191,7 +203,7 @@ fn a_disk_that_cannot_be_written_is_an_error_that_names_the_step() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("file"), "").expect("written");
     let file = dir.path().join("file/table.json");
-    let error = write(&file, 1, &backends(State::Healthy), at(NOW)).expect_err("no directory");
+    let error = write(&file, 1, &known(State::Healthy), at(NOW)).expect_err("no directory");
     assert!(error.to_string().contains("table.json: reading what is there: "), "{error}");
 }
 
@@ -203,7 +215,9 @@ fn a_certificate_with_too_many_names_is_kept_without_names() {
         for backend in &mut backends {
             backend.names = (0..names).map(name).collect();
         }
-        document::parse(document::render(1, &backends, at(NOW)).as_bytes()).expect("good").backends
+        let known = Recollection { backends, vips: Vec::new() };
+        let text = document::render(1, &known, at(NOW));
+        document::parse(text.as_bytes()).expect("good").known.backends
     };
     assert_eq!(all(64)[0].names.len(), 64);
     assert_eq!(all(65)[0].names.len(), 0);
@@ -213,6 +227,7 @@ fn a_certificate_with_too_many_names_is_kept_without_names() {
             ..backends(State::Healthy)[0].clone()
         })
         .collect();
+    let most = Recollection { backends: most, ..known(State::Healthy) };
     let length = document::render(1, &most, at(NOW)).len();
     assert!(length as u64 <= LARGEST, "{length}");
 }
@@ -228,7 +243,7 @@ proptest! {
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut text = document::render(7, &backends(State::Healthy), at(NOW)).into_bytes();
+        let mut text = document::render(7, &known(State::Healthy), at(NOW)).into_bytes();
         for (index, byte) in changes {
             let index = index.index(text.len());
             text[index] = byte;

@@ -30,6 +30,8 @@ pub struct Pool {
 pub struct Backend {
     /// Its address.
     pub address: SocketAddr,
+    /// Who named it; what each is, is under the sources.
+    pub sources: Vec<String>,
     /// Its id in the maps.
     pub id: u32,
     /// Epoch of that id.

@@ -30,6 +30,7 @@ pub(crate) fn status() -> Status {
             used: 2,
         },
         kubelet_version: Some("v1.30.4".to_owned()),
+        discovery: discovery(),
         frontends: frontends(),
         pools: vec![Pool {
             name: "apiserver".to_owned(),
@@ -73,6 +74,34 @@ fn datapath() -> DatapathState {
         failed_syncs: 0,
         last_sync_us: Some(9),
         sync_error: None,
+    }
+}
+
+fn discovery() -> Discovery {
+    let source = |kind: &str, name: &str, hosts| Source {
+        name: format!("{kind} {name}").trim_end().to_owned(),
+        kind: kind.to_owned(),
+        hosts,
+        ..Source::default()
+    };
+    let heard = |source: Source, heard, changed| Source {
+        watched: true,
+        heard_ms: Some(heard),
+        changed_ms: Some(changed),
+        ..source
+    };
+    let kubernetes = Source {
+        vips: vec![socket("10.96.0.1:443")],
+        ..heard(source("kubernetes", "", 2), 2000, 180_000)
+    };
+    Discovery {
+        sources: vec![
+            source("static", "", 1),
+            kubernetes,
+            heard(source("dns", "cp.example.org", 1), 41_000, 180_000),
+        ],
+        left_out: Vec::new(),
+        problem: None,
     }
 }
 
@@ -139,6 +168,7 @@ fn backends() -> Vec<Backend> {
     };
     let good = Backend {
         address: socket("10.0.0.11:6443"),
+        sources: vec!["static".to_owned(), "kubernetes".to_owned()],
         id: 0,
         epoch: 1,
         state: "healthy".to_owned(),
@@ -183,6 +213,7 @@ fn backends() -> Vec<Backend> {
     };
     let dead = Backend {
         address: socket("10.0.0.12:6443"),
+        sources: vec!["dns cp.example.org".to_owned(), "kubernetes".to_owned()],
         id: 1,
         state: "unhealthy".to_owned(),
         state_age_ms: 4200,

@@ -108,6 +108,7 @@ pub(super) fn merge(
     plan: &Plan,
     sources: &BTreeMap<SourceId, Source>,
     past: &Past,
+    last: &Members,
     settled: bool,
 ) -> Members {
     let hosts: (SourceId, &[Sighting]) = (source(SourceKind::Static), &plan.hosts);
@@ -125,13 +126,14 @@ pub(super) fn merge(
         if !chosen.members.is_empty() || pool.hosts.is_none() {
             return chosen;
         }
-        let chosen = self::chosen(plan, pool, &named, Some(remembered(pool, past)), &vips);
+        let before: BTreeSet<_> = &remembered(pool, past) | &lately(pool, last);
+        let chosen = self::chosen(plan, pool, &named, Some(before.clone()), &vips);
         if !chosen.members.is_empty() {
             return chosen;
         }
         // Nobody at all but whom clients are said to dial: a backend is worth more than a frontend.
-        vips.retain(|vip| !named.contains_key(vip));
-        self::chosen(plan, pool, &named, None, &vips)
+        vips.retain(|vip| !named.contains_key(vip) && !before.contains(vip));
+        self::chosen(plan, pool, &named, Some(before), &vips)
     });
     let pools = pools.collect();
     Members { pools, vips: vips.into_iter().collect() }
@@ -182,6 +184,12 @@ fn remembered(pool: &PoolPlan, past: &Past) -> BTreeSet<SocketAddr> {
     let Some(Ports { fixed, usual: _ }) = pool.hosts else { return BTreeSet::new() };
     let before = past.pools.get(&pool.name).into_iter().flatten().copied();
     before.filter(|addr| fixed.is_none_or(|port| addr.port() == port)).collect()
+}
+
+/// Who served a pool until now.
+fn lately(pool: &PoolPlan, last: &Members) -> BTreeSet<SocketAddr> {
+    let last = last.pools.iter().find(|last| last.name == pool.name);
+    last.into_iter().flat_map(|last| &last.members).map(|member| member.addr).collect()
 }
 
 /// What clients dial. The configuration is right where a source says otherwise: a backend that it names

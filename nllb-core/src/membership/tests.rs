@@ -150,6 +150,20 @@ fn failures_and_empty_lists_leave_what_is_known_and_are_told() {
 }
 
 #[test]
+fn a_part_that_fails_takes_nothing_from_the_rest_and_is_one_failure_as_long_as_it_lasts() {
+    let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(5));
+    let mut membership = Membership::new(plan(&[dns()]));
+    assert!(!membership.is_failing(&dns()));
+    membership.handle_part(&dns(), listing(&["10.0.0.11"]), "line 2".to_owned(), now);
+    membership.handle_part(&dns(), listing(&["10.0.0.12"]), "line 3".to_owned(), later);
+    assert_eq!(members(&membership), ["10.0.0.12:6443=dns"]);
+    assert_eq!(membership.view()[0].failure, Some(("line 3".to_owned(), now)));
+    assert!(membership.is_failing(&dns()));
+    membership.handle_listing(&dns(), listing(&["10.0.0.12"]), later);
+    assert_eq!(membership.view()[0].failure, None);
+}
+
+#[test]
 fn a_reload_keeps_what_sources_that_stay_have_listed_and_empties_nothing() {
     let now = Instant::now();
     let mut membership = Membership::new(plan(&[dns()]));
@@ -205,7 +219,7 @@ fn what_clients_dial_is_no_backend_unless_there_is_no_other() {
     assert_eq!(members(&membership), ["10.96.0.1:443=dns"]);
     let vips = Listing { vips: vec![vip, addr("0.0.0.0:443"), vip], ..listing(&[]) };
     membership.handle_listing(&kubernetes(), vips.clone(), now);
-    assert_eq!(members(&membership), ["10.96.0.1:443=dns"], "the only one");
+    assert_eq!(members(&membership), ["10.96.0.1:443=dns,table"], "the only one");
     assert_eq!(membership.members().vips, []);
     let whole = Listing { vips: vips.vips, ..listing(&["10.0.0.11:6443"]) };
     membership.handle_listing(&kubernetes(), whole, now);
@@ -221,6 +235,28 @@ fn what_clients_dial_is_no_backend_unless_there_is_no_other() {
     membership.fill(&mut settings);
     assert_eq!(settings.frontends[0].addresses, [vip]);
     assert_eq!(settings.frontends[1].addresses, []);
+}
+
+#[test]
+fn a_list_of_frontends_only_takes_nobody_away_before_all_sources_were_heard() {
+    let mut wanted = plan(&[dns(), kubernetes()]);
+    wanted.frontends.insert(addr("10.96.0.9:443"));
+    let mut membership = Membership::new(wanted);
+    for hosts in [["10.0.0.11"], ["10.96.0.9:443"], ["10.96.0.9:443"]] {
+        membership.handle_listing(&dns(), listing(&hosts), Instant::now());
+        assert_eq!(membership.members().pools[0].members[0].addr, addr("10.0.0.11:6443"));
+    }
+}
+
+#[test]
+fn a_source_cannot_take_the_last_known_backend_by_calling_it_what_clients_dial() {
+    let mut membership = Membership::new(plan(&[kubernetes()]));
+    let backend = addr("10.0.0.11:6443");
+    membership.recall("apiserver", [backend]);
+    let claim = Listing { vips: vec![backend], ..listing(&[]) };
+    membership.handle_listing(&kubernetes(), claim, Instant::now());
+    assert_eq!(members(&membership), ["10.0.0.11:6443=table"]);
+    assert!(membership.members().vips.is_empty());
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::membership::{Members, Plan, Source, SourceId};
 pub struct SourceView {
     /// Which.
     pub id: SourceId,
+    /// Whether it is heard while the agent runs.
+    pub watched: bool,
     /// How many hosts it lists.
     pub hosts: usize,
     /// How many entries of its list cannot be backends.
@@ -40,6 +42,7 @@ pub(super) fn of(
     }
     let silent = silent.into_iter().map(|(id, hosts)| SourceView {
         id,
+        watched: false,
         hosts: hosts.len(),
         ignored: 0,
         vips: Vec::new(),
@@ -51,6 +54,7 @@ pub(super) fn of(
         let Source { listed, vips, changed, heard, failure } = sources.get(id)?;
         Some(SourceView {
             id: id.clone(),
+            watched: true,
             hosts: listed.as_ref().map_or(0, |listed| listed.hosts.len()),
             ignored: listed.as_ref().map_or(0, |listed| listed.ignored),
             vips: vips.clone(),

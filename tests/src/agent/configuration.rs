@@ -21,9 +21,11 @@ pub enum NodeAddresses {
 /// What an agent of a lab is told. [`Configuration::of`] with fields changed.
 #[derive(Clone, Debug)]
 pub struct Configuration {
-    /// The servers.
+    /// The servers; none: those of the control plane.
     pub endpoints: Vec<SocketAddr>,
-    /// The addresses of the VIP frontend.
+    /// What stands under `controlPlane`, such as `files: [/hosts]`.
+    pub control_plane: Option<String>,
+    /// The addresses of the VIP frontend; none: those of the Service.
     pub vip: Vec<SocketAddr>,
     /// How the VIP frontend chooses.
     pub policy: &'static str,
@@ -75,6 +77,7 @@ impl Configuration {
         let planes = lab.control_planes().iter();
         Self {
             endpoints: planes.map(crate::lab::ControlPlane::tls).collect(),
+            control_plane: None,
             vip: vec![(VIP_V4, 443).into(), (VIP_V6, 443).into()],
             policy: "random",
             loopback: vec![(Ipv4Addr::LOCALHOST, 7443).into(), (Ipv6Addr::LOCALHOST, 7443).into()],
@@ -114,12 +117,18 @@ impl Configuration {
 
     /// The text of the file.
     pub(super) fn text(&self, files: &Files<'_>) -> String {
+        let plane = self.control_plane.iter().map(|text| format!("controlPlane: {{{text}}}\n"));
+        let plane: String = plane.collect();
+        let addresses = match self.vip.as_slice() {
+            [] => String::new(),
+            some => format!("addresses: {}, ", list(some)),
+        };
         let mut text = format!(
             "apiVersion: nllb.dev/v1alpha1\n\
              kind: AgentConfiguration\n\
+             {plane}\
              frontends:\n\
-             - {{ name: kubernetes, kind: vip, pool: apiserver, addresses: {}, policy: {} }}\n",
-            list(&self.vip),
+             - {{ name: kubernetes, kind: vip, pool: apiserver, {addresses}policy: {} }}\n",
             self.policy
         );
         if !self.loopback.is_empty() {

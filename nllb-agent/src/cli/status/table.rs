@@ -3,7 +3,8 @@
 mod backends;
 
 use crate::status::{
-    Closing, Frontend, FrontendBackend, Listener, ListenerState, Status, TableOnDisk,
+    Closing, Discovery, Frontend, FrontendBackend, Listener, ListenerState, Source, Status,
+    TableOnDisk,
 };
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ pub(super) fn render(status: &Status) -> String {
     frontends(&mut out, &status.frontends);
     wishes(&mut out, status);
     status.pools.iter().for_each(|pool| backends::pool(&mut out, pool));
+    sources(&mut out, &status.discovery.sources);
     listeners(&mut out, &status.listeners);
     problems(&mut out, status);
     out
@@ -135,6 +137,29 @@ fn wishes(out: &mut String, status: &Status) {
     }
 }
 
+/// The sources that are heard; without any the backends are those of the configuration.
+fn sources(out: &mut String, sources: &[Source]) {
+    let watched: Vec<&Source> = sources.iter().filter(|source| source.watched).collect();
+    if watched.is_empty() {
+        return;
+    }
+    let mut rows = vec![["SOURCE", "HOSTS", "HEARD", "CHANGED", "STATE"].map(str::to_owned)];
+    for Source { name, hosts, heard_ms, changed_ms, error, .. } in watched {
+        let ago = |ms: &Option<u64>| ms.map_or("never".to_owned(), |ms| format!("{} ago", age(ms)));
+        let state = if error.is_some() { "failing" } else { "good" };
+        let state = if error.is_none() && heard_ms.is_none() { "asked" } else { state };
+        rows.push([
+            name.clone(),
+            hosts.to_string(),
+            ago(heard_ms),
+            ago(changed_ms),
+            state.to_owned(),
+        ]);
+    }
+    out.push('\n');
+    grid(out, &rows);
+}
+
 fn listeners(out: &mut String, listeners: &[Listener]) {
     if listeners.is_empty() {
         return;
@@ -167,6 +192,17 @@ fn problems(out: &mut String, status: &Status) {
     }
     lines.extend(status.config.unresolved.iter().cloned());
     lines.extend(status.table_on_disk.error.clone());
+    let Discovery { sources, left_out, problem } = &status.discovery;
+    for Source { name, error, error_age_ms, ignored, .. } in sources {
+        if let Some(error) = error {
+            lines.push(format!("{name}, for {}: {error}", age(error_age_ms.unwrap_or_default())));
+        }
+        if *ignored > 0 {
+            lines.push(format!("{name}: {ignored} of its entries cannot be backends"));
+        }
+    }
+    lines.extend(left_out.iter().cloned());
+    lines.extend(problem.iter().map(|why| format!("the newest hosts are not used: {why}")));
     lines.extend(status.closing.unreached.iter().map(|line| format!("not closed: {line}")));
     for Listener { address, state, .. } in &status.listeners {
         if let ListenerState::Failed(reason) = state {

@@ -106,6 +106,7 @@ mod tests {
             What::Listed(Listing { sightings, vips }) => {
                 format!("{}+{}", sightings.len(), vips.len())
             }
+            What::Partly { .. } => panic!("each part is whole or fails"),
             What::Failed { reason } => reason,
         });
         words.collect()

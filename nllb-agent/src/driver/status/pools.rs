@@ -21,7 +21,7 @@ impl Driver {
         let settings = self.config.pools.iter().find(|pool| pool.name == name);
         let health = settings.map(|pool| pool.health).unwrap_or_default().scaled(nodes);
         status::Pool {
-            backends: backends.into_iter().map(|view| self.backend(view, now)).collect(),
+            backends: backends.into_iter().map(|view| self.backend(&name, view, now)).collect(),
             name,
             profile: settings.map_or_else(String::new, |pool| pool.profile.label().to_owned()),
             probe: settings.map_or_else(String::new, |pool| pool.check.to_string()),
@@ -31,7 +31,7 @@ impl Driver {
         }
     }
 
-    fn backend(&self, view: BackendView, now: Instant) -> status::Backend {
+    fn backend(&self, pool: &str, view: BackendView, now: Instant) -> status::Backend {
         let BackendView {
             addr,
             id,
@@ -60,6 +60,7 @@ impl Driver {
         } = view;
         status::Backend {
             address: addr,
+            sources: self.members.sources_of(pool, addr),
             id: id.0,
             epoch,
             state: state.label().to_owned(),

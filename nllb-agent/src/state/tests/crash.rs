@@ -110,7 +110,7 @@ impl Disk for Crashing {
 #[test]
 fn a_power_loss_at_any_step_leaves_the_old_table_or_the_new_one() {
     let file = Path::new("/var/lib/nllb/table.json");
-    let (old, new) = (backends(State::Healthy), backends(State::Unhealthy));
+    let (old, new) = (known(State::Healthy), known(State::Unhealthy));
     let mut finished = false;
     for left in 0..20 {
         let mut disk = Crashing::holding(file, document::render(1, &old, at(NOW)));
@@ -118,9 +118,9 @@ fn a_power_loss_at_any_step_leaves_the_old_table_or_the_new_one() {
         finished = write_to(&mut disk, file, 2, &new, at(NOW)).is_ok();
         for outcome in disk.outcomes(file) {
             let text = outcome.expect("the name is never without a file");
-            let Document { generation, backends, .. } = document::parse(&text).expect("whole");
+            let Document { generation, known, .. } = document::parse(&text).expect("whole");
             assert!(matches!(generation, 1 | 2), "generation {generation}");
-            assert_eq!(backends, if generation == 1 { old.clone() } else { new.clone() });
+            assert_eq!(known, if generation == 1 { old.clone() } else { new.clone() });
             assert!(!finished || generation == 2, "what was reported as written is there");
         }
     }
@@ -130,10 +130,10 @@ fn a_power_loss_at_any_step_leaves_the_old_table_or_the_new_one() {
 #[test]
 fn a_write_that_fails_leaves_nothing_beside_the_table() {
     let file = Path::new("/var/lib/nllb/table.json");
-    let mut disk = Crashing::holding(file, document::render(1, &backends(State::Healthy), at(NOW)));
+    let mut disk = Crashing::holding(file, document::render(1, &known(State::Healthy), at(NOW)));
     disk.left = 4;
     let mut full = Full(disk);
-    let new = backends(State::Unhealthy);
+    let new = known(State::Unhealthy);
     let error = write_to(&mut full, file, 2, &new, at(NOW)).expect_err("the disk is full");
     assert_eq!(error.to_string(), "cannot write /var/lib/nllb/table.json: its content: disk full");
     let Full(disk) = full;

@@ -2,7 +2,7 @@
 
 use super::{age, grid, micros, wrap};
 use crate::status::{Backend, Evidence, Pool};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 pub(super) fn pool(out: &mut String, pool: &Pool) {
@@ -23,10 +23,24 @@ pub(super) fn pool(out: &mut String, pool: &Pool) {
         };
         wrap(out, &backends.iter().filter_map(version).collect::<Vec<_>>().join(", "));
     }
+    named(out, backends);
     for backend in backends {
         for remark in remarks(backend) {
             wrap(out, &format!("{} {remark}", backend.address));
         }
+    }
+}
+
+/// Who named the backends, unless it is the configuration alone.
+fn named(out: &mut String, backends: &[Backend]) {
+    let mut by: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for Backend { address, sources, .. } in backends {
+        by.entry(sources.join(", ")).or_default().push(address.to_string());
+    }
+    by.remove("static");
+    by.remove("");
+    for (sources, addresses) in by {
+        wrap(out, &format!("named by {sources}: {}", addresses.join(", ")));
     }
 }
 

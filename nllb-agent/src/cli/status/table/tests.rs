@@ -25,6 +25,16 @@ fn the_table_of_an_agent_in_trouble_names_every_problem() {
     status.table_on_disk.age_ms = None;
     status.table_on_disk.error = Some("cannot write /var/lib/nllb/table.json: full".to_owned());
     status.config.unresolved = vec!["/etc/k: \"https://api:6443\" cannot be resolved".to_owned()];
+    status.discovery.sources[2].error =
+        Some("cp.example.org cannot be resolved: no name server answers (timed out)".to_owned());
+    status.discovery.sources[2].error_age_ms = Some(240_000);
+    status.discovery.sources[1].heard_ms = None;
+    status.discovery.sources[1].changed_ms = None;
+    status.discovery.sources[1].ignored = 3;
+    status.discovery.left_out = vec![
+        "pool apiserver: 10.96.0.1:443 (dns cp.example.org) is left out: it is a frontend's address"
+            .to_owned(),
+    ];
     status.kubelet_version = None;
     for backend in &mut status.pools[0].backends {
         backend.evidence = None;

@@ -1,0 +1,281 @@
+//! Who the backends are: starts the sources that the configuration names, gives what they tell to the
+//! membership, and what follows to the machine.
+//!
+//! Each source is a task; one that goes on with a new configuration keeps what it told. Without a
+//! `controlPlane` there is neither task nor channel.
+
+mod sources;
+
+use std::collections::{BTreeSet, HashMap};
+use std::future;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use nllb_core::membership::{Members as Wanted, Plan};
+use nllb_core::{
+    Coverage, FrontendKind, FrontendSettings, Membership, OnEmpty, Recollection, ScopeSetting,
+    Settings, SourceView, Table,
+};
+use tracing::{error, info, warn};
+
+use super::Driver;
+use super::probes::Who;
+use crate::config::Config;
+use crate::discovery::{News, What};
+use crate::reserved;
+
+use sources::Sources;
+
+/// What status calls the agent's own frontend. No frontend of a configuration can have a dot in its name.
+const OWN_FRONTEND: &str = "nllb.api";
+
+/// Who the backends are, and who says so.
+pub(super) struct Members {
+    membership: Membership,
+    /// What the machine goes by.
+    applied: Wanted,
+    /// Why the machine does not go by the newest.
+    pub(super) problem: Option<String>,
+    sources: Option<Sources>,
+    seed: u32,
+}
+
+/// The members of a configuration that is not in force yet.
+pub(super) struct Next(Membership);
+
+impl Next {
+    /// Settings with these members.
+    pub(super) fn settings(&self, config: &Config) -> Settings {
+        settings(&self.0, config)
+    }
+}
+
+fn settings(membership: &Membership, config: &Config) -> Settings {
+    let mut settings = config.settings();
+    membership.fill(&mut settings);
+    settings.frontends.extend(own_frontend(config));
+    settings
+}
+
+/// The way of the agent itself to the API server: through the kernel like any client, so that it fails over
+/// like one. The watch verifies whom it meets, so no certificate need cover this address.
+fn own_frontend(config: &Config) -> Option<FrontendSettings> {
+    config.control_plane.as_ref()?.kubernetes.as_ref()?;
+    let pool = config.pools.iter().find(|pool| pool.has_api_servers())?;
+    Some(FrontendSettings {
+        name: OWN_FRONTEND.to_owned(),
+        kind: FrontendKind::Loopback,
+        addresses: reserved::API.to_vec(),
+        pool: pool.name.clone(),
+        scope: ScopeSetting::Host,
+        on_empty: OnEmpty::Fail,
+        coverage: Coverage::Trusted,
+        ..FrontendSettings::default()
+    })
+}
+
+impl Members {
+    /// The members that the configuration names, and those that are remembered: of the table on disk and
+    /// of the maps. Nobody is heard yet.
+    pub(super) fn new(config: &Config, known: &Recollection, maps: &Table, seed: u32) -> Self {
+        let mut membership = Membership::new(plan(config));
+        for backend in &known.backends {
+            membership.recall(&backend.pool, [backend.addr]);
+        }
+        membership.recall_vips(known.vips.iter().copied());
+        for frontend in settings(&membership, config).frontends {
+            membership.recall(&frontend.pool, maps.backends_of(&frontend.addresses));
+        }
+        let applied = membership.members().clone();
+        Self { membership, applied, problem: None, sources: None, seed }
+    }
+
+    /// Settings with these members.
+    pub(super) fn settings(&self, config: &Config) -> Settings {
+        settings(&self.membership, config)
+    }
+
+    /// The machine goes by them.
+    fn applied(&mut self) {
+        let members = self.membership.members();
+        tell(&self.applied, members);
+        self.applied = members.clone();
+        self.problem = None;
+    }
+
+    /// What sources say that clients dial.
+    pub(super) fn vips(&self) -> &[SocketAddr] {
+        &self.membership.members().vips
+    }
+
+    /// The sources, for status and metrics.
+    pub(super) fn sources(&self) -> Vec<SourceView> {
+        self.membership.view()
+    }
+
+    /// Who is listed and is no backend, one line each.
+    pub(super) fn left_out(&self) -> impl Iterator<Item = String> {
+        let pools = self.membership.members().pools.iter();
+        pools.flat_map(|pool| {
+            pool.left_out.iter().map(move |one| format!("pool {}: {one}", pool.name))
+        })
+    }
+
+    /// Who named a backend.
+    pub(super) fn sources_of(&self, pool: &str, addr: SocketAddr) -> Vec<String> {
+        let mut pools = self.membership.members().pools.iter();
+        let members = pools.find(|one| one.name == pool).map(|one| &one.members);
+        let member = members.into_iter().flatten().find(|member| member.addr == addr);
+        member.iter().flat_map(|member| &member.sources).map(ToString::to_string).collect()
+    }
+
+    /// The next news; waits for ever while there are no sources. Safe to cancel.
+    pub(super) async fn next(&mut self) -> News {
+        match &mut self.sources {
+            Some(sources) => sources.next().await,
+            None => future::pending().await,
+        }
+    }
+
+    /// Makes every source that is looked at look now: the network is another.
+    pub(super) fn nudge(&self) {
+        if let Some(sources) = &self.sources {
+            sources.nudge();
+        }
+    }
+
+    /// Takes what a source tells. Gives the hosts that are worth a look.
+    fn hear(&mut self, News { source, what }: News, now: Instant) -> BTreeSet<IpAddr> {
+        let failed = self.membership.is_failing(&source);
+        if let What::Partly { reason, .. } | What::Failed { reason } = &what {
+            // Once, not with every attempt.
+            if !failed {
+                warn!(%source, reason, "a source of hosts is not heard; what it told stays");
+            }
+        } else if failed {
+            info!(%source, "a source of hosts is heard again");
+        }
+        match what {
+            What::Listed(listing) => self.membership.handle_listing(&source, listing, now),
+            What::Partly { listing, reason } => {
+                self.membership.handle_part(&source, listing, reason, now)
+            }
+            What::Failed { reason } => {
+                self.membership.handle_failure(&source, reason, now);
+                BTreeSet::new()
+            }
+        }
+    }
+
+    /// What follows from another configuration, should that come into force.
+    pub(super) fn with(&self, config: &Config) -> Next {
+        let mut membership = self.membership.clone();
+        membership.set_plan(plan(config));
+        Next(membership)
+    }
+
+    /// Goes by another configuration, which the machine has taken.
+    pub(super) fn take(&mut self, Next(membership): Next, config: &Config) {
+        self.membership = membership;
+        self.applied();
+        self.listen(config);
+    }
+
+    /// Hears the sources that the configuration names, and no others.
+    pub(super) fn listen(&mut self, config: &Config) {
+        let plane = config.control_plane.as_ref().filter(|plane| plane.is_watched());
+        match plane {
+            Some(plane) => self.sources.get_or_insert_with(Sources::default).hear(plane, self.seed),
+            None => self.sources = None,
+        }
+    }
+}
+
+/// What the configuration says of the members.
+fn plan(config: &Config) -> Plan {
+    let sources = config.control_plane.as_ref().map(sources::wanted).unwrap_or_default();
+    config.plan(sources.into_keys().collect())
+}
+
+impl Driver {
+    /// Takes what a source tells.
+    pub(super) fn hear_source(&mut self, news: News) {
+        let now = Instant::now();
+        let hints = self.members.hear(news, now);
+        self.machine.handle_hints(&hints, now);
+        self.follow_members(now);
+    }
+
+    /// Lets the machine go by the members as they are.
+    pub(super) fn follow_members(&mut self, now: Instant) {
+        let wanted = self.members.membership.members();
+        if *wanted == self.members.applied {
+            return;
+        }
+        match self.machine.handle_members(self.members.settings(&self.config), now) {
+            Ok(()) => {
+                self.members.applied();
+                self.keep_known();
+            }
+            Err(problem) => {
+                let problem = problem.to_string();
+                if self.members.problem.as_ref() != Some(&problem) {
+                    error!(
+                        problem,
+                        "the hosts that sources tell cannot all be backends; those before stay"
+                    );
+                }
+                self.members.problem = Some(problem);
+            }
+        }
+    }
+
+    /// Whoever else keeps something by backend forgets those that are gone.
+    pub(super) fn keep_known(&mut self) {
+        let view = self.machine.view();
+        // The pools of the view are those of the configuration, in the same order.
+        let places = view.pools.iter().enumerate().flat_map(|(index, pool)| {
+            pool.backends.iter().map(move |backend| ((backend.id, backend.epoch), index))
+        });
+        let places: HashMap<Who, usize> = places.collect();
+        let known = places.keys().copied().collect();
+        self.probes.retain(&known);
+        self.closings.retain(&known);
+        let pools = &self.config.pools;
+        let has_sentinel = |index: usize| pools.get(index).is_some_and(|pool| pool.health.sentinel);
+        let wanted = places.into_iter().filter(|(_, index)| has_sentinel(*index)).collect();
+        self.sentinels.retain(&wanted);
+        let backends = view.pools.iter().flat_map(|pool| &pool.backends);
+        let hosts = backends.map(|backend| backend.addr.ip()).collect();
+        if let Some(network) = &mut self.network {
+            network.set_backends(&hosts);
+        }
+    }
+}
+
+/// Says what a user notices: who joins and leaves, and who does not although a source lists it.
+fn tell(before: &Wanted, after: &Wanted) {
+    for pool in &after.pools {
+        let old = before.pools.iter().find(|old| old.name == pool.name);
+        let old_members = old.map(|old| old.members.as_slice()).unwrap_or_default();
+        let name = &pool.name;
+        for member in &pool.members {
+            if !old_members.iter().any(|old| old.addr == member.addr) {
+                let sources: Vec<_> = member.sources.iter().map(ToString::to_string).collect();
+                info!(pool = name, backend = %member.addr, sources = sources.join(", "), "joins");
+            }
+        }
+        for old in old_members {
+            if !pool.members.iter().any(|member| member.addr == old.addr) {
+                info!(pool = name, backend = %old.addr, "leaves: no source names it any more");
+            }
+        }
+        let old_left_out = old.map(|old| old.left_out.as_slice()).unwrap_or_default();
+        for left_out in pool.left_out.iter().filter(|one| !old_left_out.contains(one)) {
+            warn!(pool = name, "{left_out}");
+        }
+    }
+    if before.vips != after.vips {
+        info!(vips = ?after.vips, "the Service has these addresses");
+    }
+}

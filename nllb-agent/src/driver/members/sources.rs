@@ -1,0 +1,141 @@
+//! The sources that are heard: a task for each, which ends when the configuration names it no more.
+
+use std::collections::BTreeMap;
+use std::future;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use nllb_core::{SourceId, SourceKind};
+use socket2::{Domain, Socket, Type};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, spawn_local};
+use tracing::warn;
+
+use crate::config::{ControlPlane, Kubernetes, Name};
+use crate::discovery::kubernetes::{self, Identity, Pace, SERVICE_ACCOUNT};
+use crate::discovery::{self, News, Place};
+use crate::file_watch::{Changes, FileWatch};
+use crate::reserved;
+
+/// The sources that are heard.
+pub(super) struct Sources {
+    news: mpsc::Receiver<News>,
+    sender: discovery::Sender,
+    /// Makes every source that is looked at look now.
+    nudge: watch::Sender<()>,
+    files: Option<FileWatch>,
+    tasks: BTreeMap<SourceId, (Source, AbortHandle)>,
+}
+
+/// How a source is heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Looked(Place),
+    Kubernetes(Kubernetes),
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        let (sender, news) = mpsc::channel(discovery::DEPTH);
+        let (nudge, _) = watch::channel(());
+        Self { news, sender, nudge, files: None, tasks: BTreeMap::new() }
+    }
+}
+
+impl Drop for Sources {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(|(_, task)| task.abort());
+    }
+}
+
+/// The sources that a control plane names.
+pub(super) fn wanted(plane: &ControlPlane) -> BTreeMap<SourceId, Source> {
+    let ControlPlane { hosts: _, files, kubeconfigs, names, kubernetes } = plane;
+    let files = files.iter().map(|file| Place::File(file.clone()));
+    let kubeconfigs = kubeconfigs.iter().map(|file| Place::Kubeconfig(file.clone()));
+    let names = names.iter().map(|Name { name, port }| Place::Name(name.clone(), *port));
+    let looked = files.chain(kubeconfigs).chain(names);
+    let looked = looked.map(|place| (place.id(), Source::Looked(place)));
+    let id = SourceId { kind: SourceKind::Kubernetes, name: "".into() };
+    let kubernetes = kubernetes.iter().map(|one| (id.clone(), Source::Kubernetes(one.clone())));
+    looked.chain(kubernetes).collect()
+}
+
+impl Sources {
+    /// Hears the sources of this control plane, and no others.
+    pub(super) fn hear(&mut self, plane: &ControlPlane, seed: u32) {
+        self.watch_files(plane);
+        self.run(wanted(plane), seed);
+    }
+
+    /// The next news; waits for ever while nobody has any. Safe to cancel.
+    pub(super) async fn next(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
+            // Not while there is a sender, and there is one here.
+            None => future::pending().await,
+        }
+    }
+
+    /// Makes every source that is looked at look now.
+    pub(super) fn nudge(&self) {
+        self.nudge.send_replace(());
+    }
+
+    fn watch_files(&mut self, plane: &ControlPlane) {
+        let files = plane.files.iter().chain(&plane.kubeconfigs).map(|file| file.as_path());
+        let files: Vec<&Path> = files.collect();
+        match &self.files {
+            Some(watch) => watch.set(files),
+            None if files.is_empty() => {}
+            None => match FileWatch::new(files, self.nudge.clone()) {
+                Ok(watch) => self.files = Some(watch),
+                Err(error) => warn!(%error, "changes of lists of hosts are not seen"),
+            },
+        }
+    }
+
+    /// Runs these and ends all others. One that stays as it is goes on.
+    fn run(&mut self, wanted: BTreeMap<SourceId, Source>, seed: u32) {
+        self.tasks.retain(|id, (source, task)| {
+            let stays = wanted.get(id) == Some(source) && !task.is_finished();
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (id, source) in wanted {
+            if self.tasks.contains_key(&id) {
+                continue;
+            }
+            let (sender, changes) = (self.sender.clone(), self.nudge.subscribe());
+            let task = start(source.clone(), changes, sender, seed);
+            self.tasks.insert(id, (source, task));
+        }
+    }
+}
+
+/// Where this host can dial the agent's own frontend.
+fn own_way() -> SocketAddr {
+    let [v6, v4] = reserved::API;
+    let has_v6 = Socket::new(Domain::IPV6, Type::STREAM, None).is_ok();
+    if has_v6 { v6 } else { v4 }
+}
+
+fn start(source: Source, changes: Changes, news: discovery::Sender, seed: u32) -> AbortHandle {
+    match source {
+        Source::Looked(place) => {
+            spawn_local(discovery::watch(place, changes, news, seed)).abort_handle()
+        }
+        Source::Kubernetes(Kubernetes { kubeconfig, server_name }) => {
+            let identity = match kubeconfig {
+                Some(file) => Identity::Kubeconfig(file),
+                None => Identity::ServiceAccount(SERVICE_ACCOUNT.into()),
+            };
+            let pace = Pace::default();
+            let settings =
+                kubernetes::Settings { address: own_way(), server_name, identity, pace, seed };
+            spawn_local(kubernetes::watch(settings, news)).abort_handle()
+        }
+    }
+}
