@@ -5,7 +5,7 @@
 //! node; whom it meets it verifies by `server_name`.
 //!
 //! One task; it ends when nobody takes its news, and dropping it closes its connections. Each kind of
-//! object has a connection of its own ([`follow`]), and [`joint`] makes the news of both one source's.
+//! object has a connection of its own (`follow`), and `joint` makes the news of both one source's.
 
 mod backoff;
 mod client;
