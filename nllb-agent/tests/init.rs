@@ -1,4 +1,5 @@
-//! Every tree in `tests/init` leads to the configuration and to the words that stand beside it.
+//! Every tree in `tests/init` leads to the configuration and to the words that stand beside it; and
+//! `nllb check-config` takes the configuration as it is.
 //!
 //! A tree is a text file: `-- PATH --` begins a file of the host. Before the path `authority`, `certificate` (with the
 //! addresses in it behind the path), `pair` (PATH.crt and PATH.key) and `identity` (both in one file) have one made;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 #[test]
-fn every_tree_leads_to_its_configuration() {
+fn every_tree_leads_to_a_configuration_that_is_accepted() {
     let cases = cases();
     assert!(cases.len() >= 12, "{} cases", cases.len());
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
@@ -38,6 +39,13 @@ fn every_tree_leads_to_its_configuration() {
             let expected = fs::read_to_string(&file).unwrap_or_default();
             if *given != expected {
                 wrong.push(format!("{}\n{given}", file.display()));
+            }
+        }
+        if !config.is_empty() {
+            let checked = check_config(dir.path(), &config);
+            let line = String::from_utf8_lossy(&checked.stderr).into_owned();
+            if !checked.status.success() {
+                wrong.push(format!("{}: {line}", case.display()));
             }
         }
     }
@@ -213,6 +221,18 @@ fn nllb() -> Command {
 
 fn init(root: &Path, args: &[&str]) -> Output {
     nllb().arg("init").arg("--root").arg(root).args(args).output().expect("run")
+}
+
+/// Checks the configuration against the tree: what it names is below the directory.
+fn check_config(root: &Path, config: &str) -> Output {
+    let prefix = root.display().to_string();
+    let keys = ["caFile", "clientCertificateFile", "clientKeyFile", "kubeconfig"];
+    let named =
+        |text: String, key: &&str| text.replace(&format!("{key}: /"), &format!("{key}: {prefix}/"));
+    let text = keys.iter().fold(config.to_owned(), named);
+    let file = root.join("agent.yaml");
+    fs::write(&file, text).expect("written");
+    nllb().arg("check-config").arg(&file).output().expect("run")
 }
 
 fn data(name: &str) -> PathBuf {
