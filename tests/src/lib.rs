@@ -29,6 +29,7 @@ pub mod place;
 pub mod process;
 mod sim;
 mod sys;
+pub mod tools;
 pub mod wait;
 
 pub use agent::{Agent, Configuration};

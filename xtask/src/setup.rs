@@ -3,9 +3,9 @@
 //! nothing is missing it costs a tenth of a second and prints nothing.
 
 mod apt;
-mod etcd;
 mod linker;
 pub(crate) mod machine;
+mod unpacked;
 
 use std::process::ExitCode;
 
@@ -55,7 +55,7 @@ pub(crate) fn ensure(
 /// Adds what only tests use, and can do without.
 pub(crate) fn add_for_tests(workspace: &Workspace) {
     if Machine::look().may_use_apt() {
-        etcd::ensure(workspace, &mut Apt::default());
+        unpacked::ensure(workspace, &mut Apt::default());
     }
 }
 

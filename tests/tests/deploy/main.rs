@@ -3,6 +3,7 @@
 mod ansible;
 mod image;
 mod manifests;
+mod monitoring;
 mod notify;
 mod unit;
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use nllb_lab::lab::ControlPlane;
 use nllb_lab::pki::Identity;
 use nllb_lab::process::Process;
-use nllb_lab::{Agent, Connect, Http, Lab, Place};
+use nllb_lab::{Agent, Connect, Http, Lab, Place, tools};
 
 use super::*;
 
@@ -70,17 +70,6 @@ impl Member {
     }
 }
 
-/// An etcd in PATH, or the one that set-up has unpacked beside the programs under test.
-fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let test = std::env::current_exe().expect("this program");
-    let unpacked = test.ancestors().map(|dir| dir.join("debian/etcd-server/usr/bin"));
-    std::env::split_paths(&path)
-        .chain(unpacked)
-        .map(|dir| dir.join("etcd"))
-        .find(|program| program.is_file())
-}
-
 fn vip() -> SocketAddr {
     (Ipv4Addr::new(10, 96, 1, 1), CLIENTS).into()
 }
@@ -88,7 +77,7 @@ fn vip() -> SocketAddr {
 #[test]
 fn members_that_want_client_certificates_leave_and_return() {
     let Some(lab) = Lab::builder().build_or_skip() else { return };
-    let Some(program) = program() else {
+    let Some(program) = tools::find("etcd", "etcd-server") else {
         nllb_lab::lab::say_skipped("no etcd here");
         return;
     };
