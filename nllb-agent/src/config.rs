@@ -22,6 +22,7 @@ mod rebalance;
 mod rhythm;
 mod settings;
 mod state;
+mod trust;
 
 pub use control_plane::{ControlPlane, Kubernetes, Name};
 pub use datapath::{Cgroup, CloseSockets, DEFAULT_BPFFS, Datapath, LogLevel};
@@ -65,7 +66,7 @@ const SELF_TEST_INTERVAL: Limits = Limits {
     max: Duration::from_secs(3600),
 };
 
-/// What a kubeconfig brings into a pool.
+/// What such files bring into a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Discovered {
     /// The server of every cluster.
@@ -76,18 +77,23 @@ pub struct Discovered {
     pub unresolved: Vec<String>,
 }
 
-/// What is wanted of a kubeconfig.
+/// What is wanted of files that belong to others.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// The file.
-    pub kubeconfig: &'a Path,
-    /// The pool that it is for.
-    pub pool: &'a str,
-    /// The file with the last known backends.
-    pub known: Option<&'a Path>,
+pub enum Wanted<'a> {
+    /// What a kubeconfig brings into a pool.
+    Kubeconfig {
+        /// The file.
+        file: &'a Path,
+        /// The pool that it is for.
+        pool: &'a str,
+        /// The file with the last known backends.
+        known: Option<&'a Path>,
+    },
+    /// The credentials with which the cluster is asked, and no endpoints.
+    Kubernetes(&'a Kubernetes),
 }
 
-/// Reads a kubeconfig; the error is one line naming file, key and what to do.
+/// Reads them; the error is one line naming file, key and what to do.
 pub type Discover<'a> = &'a dyn Fn(Wanted<'_>) -> Result<Discovered, String>;
 
 /// The checked configuration.
@@ -233,7 +239,10 @@ impl Config {
 
     /// The files whose change asks for a reload, besides the configuration file itself.
     pub fn sources(&self) -> impl Iterator<Item = &PathBuf> {
-        self.pools.iter().filter_map(|pool| pool.kubeconfig.as_ref())
+        let kubernetes = self.control_plane.as_ref().and_then(|plane| plane.kubernetes.as_ref());
+        let lender = kubernetes.and_then(|kubernetes| kubernetes.kubeconfig.as_ref());
+        let lender = lender.filter(|_| self.pools.iter().any(|pool| pool.borrows));
+        self.pools.iter().filter_map(|pool| pool.kubeconfig.as_ref()).chain(lender)
     }
 }
 

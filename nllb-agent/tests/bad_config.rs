@@ -103,10 +103,14 @@ fn fixtures(dir: &Path) {
     std::os::unix::fs::symlink("ca.crt", dir.join("link-to-ca.crt")).expect("a link");
     write(
         "kubeconfig-good",
-        "clusters: [{name: a, cluster: {server: 'https://10.0.0.13:6443'}}]\n",
+        "clusters: [{name: a, cluster: {server: 'https://10.0.0.13:6443', certificate-authority: ca.crt}}]\n",
     );
     write("kubeconfig-no-clusters", "clusters: []\n");
     write("kubeconfig-http", "clusters: [{name: a, cluster: {server: 'http://10.0.0.1:6443'}}]\n");
+    write(
+        "kubeconfig-insecure",
+        "clusters: [{name: a, cluster: {server: 'https://10.0.0.1', insecure-skip-tls-verify: true}}]\n",
+    );
     write("kubeconfig-not-yaml", "clusters: [\n");
     write(
         "kubeconfig-no-ca-file",

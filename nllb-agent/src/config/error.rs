@@ -389,7 +389,7 @@ pub enum Problem {
         "missing: the backends' certificates cannot be verified; name the cluster's CA, give a kubeconfig that has it, or set insecureSkipVerify: true"
     )]
     NoAuthority,
-    /// The kubeconfig is no good.
+    /// The kubeconfig, or what else holds credentials, is no good.
     #[error("{reason}")]
     Kubeconfig {
         /// File, key and what to do.

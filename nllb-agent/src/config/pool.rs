@@ -10,7 +10,7 @@ use super::probe::{Probe, RawProbe};
 use super::profile::Profile;
 use super::rebalance::{self, RawRebalance};
 use super::state::State;
-use super::{Discover, Discovered, Wanted};
+use super::{Discover, Discovered, Wanted, trust};
 use crate::health_check::{ClientIdentity, Credentials, HealthCheck};
 use nllb_common::maps::MAX_POOL_BACKENDS;
 use nllb_core::membership::Ports;
@@ -53,6 +53,8 @@ pub struct Pool {
     pub discovered: bool,
     /// Where more endpoints came from.
     pub kubeconfig: Option<PathBuf>,
+    /// Whether its credentials are those of `controlPlane.kubernetes`.
+    pub borrows: bool,
     /// What the health machine needs.
     pub health: HealthSettings,
     /// What the probe needs.
@@ -129,9 +131,9 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
         .transpose()?;
     let discovered = match &kubeconfig {
         Some(file) => {
-            let wanted =
-                Wanted { kubeconfig: &file.value, pool: &name.value, known: state.file.as_deref() };
-            discover(wanted).map_err(|reason| file.clone().fault(Problem::Kubeconfig { reason }))?
+            let (pool, known) = (&name.value, state.file.as_deref());
+            discover(Wanted::Kubeconfig { file: &file.value, pool, known })
+                .map_err(|reason| file.clone().fault(Problem::Kubeconfig { reason }))?
         }
         None => Discovered::default(),
     };
@@ -160,7 +162,10 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
     let close_after = closing(close_after, close_sockets)?;
     let rebalance = rebalance::check(place.optional("rebalance", rebalance))?;
     let rebalance = closing(rebalance, close_sockets)?;
-    let check = with_discovered(check, discovered.credentials);
+    let plane = control_plane.filter(|_| hosts.is_some() && kubeconfig.is_none());
+    let lent = trust::lent(plane, &check, &probe_place, discover)?;
+    let borrows = lent.is_some();
+    let check = trust::filled(check, lent.unwrap_or(discovered.credentials));
     let Credentials { authority, insecure_skip_verify, .. } = &check.credentials;
     if check.kind.uses_tls() && authority.is_none() && !insecure_skip_verify {
         return Err(probe_place.named("caFile").fault(Problem::NoAuthority));
@@ -173,6 +178,7 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
         hosts,
         discovered: is_discovered,
         kubeconfig: kubeconfig.map(|file| file.value),
+        borrows,
         health: HealthSettings { drain_close_after: close_after, ..health },
         check,
         latency_bands: latency_bands.is_none_or(|bands| bands.value),
@@ -243,25 +249,4 @@ fn check_number(place: &Place, count: usize) -> Result<(), Fault> {
         _ => Problem::TooManyEndpoints { count, max: MAX_POOL_BACKENDS },
     };
     Err(place.named("endpoints").fault(problem))
-}
-
-/// Fills what the probe section left open. A probe that skips verification keeps skipping it, and
-/// a client identity or token given there stands alone: two identities at once would be a riddle. One
-/// without TLS needs nothing and would give everything away.
-fn with_discovered(check: HealthCheck, found: Credentials) -> HealthCheck {
-    if !check.kind.uses_tls() {
-        return check;
-    }
-    let Credentials { authority, server_name, client, token, insecure_skip_verify } =
-        check.credentials;
-    let anonymous = client.is_none() && token.is_none();
-    let trusting = insecure_skip_verify || (authority.is_none() && found.insecure_skip_verify);
-    let credentials = Credentials {
-        authority: if trusting { None } else { authority.or(found.authority) },
-        server_name: server_name.or(found.server_name),
-        client: if anonymous { found.client } else { client },
-        token: if anonymous { found.token } else { token },
-        insecure_skip_verify: trusting,
-    };
-    HealthCheck { credentials, ..check }
 }

@@ -61,6 +61,7 @@ impl Pool {
             hosts: _,
             discovered,
             kubeconfig: _,
+            borrows: _,
             health,
             check: _,
             latency_bands,

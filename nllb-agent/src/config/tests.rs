@@ -228,6 +228,68 @@ pools:
 }
 
 #[test]
+fn pools_with_the_hosts_of_a_control_plane_borrow_the_credentials_that_the_cluster_is_asked_with() {
+    let [ca, token] = ["ca", "token"].map(|text| Some(Material::Inline(text.into())));
+    let server_name = Some("kubernetes".to_owned());
+    let identity = Credentials {
+        authority: ca.clone(),
+        server_name,
+        token: token.clone(),
+        ..Credentials::default()
+    };
+    let text = |kubernetes: &str| {
+        format!(
+            "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+controlPlane: {{hosts: ['10.0.0.11'], {kubernetes}}}
+frontends:
+  - {{name: nodes, kind: node-address, pool: apiserver}}
+pools:
+  - {{name: apiserver, probe: {{serverName: other}}}}
+  - {{name: supervisor, profile: supervisor}}
+  - {{name: more, profile: custom, port: 1, probe: {{kind: tcp}}}}
+  - {{name: blind, profile: supervisor, probe: {{insecureSkipVerify: true}}}}
+  - {{name: apart, kubeconfig: /other, port: 1}}
+"
+        )
+    };
+    let discover = |wanted: Wanted<'_>| {
+        let mut found = Discovered { credentials: identity.clone(), ..Discovered::default() };
+        if let Wanted::Kubeconfig { .. } = wanted {
+            found.credentials.authority = Some(Material::Inline(b"other".to_vec()));
+        }
+        Ok(found)
+    };
+    let parse = |text: &str| Config::parse(Path::new("agent.yaml"), text, &discover);
+    let config = parse(&text("kubernetes: {kubeconfig: /k}")).expect("good");
+    let of = |pool: usize| config.pools[pool].check.credentials.clone();
+    let named = |name: &str| Some(name.to_owned());
+    assert_eq!(of(0), Credentials { server_name: named("other"), ..identity.clone() });
+    // Nobody but an API server knows the agent, nor carries its name.
+    assert_eq!(of(1), Credentials { authority: ca, ..Credentials::default() });
+    assert_eq!(of(2), Credentials::default());
+    assert_eq!(of(3), Credentials { insecure_skip_verify: true, ..Credentials::default() });
+    assert_eq!(of(4).authority, Some(Material::Inline(b"other".to_vec())));
+    let borrows: Vec<_> = config.pools.iter().map(|pool| pool.borrows).collect();
+    assert_eq!(borrows, [true, true, false, false, false]);
+    assert_eq!(
+        config.sources().collect::<Vec<_>>(),
+        ["/other", "/k"],
+        "a change asks for a reload"
+    );
+
+    let refused = parse(&text("files: [/f]")).expect_err("nobody to trust").to_string();
+    assert!(refused.contains("pools[0].probe.caFile: missing"), "{refused}");
+    let unusable = |_: Wanted<'_>| Err("/k: no good".to_owned());
+    let refused = Config::parse(Path::new("agent.yaml"), &text("kubernetes: {}"), &unusable);
+    let refused = refused.expect_err("unusable").to_string();
+    assert!(
+        refused.contains("pools[0].probe.caFile") && refused.contains("/k: no good"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn hosts_that_are_given_make_a_pool_that_does_not_change_by_itself() {
     let config = parse(
         "apiVersion: nllb.dev/v1alpha1
@@ -264,8 +326,8 @@ pools:
 #[test]
 fn a_kubeconfig_is_read_for_its_pool_and_with_the_table_that_is_kept() {
     let discover = |wanted: Wanted<'_>| {
-        let Wanted { kubeconfig, pool, known } = wanted;
-        Err(format!("{} {pool} {known:?}", kubeconfig.display()))
+        let Wanted::Kubeconfig { file, pool, known } = wanted else { unreachable!("{wanted:?}") };
+        Err(format!("{} {pool} {known:?}", file.display()))
     };
     let text = "apiVersion: nllb.dev/v1alpha1
 kind: AgentConfiguration

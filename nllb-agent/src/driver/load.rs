@@ -4,8 +4,9 @@
 //! kubeconfig holds, discovery which file to read and which addresses are known, state which file they
 //! are in.
 
-use crate::config::{Config, ConfigError, Discovered, Place, Problem, Wanted};
+use crate::config::{Config, ConfigError, Discovered, Kubernetes, Place, Problem, Wanted};
 use crate::discovery::kubeconfig::{self, Kubeconfig};
+use crate::discovery::kubernetes::{Identity, SERVICE_ACCOUNT};
 use crate::state::{self, Kept};
 use nllb_core::Remembered;
 use std::net::SocketAddr;
@@ -33,18 +34,36 @@ pub fn load(file: &Path, unresolved: Unresolved) -> Result<Config, ConfigError> 
         place: Place::default(),
         problem: Box::new(Problem::Read { source }),
     })?;
-    Config::parse(file, &text, &|Wanted { kubeconfig, pool, known }| {
-        let known = |port| match (unresolved, known) {
-            (Unresolved::Remember, Some(table)) => addresses(table, pool, port),
-            (Unresolved::Refuse, _) | (_, None) => Vec::new(),
-        };
-        let Kubeconfig { endpoints, credentials, unresolved } =
-            kubeconfig::load(kubeconfig, &known).map_err(|error| error.to_string())?;
-        let unresolved = unresolved.iter().map(|server| {
-            format!("{server}: addresses from the table on disk are used until it can be")
-        });
-        Ok(Discovered { endpoints, credentials, unresolved: unresolved.collect() })
+    Config::parse(file, &text, &|wanted| match wanted {
+        Wanted::Kubeconfig { file, pool, known } => {
+            let known = |port| match (unresolved, known) {
+                (Unresolved::Remember, Some(table)) => addresses(table, pool, port),
+                (Unresolved::Refuse, _) | (_, None) => Vec::new(),
+            };
+            of_kubeconfig(file, &known)
+        }
+        Wanted::Kubernetes(kubernetes) => {
+            let credentials = identity(kubernetes).usable().map_err(|error| error.to_string())?;
+            Ok(Discovered { credentials, ..Discovered::default() })
+        }
     })
+}
+
+/// With whose credentials the cluster is asked.
+pub(super) fn identity(kubernetes: &Kubernetes) -> Identity {
+    match &kubernetes.kubeconfig {
+        Some(file) => Identity::Kubeconfig(file.clone()),
+        None => Identity::ServiceAccount(SERVICE_ACCOUNT.into()),
+    }
+}
+
+fn of_kubeconfig(file: &Path, known: kubeconfig::Known<'_>) -> Result<Discovered, String> {
+    let Kubeconfig { endpoints, credentials, unresolved } =
+        kubeconfig::load(file, known).map_err(|error| error.to_string())?;
+    let unresolved = unresolved.iter().map(|server| {
+        format!("{server}: addresses from the table on disk are used until it can be")
+    });
+    Ok(Discovered { endpoints, credentials, unresolved: unresolved.collect() })
 }
 
 /// The addresses with this port that a pool had. What is wrong with the table is said where its

@@ -105,6 +105,15 @@ impl Identity {
         }
     }
 
+    /// The credentials, which could be used just now. Blocks on files.
+    ///
+    /// # Errors
+    /// One line that names the file and what to do.
+    pub fn usable(&self) -> Result<Credentials, IdentityError> {
+        self.access()?.authorization()?;
+        self.credentials()
+    }
+
     fn credentials(&self) -> Result<Credentials, IdentityError> {
         match self {
             Self::Kubeconfig(file) => {

@@ -12,8 +12,9 @@ use tokio::task::{AbortHandle, spawn_local};
 use tracing::warn;
 
 use crate::config::{ControlPlane, Kubernetes, Name};
-use crate::discovery::kubernetes::{self, Identity, Pace, SERVICE_ACCOUNT};
+use crate::discovery::kubernetes::{self, Pace};
 use crate::discovery::{self, News, Place};
+use crate::driver::load;
 use crate::file_watch::{Changes, FileWatch};
 use crate::reserved;
 
@@ -127,11 +128,9 @@ fn start(source: Source, changes: Changes, news: discovery::Sender, seed: u32) -
         Source::Looked(place) => {
             spawn_local(discovery::watch(place, changes, news, seed)).abort_handle()
         }
-        Source::Kubernetes(Kubernetes { kubeconfig, server_name }) => {
-            let identity = match kubeconfig {
-                Some(file) => Identity::Kubeconfig(file),
-                None => Identity::ServiceAccount(SERVICE_ACCOUNT.into()),
-            };
+        Source::Kubernetes(kubernetes) => {
+            let identity = load::identity(&kubernetes);
+            let Kubernetes { kubeconfig: _, server_name } = kubernetes;
             let pace = Pace::default();
             let settings =
                 kubernetes::Settings { address: own_way(), server_name, identity, pace, seed };
