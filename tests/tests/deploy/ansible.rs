@@ -59,6 +59,14 @@ fn the_role_installs_once_changes_what_is_to_change_and_removes_all() {
     host.play(&[others]).expect("played");
     assert_eq!(host.told(), ["restart nllb.service"]);
 
+    let plane = r#"{"nllb_endpoints": [], "nllb_control_plane": {"hosts": ["10.0.0.31"]}}"#;
+    host.play(&[plane]).expect("played");
+    let configuration = host.configuration();
+    assert!(configuration.contains(r#"controlPlane: {"hosts": ["10.0.0.31"]}"#), "{configuration}");
+    let both = r#"{"nllb_control_plane": {"hosts": ["10.0.0.31"]}}"#;
+    let said = host.play(&[both]).expect_err("refused");
+    assert!(said.contains("or else nllb_control_plane"), "{said}");
+
     let absent = r#"{"nllb_state": "absent"}"#;
     host.play(&[absent]).expect("played");
     assert_eq!(host.told(), ["disable nllb.service", "stop nllb.service", "uninstall"]);

@@ -16,8 +16,6 @@ use serde_json::{Value, json};
 
 use crate::{deploy, has_or_say, succeed};
 
-const CREDENTIALS: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-
 #[test]
 fn every_overlay_renders_into_objects_that_kubernetes_knows() {
     if !has_or_say("kustomize") {
@@ -58,14 +56,21 @@ fn the_agent_accepts_every_configuration() {
     fs::write(place("ca.crt"), Authority::new("kubernetes").expect("an authority").pem())
         .expect("written");
     fs::write(place("token"), "token").expect("written");
+    let kubeconfig = "clusters: [{name: a, cluster: {certificate-authority: ca.crt}}]\n\
+                      users: [{name: a, user: {tokenFile: token}}]\n";
+    fs::write(place("kubeconfig"), kubeconfig).expect("written");
+    let there = format!("kubernetes: {{kubeconfig: {}}}", place("kubeconfig").display());
     for overlay in overlays() {
         let objects = render(&overlay);
         let text = of_kind(&objects, "ConfigMap")["data"]["agent.yaml"].as_str().expect("a text");
-        assert!(text.contains(CREDENTIALS), "{text}");
-        let text = text.replace(CREDENTIALS, &directory.path().display().to_string());
-        fs::write(place("agent.yaml"), text).expect("written");
+        // The service account, which is not here, stands aside for the same in a kubeconfig.
+        assert_eq!(text.matches("  kubernetes: {}\n").count(), 1, "{text}");
+        fs::write(place("agent.yaml"), text.replace("kubernetes: {}", &there)).expect("written");
         let loaded = load(&place("agent.yaml"), Unresolved::Refuse);
-        loaded.unwrap_or_else(|error| panic!("{}: {error}", overlay.display()));
+        let config = loaded.unwrap_or_else(|error| panic!("{}: {error}", overlay.display()));
+        let pool = &config.pools[0];
+        assert!(pool.borrows && pool.check.credentials.token.is_some(), "{}", overlay.display());
+        assert!(!pool.endpoints.is_empty(), "{}: whom to ask first", overlay.display());
     }
 }
 
