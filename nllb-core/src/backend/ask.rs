@@ -22,12 +22,21 @@ impl Backend {
         }
     }
 
+    /// Whether its next probe only has to tell that all is as it was.
+    pub(crate) fn is_steady(&self) -> bool {
+        !(self.is_next_early() || self.kept_probe_failed)
+            && self.doubt().is_none()
+            && !matches!(self.health.state(), State::Unknown | State::Unhealthy)
+    }
+
+    /// Whether its next probe was asked for by a doubt or a hint, or confirms something.
+    fn is_next_early(&self) -> bool {
+        self.schedule.is_early() || self.health.run().is_some()
+    }
+
     /// Starts the probe that is due.
     pub(crate) fn start_probe(&mut self, settings: &HealthSettings, now: Instant) {
-        let early = self.schedule.is_early() || self.health.run().is_some();
-        let steady = !(early || self.kept_probe_failed)
-            && self.doubt().is_none()
-            && !matches!(self.health.state(), State::Unknown | State::Unhealthy);
+        let (early, steady) = (self.is_next_early(), self.is_steady());
         let kept = self.kept_probes.saturating_add(1);
         let via = if steady && self.sentinel.ping().is_some() && kept < settings.fresh_every {
             self.kept_probes = kept;

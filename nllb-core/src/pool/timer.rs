@@ -8,7 +8,8 @@ use crate::ping::Look;
 use crate::pool::{Machine, What};
 use crate::scale::look_spread;
 
-/// In calm a ping goes along with another of its pool up to this part of an interval before it is due.
+/// In calm a probe, or a ping, goes along with another of its pool up to this part of an interval before it is
+/// due: one waking of the agent instead of two.
 const COMPANY: u32 = 4;
 
 impl Machine {
@@ -98,10 +99,14 @@ impl Machine {
 
     fn start_due(&mut self, now: Instant) {
         self.call_witnesses(now);
+        let company: Vec<_> =
+            (0..self.roster.settings.pools.len()).map(|pool| self.company(pool, now)).collect();
         let mut wishes = Vec::new();
         for (backend, settings) in self.roster.backends_mut() {
             let who = (backend.id, backend.epoch);
-            if backend.probe_due().is_some_and(|due| due <= now) {
+            let early = company.get(backend.pool).filter(|_| backend.is_steady());
+            let by = now + early.copied().unwrap_or_default();
+            if backend.probe_due().is_some_and(|due| due <= by) {
                 backend.start_probe(&settings, now);
                 wishes.push((who, What::Probe));
             }
@@ -115,6 +120,14 @@ impl Machine {
         }
     }
 
+    /// How long before it is due a probe of calm may go along with another of its pool.
+    fn company(&self, pool: usize, now: Instant) -> Duration {
+        let is_due = |backend: &Backend| backend.probe_due().is_some_and(|due| due <= now);
+        let calm = !self.roster.is_alert(pool) && self.roster.pool(pool).any(is_due);
+        let interval = self.roster.health_of(pool).filter(|_| calm).map(|health| health.interval);
+        interval.unwrap_or_default() / COMPANY
+    }
+
     fn ping_due(&mut self, now: Instant) {
         for pool in 0..self.roster.settings.pools.len() {
             let Some(settings) = self.roster.health_of(pool) else { continue };
@@ -126,7 +139,6 @@ impl Machine {
             if !self.roster.pool(pool).any(|backend| due_by(backend, now)) {
                 continue;
             }
-            // Who is pinged soon is pinged now: one waking of the agent instead of two.
             let company = alert.map_or(settings.ping_interval / COMPANY, |_| Duration::ZERO);
             let due = self.roster.pool(pool).filter(|backend| due_by(backend, now + company));
             let due: Vec<(BackendId, u32)> = due.map(|one| (one.id, one.epoch)).collect();
