@@ -33,9 +33,9 @@ mod shutdown;
 mod start;
 mod status;
 mod sync;
+mod ticks;
 
 use std::collections::BTreeSet;
-use std::future;
 use std::io;
 use std::net::IpAddr;
 use std::panic;
@@ -50,7 +50,7 @@ use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Config;
@@ -75,15 +75,9 @@ use self::probes::{Probes, Who};
 use self::sentinels::{News, Sentinels};
 use self::shutdown::Stop;
 use self::sync::Sync;
+use self::ticks::Ticks;
 
 pub use self::load::{Unresolved, load};
-
-/// Renewals of the lease in its length: two may be missed.
-const RENEWALS: u32 = 3;
-
-/// How often the connections of each backend are counted, to see whether any has more than its share:
-/// a few times in the minute that rebalancing goes by.
-const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long an ending agent waits for what blocks: a table on disk that is being written ends in that
 /// time, a disk or a resolver that hangs keeps nobody.
@@ -187,9 +181,7 @@ impl Driver {
             mut stop,
             _servers,
         } = inputs;
-        let mut lease = ticker(self.config.lease / RENEWALS);
-        let mut self_test = ticker(self.config.self_test_interval);
-        let mut count = ticker(COUNT_INTERVAL);
+        let mut ticks = Ticks::new(&self.config, Instant::now());
         let mut tests = JoinSet::new();
         let mut loads = JoinSet::new();
         let mut hears = true;
@@ -198,7 +190,9 @@ impl Driver {
         heap::give_back();
         self.report();
         loop {
-            let due = self.machine.poll_timeout();
+            let testing = !tests.is_empty();
+            let own = ticks.due(testing);
+            let due = self.machine.poll_timeout().map_or(own, |due| due.min(own));
             tokio::select! {
                 // What clients feel comes first.
                 biased;
@@ -213,29 +207,34 @@ impl Driver {
                         hears = false;
                     }
                 },
-                () = at(&mut alarm, due) => self.machine.handle_timeout(Instant::now()),
+                () = alarm.until(due) => {
+                    let now = Instant::now();
+                    self.machine.handle_timeout(now);
+                    if ticks.lease.take(now) {
+                        self.renew_lease();
+                        self.memory.keep(&self.machine, self.members.vips());
+                        self.sentinels.renew(|pool| self.probes.prober(pool));
+                    }
+                    if !testing && ticks.self_test.take(now) {
+                        tests.spawn_local(self.attached.test(&self.sockets));
+                    }
+                    if ticks.count.take(now) {
+                        self.count_connections();
+                    }
+                }
                 news = self.members.next() => self.hear_source(news),
                 change = network_change(&mut self.network) => self.hear_network(change),
-                _ = lease.tick() => {
-                    self.renew_lease();
-                    self.memory.keep(&self.machine, self.members.vips());
-                    self.sentinels.renew(|pool| self.probes.prober(pool));
-                }
                 () = self.manager.ping_due() => self.manager.ping(),
-                _ = self_test.tick(), if tests.is_empty() => {
-                    tests.spawn_local(self.attached.test(&self.sockets));
-                }
                 Some(Ok(findings)) = tests.join_next() => {
                     self.look_around();
                     if self.attached.conclude(findings, &mut self.maps) {
-                        self_test.reset_immediately();
+                        ticks.self_test.hurry(Instant::now());
                     }
                     self.attached.replace_other_versions(&mut self.maps, &self.sync);
                     if loads.is_empty() {
                         self.report();
                     }
                 }
-                _ = count.tick() => self.count_connections(),
                 () = self.closings.next() => {}
                 () = self.memory.next() => {}
                 Some(request) = status.recv() => request.answer(self.status()),
@@ -258,8 +257,7 @@ impl Driver {
                     // Only then, or frequent reloads would keep them from ever ticking.
                     if before != (self.config.lease, self.config.self_test_interval) {
                         self.renew_lease();
-                        lease = ticker(self.config.lease / RENEWALS);
-                        self_test = ticker(self.config.self_test_interval);
+                        ticks = Ticks::new(&self.config, Instant::now());
                     }
                 }
                 reason = stop.requested() => {
@@ -359,20 +357,4 @@ async fn network_change(network: &mut Option<Network>) -> Change {
         Some(network) => network.next().await,
         None => future::pending().await,
     }
-}
-
-/// Waits until then; for ever when nothing is due.
-async fn at(alarm: &mut Alarm, due: Option<Instant>) {
-    match due {
-        Some(due) => alarm.until(due).await,
-        None => future::pending().await,
-    }
-}
-
-/// Ticks that are late are not made up for: one renewal is as good as three.
-fn ticker(period: Duration) -> tokio::time::Interval {
-    let mut ticker = interval(period);
-    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticker.reset();
-    ticker
 }
