@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(super) use tls::Tls;
 
@@ -114,9 +114,14 @@ impl Keyring {
         Self { source, cache: Mutex::default() }
     }
 
+    /// The credentials as the files held them when they were last looked at; `None` before that.
+    pub(super) fn last(&self) -> Option<Arc<Keys>> {
+        self.cache().keys.clone()
+    }
+
     /// The credentials as the files hold them now.
     pub(super) fn current(&self) -> Result<Arc<Keys>, CredentialsError> {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = self.cache();
         // Looked at before reading: a change in between is seen the next time.
         let stamps = self.stamps();
         match &cache.keys {
@@ -137,6 +142,10 @@ impl Keyring {
             }
             (Err(error), None) => Err(error),
         }
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stamps(&self) -> Vec<Stamp> {

@@ -172,13 +172,12 @@ impl Sentinel {
     }
 
     /// Whether a sentinel that `prober` opened now would be the same: by the same rules, and by the
-    /// same certificates in the files. A new token needs no new connection.
+    /// same certificates in the files, as a probe found them last. A new token needs no new connection.
     #[must_use]
     pub fn is_current(&self, prober: &Prober) -> bool {
-        let rules = &prober.rules;
-        // Unreadable files are no reason to give up what works.
         let same = |keys: Arc<super::Keys>| keys.tls.is_like(&self.tls);
-        self.rules.check == rules.check && rules.keyring.current().map_or(true, same)
+        let seen_by = |rules: &Rules| rules.keyring.last().is_none_or(same);
+        self.rules.check == prober.rules.check && seen_by(&self.rules) && seen_by(&prober.rules)
     }
 
     /// Asks what a probe asks, without a connection of its own. When the sentinel ended before it was

@@ -156,16 +156,28 @@ async fn a_new_token_needs_no_new_connection_but_new_certificates_do() {
 
     let other_kind = HealthCheck { kind: Kind::Tls, ..same.check().clone() };
     assert!(!sentinel.is_current(&Prober::new(other_kind)));
+    // Whether it is still so after a probe, which is what looks at the files.
+    let stays = async |prober| {
+        sentinel.probe().await;
+        sentinel.is_current(prober)
+    };
     std::fs::remove_file(ca).expect("removed");
-    assert!(sentinel.is_current(&same), "a lost file is no reason");
+    assert!(stays(&same).await, "a lost file is no reason");
     replace(ca, &(authority.pem() + &Authority::new().pem()));
-    assert!(!sentinel.is_current(&same), "another authority");
+    assert!(!stays(&same).await && !stays(&reloaded).await, "another authority");
     replace(ca, &authority.pem());
-    assert!(sentinel.is_current(&same));
+    assert!(stays(&same).await);
     let (renewed, its_key) = authority.client();
     replace(key, &its_key);
     replace(certificate, &renewed);
-    assert!(!sentinel.is_current(&same), "another client certificate");
+    assert!(!stays(&same).await, "another client certificate");
+    replace(certificate, &identity.0);
+    replace(key, &identity.1);
+    assert!(stays(&same).await);
+    // One that was reloaded looks by itself, too.
+    replace(ca, &(authority.pem() + &Authority::new().pem()));
+    reloaded.probe(backend.address, None, |_| Ok(())).await;
+    assert!(sentinel.is_current(&same) && !sentinel.is_current(&reloaded));
 }
 
 #[tokio::test]
