@@ -10,7 +10,7 @@ pub(super) struct Goals {
     /// Until new connects have left a server that still answers them, in milliseconds.
     pub(super) leave_ms: Option<f64>,
     /// Failed connects of a client.
-    pub(super) failed: Option<f64>,
+    pub(super) failed: Option<u32>,
     /// Until established connections are closed, in milliseconds.
     pub(super) closed_ms: Option<f64>,
 }
@@ -25,10 +25,10 @@ impl Fault {
     pub(super) fn goals(self) -> Goals {
         let none = Goals::default();
         match self {
-            Self::Crash => Goals { blackout_ms: Some(5.0), failed: Some(1.0), ..none },
+            Self::Crash => Goals { blackout_ms: Some(5.0), failed: Some(1), ..none },
             Self::PowerOff => Goals {
                 blackout_ms: Some(500.0),
-                failed: Some(1.0),
+                failed: Some(1),
                 closed_ms: Some(1_500.0),
                 ..none
             },
@@ -38,13 +38,13 @@ impl Fault {
                 Goals { blackout_ms: Some(1_000.0), closed_ms: Some(2_000.0), ..none }
             }
             Self::Readyz500 | Self::Readyz403 | Self::ReadyzSlow => {
-                Goals { leave_ms: Some(1_500.0), failed: Some(0.0), ..none }
+                Goals { leave_ms: Some(1_500.0), failed: Some(0), ..none }
             }
-            Self::Drain0s => Goals { failed: Some(1.0), ..none },
-            Self::Drain5s => Goals { failed: Some(0.0), ..none },
+            Self::Drain0s => Goals { failed: Some(1), ..none },
+            Self::Drain5s => Goals { failed: Some(0), ..none },
             Self::ControlPlane10s => Goals { blackout_ms: Some(1_000.0), ..none },
             Self::AgentKilledPowerOff => {
-                Goals { failed: Some(1.0), closed_ms: Some(2_000.0), ..none }
+                Goals { failed: Some(1), closed_ms: Some(2_000.0), ..none }
             }
             Self::TwoOfThree | Self::Flapping => none,
         }

@@ -46,7 +46,7 @@ fn row_text(row: &Row) -> String {
     line("  before the fault", row.calm_gap_ms, None);
     line("  begun after it", row.new_recovery_ms, None);
     line("  have left", row.new_leave_ms, leave_ms);
-    line("  failed, per client", row.failed, failed);
+    line("  failed, per client", row.failed, failed.map(f64::from));
     line("    never established", row.unconnected, None);
     line("  failed, not waiting", row.failed_on_time, None);
     line("established: closed", row.established_closed_ms, closed_ms);

@@ -8,9 +8,9 @@ use anyhow::Result;
 
 use super::fault::{Fault, Struck};
 use super::rig::{Rig, calm};
-use super::sample::{Evidence, Sample};
+use super::sample::{Evidence, Sample, in_turn};
 use super::verdicts::Watcher;
-use crate::client::protocol::TrafficReport;
+use crate::client::protocol::{Attempt, TrafficReport};
 use crate::clock::now_ns;
 use crate::lab::ControlPlane;
 
@@ -58,6 +58,7 @@ fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sa
     // reason: what shall be seen is also that nothing more happens.
     sleep(fault.window());
     let after = rig.mark()?;
+    tell(fault, begun_ns, &after);
 
     let ready_ns = match &over {
         Some(over) => over.at_ns,
@@ -87,6 +88,24 @@ fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sa
         looks: watcher.stop()?,
         readmit_ns: used_ns.map(|used_ns| used_ns.saturating_sub(ready_ns)),
     }))
+}
+
+/// Tells of the clients that more failed to than should, so that it can be found out why.
+fn tell(fault: Fault, begun_ns: u64, after: &[TrafficReport]) {
+    let Some(most) = fault.goals().failed else { return };
+    let after_fault = |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(begun_ns));
+    for (client, report) in in_turn(after).enumerate() {
+        let failed = report.bad.iter().filter(|_| report.failed > u64::from(most));
+        for Attempt { started_ns, connected_ns, ended_ns, server: _, error } in failed {
+            eprintln!(
+                "nllb-lab: client {client}: {}, from {:?} to {:?} after the fault, connected: {:?}",
+                error.as_deref().unwrap_or("slow"),
+                after_fault(*started_ns),
+                after_fault(*ended_ns),
+                connected_ns.map(after_fault)
+            );
+        }
+    }
 }
 
 /// When each victim was first used, as far as it was, by name.

@@ -28,7 +28,7 @@ pub(super) struct Evidence<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Sample {
     pub(super) detect: Option<u64>,
-    /// Of each loop that waits.
+    /// Of each loop that waits; 0 of one that felt nothing.
     pub(super) blackout: Vec<u64>,
     /// Of each loop that waits.
     pub(super) failed: Vec<u64>,
@@ -55,14 +55,13 @@ pub(super) struct Sample {
 impl Sample {
     pub(super) fn of(evidence: &Evidence<'_>) -> Self {
         let Evidence { fault, begun_ns, over, calm, after, looks, readmit_ns, .. } = evidence;
-        let gaps = |reports| in_turn(reports).map(|l: &LoopReport| l.longest_gap_ns).collect();
         let (closed, open) = evidence.established();
         let failed = |l: &LoopReport| l.failed;
         let on_time = || after.iter().filter_map(|report| report.loops.get(1));
         Self {
             detect: detect(*fault, looks, *begun_ns),
             blackout: over.as_ref().map_or_else(
-                || gaps(after),
+                || in_turn(after).map(|l| l.blackout_ns).collect(),
                 |over| recovery(after, over, in_turn(after), |l| l.first_success_ns),
             ),
             recover: over
@@ -70,7 +69,7 @@ impl Sample {
                 .map_or_else(Vec::new, |over| recovery(after, over, on_time(), |l| l.first_new_ns)),
             failed: in_turn(after).map(failed).collect(),
             unconnected: in_turn(after).map(|l| l.unconnected).collect(),
-            calm_gap: gaps(calm),
+            calm_gap: in_turn(calm).map(|l| l.longest_gap_ns).collect(),
             leave: evidence.leave(),
             failed_on_time: on_time().map(failed).sum(),
             errors: errors(after),
@@ -139,7 +138,7 @@ impl Evidence<'_> {
 }
 
 /// The loops that wait, the first of every client.
-fn in_turn(reports: &[TrafficReport]) -> impl Iterator<Item = &LoopReport> {
+pub(super) fn in_turn(reports: &[TrafficReport]) -> impl Iterator<Item = &LoopReport> {
     reports.iter().filter_map(|report| report.loops.first())
 }
 

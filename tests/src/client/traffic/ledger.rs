@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::protocol::{Attempt, End, Held, LoopReport, Purpose, Seen, TrafficReport};
 
-/// A connect that takes longer is told of even if it succeeds. The slowest of a healthy lab take a
-/// few milliseconds.
+/// A connect that takes longer is told of even if it succeeds, and a longer time without a success is a blackout
+/// even if nothing failed. The slowest of a healthy lab take a few milliseconds.
 const CONSPICUOUS: Duration = Duration::from_millis(50);
 /// How many bad connects a loop tells of between two marks.
 const MOST_BAD: usize = 2_000;
@@ -23,11 +23,25 @@ pub(super) struct Ledger {
 struct Loop {
     report: LoopReport,
     last_success_ns: u64,
+    /// Whether a connect has failed since.
+    failed: bool,
+}
+
+impl Loop {
+    /// The time since the last success is over, or is looked at, at this moment.
+    fn gap(&mut self, until_ns: u64) {
+        let gap_ns = until_ns.saturating_sub(self.last_success_ns);
+        self.report.longest_gap_ns = self.report.longest_gap_ns.max(gap_ns);
+        if self.failed || Duration::from_nanos(gap_ns) > CONSPICUOUS {
+            self.report.blackout_ns = self.report.blackout_ns.max(gap_ns);
+        }
+    }
 }
 
 impl Ledger {
     pub(super) fn new(loops: usize, now_ns: u64) -> Self {
-        let fresh = || Loop { report: LoopReport::default(), last_success_ns: now_ns };
+        let report = LoopReport::default;
+        let fresh = || Loop { report: report(), last_success_ns: now_ns, failed: false };
         Self {
             from_ns: now_ns,
             loops: (0..loops).map(|_| fresh()).collect(),
@@ -38,13 +52,17 @@ impl Ledger {
 
     /// A connect of a loop has ended.
     pub(super) fn attempt(&mut self, number: usize, attempt: Attempt) {
-        let Loop { report, last_success_ns } = &mut self.loops[number];
-        report.attempts += 1;
+        let running = &mut self.loops[number];
         let Attempt { started_ns, connected_ns, ended_ns, server, error } = &attempt;
-        if let (Some(server), None) = (server, error) {
-            let gap = ended_ns.saturating_sub(*last_success_ns);
-            report.longest_gap_ns = report.longest_gap_ns.max(gap);
-            *last_success_ns = *ended_ns.max(last_success_ns);
+        let success = server.as_ref().filter(|_| error.is_none());
+        if success.is_some() {
+            running.gap(*ended_ns);
+            running.last_success_ns = running.last_success_ns.max(*ended_ns);
+        }
+        running.failed = success.is_none();
+        let report = &mut running.report;
+        report.attempts += 1;
+        if let Some(server) = success {
             report.first_success_ns.get_or_insert(*ended_ns);
             if *started_ns >= self.from_ns {
                 report.first_new_ns.get_or_insert(*ended_ns);
@@ -118,10 +136,8 @@ impl Ledger {
     /// What happened since the last mark; a new stretch begins.
     pub(super) fn mark(&mut self, now_ns: u64) -> TrafficReport {
         let loops = self.loops.iter_mut().map(|running| {
-            let mut report = std::mem::take(&mut running.report);
-            let gap = now_ns.saturating_sub(running.last_success_ns);
-            report.longest_gap_ns = report.longest_gap_ns.max(gap);
-            report
+            running.gap(now_ns);
+            std::mem::take(&mut running.report)
         });
         let report = TrafficReport {
             from_ns: std::mem::replace(&mut self.from_ns, now_ns),
@@ -163,6 +179,31 @@ mod tests {
         assert_eq!((first_success_ns, first_new_ns), (Some(12 * MS), Some(13 * MS)));
         assert_eq!(report.loops[0].servers["b"].first_ns, 12 * MS);
         assert_eq!(ledger.mark(40 * MS).loops[0].longest_gap_ns, 27 * MS);
+    }
+
+    #[test]
+    fn a_blackout_is_a_gap_with_a_failure_in_it_or_a_conspicuous_one() {
+        let failed =
+            |at_ms| Attempt { error: Some("ECONNRESET".to_owned()), ..success(at_ms, at_ms, "a") };
+        let mut ledger = Ledger::new(1, 0);
+        ledger.attempt(0, success(30, 31, "a"));
+        ledger.attempt(0, failed(33));
+        ledger.attempt(0, success(35, 36, "b"));
+        ledger.attempt(0, success(50, 51, "b"));
+        // The same server once more.
+        ledger.attempt(0, failed(52));
+        ledger.attempt(0, failed(53));
+        ledger.attempt(0, success(57, 58, "b"));
+        let blackout = |ledger: &mut Ledger, ms| ledger.mark(ms * MS).loops[0].blackout_ns / MS;
+        assert_eq!(blackout(&mut ledger, 60), 7);
+        assert_eq!(blackout(&mut ledger, 80), 0, "nothing failed since");
+        ledger.attempt(0, failed(81));
+        assert_eq!(blackout(&mut ledger, 90), 32, "it goes on");
+        assert_eq!(blackout(&mut ledger, 100), 42, "it still does");
+        ledger.attempt(0, success(101, 102, "b"));
+        assert_eq!(blackout(&mut ledger, 102), 44);
+        assert_eq!(blackout(&mut ledger, 152), 0, "nothing failed, and it was not long");
+        assert_eq!(blackout(&mut ledger, 153), 51, "a connect hangs");
     }
 
     #[test]

@@ -71,11 +71,11 @@ fn what_is_told_of_twice_is_counted_once() {
 #[test]
 fn after_a_silence_the_blackout_begins_when_it_ends() {
     let recovered = LoopReport {
-        longest_gap_ns: 2_000 * MS,
+        blackout_ns: 2_000 * MS,
         first_success_ns: Some(340 * MS),
         ..LoopReport::default()
     };
-    let never = LoopReport { longest_gap_ns: 2_500 * MS, ..LoopReport::default() };
+    let never = LoopReport { blackout_ns: 2_500 * MS, ..LoopReport::default() };
     let mut evidence = evidence(Fault::Silent2s, report(vec![recovered], Vec::new()));
     evidence.after.push(report(vec![never], Vec::new()));
     evidence.over = Some(Over { at_ns: 300 * MS, before: Vec::new() });
@@ -96,7 +96,8 @@ fn connects_have_left_when_the_last_one_that_failed_or_met_the_victim_began() {
     let in_turn = LoopReport {
         failed: 1,
         bad: vec![attempt(130, Some("ETIMEDOUT")), attempt(600, None)],
-        longest_gap_ns: 110 * MS,
+        longest_gap_ns: 120 * MS,
+        blackout_ns: 110 * MS,
         servers: BTreeMap::from([("cp1".to_owned(), seen(120)), ("cp0".to_owned(), seen(800))]),
         ..LoopReport::default()
     };
