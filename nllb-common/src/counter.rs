@@ -68,7 +68,8 @@ counters! {
     Closed = "closed",
     /// Established connections whose data went unanswered for two retransmission timeouts.
     DataSilence = "data_silence",
-    /// Established connections torn down before any data came: by a reset, or by the caller.
+    /// Established connections that ended before any data came: the server closed or reset them, or the caller
+    /// reset them.
     Unserved = "unserved",
     /// Established connections ended because their backend fell silent while there was no agent.
     Ended = "ended",

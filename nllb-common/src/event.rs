@@ -15,8 +15,8 @@ pub enum EventKind {
     ConnectAborted = 3,
     /// Data on an established connection went unanswered for two retransmission timeouts.
     DataSilence = 4,
-    /// An established connection was torn down before any data came: the server reset it, or the
-    /// caller let go.
+    /// An established connection ended before any data came: the server closed or reset it, or the caller
+    /// reset it.
     Unserved = 5,
 }
 

@@ -13,7 +13,7 @@ mod socket;
 
 pub use client::{Client, Favourite};
 pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Scope, TCP, frontend_flags};
-pub use health::{Evidence, State, Verdict, at_least_none};
+pub use health::{Evidence, SUSPECT_ANYWAY, State, Verdict, at_least_none};
 pub use pool::{MAGLEV_ENTRIES, NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
 pub use socket::{Netns, SocketRecord, socket_flags};
 

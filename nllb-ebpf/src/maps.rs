@@ -12,7 +12,7 @@ use aya_ebpf::macros::btf_map;
 use nllb_common::maps::{
     Client, Control, EVENTS_BYTES, Evidence, Favourite, Frontend, FrontendKey, MAX_BACKENDS,
     MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOLS, MAX_TURNS, Netns, PoolSet, STATS_ENTRIES,
-    SocketRecord, TURNS_PER_POOL, Verdict, at_least_none,
+    SUSPECT_ANYWAY, SocketRecord, TURNS_PER_POOL, Verdict, at_least_none,
 };
 use nllb_common::pick::View;
 use nllb_common::{Counter, Event};
@@ -203,8 +203,19 @@ impl BackendEvidence {
     /// De-prefers it until `until_ns`, if it is not already for longer.
     #[inline(always)]
     pub(crate) fn suspect(self, until_ns: u64) {
-        if load!(self.suspect_until_ns) < until_ns {
-            store!(self.suspect_until_ns, until_ns);
+        self.suspect_word(until_ns & !SUSPECT_ANYWAY);
+    }
+
+    /// As [`Self::suspect`], and no handshake ends it.
+    #[inline(always)]
+    pub(crate) fn suspect_anyway(self, until_ns: u64) {
+        self.suspect_word(until_ns | SUSPECT_ANYWAY);
+    }
+
+    #[inline(always)]
+    fn suspect_word(self, word: u64) {
+        if load!(self.suspect_until_ns) < word {
+            store!(self.suspect_until_ns, word);
         }
     }
 
@@ -216,10 +227,12 @@ impl BackendEvidence {
         before
     }
 
-    /// Whatever was suspected is over.
+    /// A handshake ended well: whatever it disproves is over.
     #[inline(always)]
     pub(crate) fn clear_suspicion(self) {
-        store!(self.suspect_until_ns, 0);
+        if load!(self.suspect_until_ns) & SUSPECT_ANYWAY == 0 {
+            store!(self.suspect_until_ns, 0);
+        }
         store!(self.fail_streak, 0);
     }
 

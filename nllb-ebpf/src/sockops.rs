@@ -28,6 +28,7 @@ const RTT_CB_FLAG: u32 = 8;
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u32 = 2;
 const TCP_CLOSE: u32 = 7;
+const TCP_CLOSE_WAIT: u32 = 8;
 
 const MS: u64 = 1_000_000;
 /// First de-preference after a failure; doubles with each failure in a row.
@@ -35,7 +36,7 @@ const SUSPECT_NS: u64 = 250 * MS;
 /// Longest de-preference: after that a backend is tried again even if nothing probes it.
 const SUSPECT_MAX_NS: u64 = 5_000 * MS;
 /// De-preference after what may be the server's fault or not: a connect that ended without an answer (an
-/// ICMP error and an impatient caller look alike), or a connection that was torn down before any data came.
+/// ICMP error and an impatient caller look alike), or a connection that ended before any data came.
 const HINT_NS: u64 = 100 * MS;
 /// The retransmission timeout of a first SYN when nothing is known (RFC 6298, 2.1).
 const RTO_MAX_MS: u32 = 1_000;
@@ -63,7 +64,7 @@ pub(crate) fn run(ctx: &SockOps) {
     // Most calls, on every socket of the host, end here, before the look-up.
     let wanted = match op {
         TIMEOUT_INIT | TCP_CONNECT_CB | ACTIVE_ESTABLISHED_CB | RTO_CB | RTT_CB => true,
-        STATE_CB => ctx.arg::<1>() == TCP_CLOSE,
+        STATE_CB => matches!(ctx.arg::<1>(), TCP_CLOSE | TCP_CLOSE_WAIT),
         _ => false,
     };
     if !wanted {
@@ -80,6 +81,7 @@ pub(crate) fn run(ctx: &SockOps) {
         RTO_CB if ctx.state() == TCP_SYN_SENT => silence(ctx, record),
         RTO_CB => data_silence(ctx, record),
         RTT_CB => heard_again(ctx, record),
+        STATE_CB if ctx.arg::<1>() == TCP_CLOSE_WAIT => unserved(ctx, record),
         STATE_CB => closed(ctx, record),
         _ => {}
     }
@@ -290,10 +292,7 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
 fn closed(ctx: &SockOps, record: &mut SocketRecord) {
     match ctx.arg::<0>() {
         TCP_SYN_SENT => connect_failed(ctx, record),
-        // A server that ends resets what it has accepted and not yet served.
-        TCP_ESTABLISHED if ctx.data_segs_in() == 0 => {
-            hint(record, now_ns(), Counter::Unserved, EventKind::Unserved);
-        }
+        TCP_ESTABLISHED => unserved(ctx, record),
         _ => {}
     }
     // The socket can dial again, and keeps its options.
@@ -323,23 +322,35 @@ fn connect_failed(ctx: &SockOps, record: &SocketRecord) {
         return;
     }
     if ctx.segs_in() == 0 {
-        hint(record, now, Counter::ConnectAborted, EventKind::ConnectAborted);
+        if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
+            evidence.suspect(now + HINT_NS);
+        }
+        report(record, Counter::ConnectAborted, EventKind::ConnectAborted, now);
         return;
     }
-    maps::count(Counter::ConnectReset);
     fail(record, now);
-    if let Some(control) = maps::control() {
-        tell(record, &control, EventKind::ConnectReset, now);
-    }
+    report(record, Counter::ConnectReset, EventKind::ConnectReset, now);
 }
 
-/// What may be the server's fault or not: somebody else is preferred for a moment, and the agent looks.
+/// The peer closed or reset an established connection, or the caller reset it. Before any data came that is what a
+/// server does that ends, while its kernel still accepts connections for it, and resets them at last. So no
+/// handshake disproves this.
 #[inline(always)]
-fn hint(record: &SocketRecord, now: u64, counter: Counter, kind: EventKind) {
-    maps::count(counter);
-    if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
-        evidence.suspect(now + HINT_NS);
+fn unserved(ctx: &SockOps, record: &SocketRecord) {
+    if ctx.data_segs_in() > 0 {
+        return;
     }
+    let now = now_ns();
+    if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
+        evidence.suspect_anyway(now + HINT_NS);
+    }
+    report(record, Counter::Unserved, EventKind::Unserved, now);
+}
+
+/// Counts what happened, and tells the agent.
+#[inline(always)]
+fn report(record: &SocketRecord, counter: Counter, kind: EventKind, now: u64) {
+    maps::count(counter);
     if let Some(control) = maps::control() {
         tell(record, &control, kind, now);
     }

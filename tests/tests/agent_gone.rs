@@ -8,7 +8,7 @@ use nllb_common::Counter;
 use nllb_lab::agent::backend;
 use nllb_lab::apiserver::Settings;
 use nllb_lab::client::avoid::Failures;
-use nllb_lab::lab::VIP_V4;
+use nllb_lab::lab::{ControlPlane, VIP_V4};
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Ask, Configuration, Connect, Lab, Storm, pins};
 
@@ -175,6 +175,38 @@ fn a_server_that_resets_what_it_has_accepted_is_suspect() {
     .expect("counted");
     let suspect = |id| pins::evidence(&pins, id).expect("evidence").suspect_until_ns > 0;
     assert_eq!(status.backends().filter(|(_, backend)| suspect(backend.id)).count(), 1);
+}
+
+#[test]
+fn a_server_that_closes_what_it_has_not_answered_is_suspect_whatever_it_accepts_next() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let status = agent.status().expect("a status");
+    agent.kill().expect("killed");
+    let client = lab.client(0).expect("a client");
+    let has_open = |server: &&ControlPlane| server.stats().is_ok_and(|stats| stats.open > 0);
+    let open = || lab.control_planes().iter().find(has_open);
+    wait_until("the end of the sentinels", || Ok(open().is_none().then_some(()))).expect("ended");
+    let silent = Connect { keep: true, ..Connect::to((VIP_V4, 443).into()) };
+    let handle = client.connect(&silent).expect("an outcome").handle.expect("a handle");
+    let server = wait_until("who accepts it", || Ok(open())).expect("it was accepted");
+    let id = backend(&status, server.tls()).expect("known").id;
+    let pins = agent.pins();
+    let suspect = || pins::evidence(&pins, id).expect("evidence").suspect_until_ns;
+    assert_eq!(suspect(), 0);
+    // It has read all there was, so its kernel says FIN.
+    server.crash().expect("crashed");
+    let until = wait_until("a suspicion", || Ok(Some(suspect()).filter(|until| *until > 0)));
+    let until = until.expect("it is suspect");
+    assert_eq!(pins::counter(&pins, Counter::Unserved).expect("counted"), 1);
+    client.close(handle).expect("closed");
+    server.restart().expect("restarted");
+    wait_until("a connect that it serves", || {
+        let outcome = client.connect(&vip())?;
+        Ok((outcome.server.as_deref() == Some(server.name())).then_some(()))
+    })
+    .expect("it is used again");
+    assert_eq!(suspect(), until, "a kernel accepts for a process that ends, too");
+    assert_eq!(pins::counter(&pins, Counter::Unserved).expect("counted"), 1);
 }
 
 #[test]

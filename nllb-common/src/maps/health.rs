@@ -128,12 +128,16 @@ impl Verdict {
         (self.0 >> 32) as u32
     }
 }
+/// The bit of [`Evidence::suspect_until_ns`] that keeps it in force when a handshake ends well.
+pub const SUSPECT_ANYWAY: u64 = 1;
+
 /// Value of EVIDENCE: what the kernel saw of a backend. Written one word at a
 /// time; the agent writes it as a whole only before it first uses the id for another backend.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Evidence {
-    /// De-preferred until then, in nanoseconds of `CLOCK_MONOTONIC`; 0 when not suspect.
+    /// De-preferred until then, in nanoseconds of `CLOCK_MONOTONIC`; 0 when not suspect. Its lowest bit is
+    /// [`SUSPECT_ANYWAY`].
     pub suspect_until_ns: u64,
     /// Last time a handshake was answered, a client's or a probe's, in nanoseconds of
     /// `CLOCK_MONOTONIC`.
