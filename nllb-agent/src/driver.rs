@@ -36,6 +36,7 @@ mod sync;
 mod ticks;
 
 use std::collections::BTreeSet;
+use std::future;
 use std::io;
 use std::net::IpAddr;
 use std::panic;

@@ -176,7 +176,7 @@ async fn a_new_token_needs_no_new_connection_but_new_certificates_do() {
     assert!(stays(&same).await);
     // One that was reloaded looks by itself, too.
     replace(ca, &(authority.pem() + &Authority::new().pem()));
-    reloaded.probe(backend.address, None, |_| Ok(())).await;
+    reloaded.probe(backend.address, None, |_, _| Ok(())).await;
     assert!(sentinel.is_current(&same) && !sentinel.is_current(&reloaded));
 }
 
