@@ -13,7 +13,7 @@
 //! | figure | from | until |
 //! |---|---|---|
 //! | `detect` | the fault | the last victim's verdict in the maps is bad or in doubt; without an agent, until the kernel suspects it |
-//! | `new_blackout` | a loop's last success before a connect of it fails | its next success: the longest such gap after the fault, 0 if nothing failed. One of more than 50 ms counts in any case. Where the whole network is silent: from its return until the loop's next success |
+//! | `new_blackout` | a loop's last success before a connect of it that fails, or takes more than 50 ms | its next success: the longest such gap after the fault, 0 if there was none. Where the whole network is silent: from its return until the loop's next success |
 //! | `calm_gap` | a loop's last success, before the fault | its next: the longest such gap, which is what this machine does by itself |
 //! | `new_recovery` | the end of a silence of all | the first success of a connect that began after it |
 //! | `new_leave` | the fault | the last start of a connect that failed or that a victim answered |

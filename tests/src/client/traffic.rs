@@ -1,8 +1,9 @@
 //! Clients that run beside a fault: loops of connects, and connections that are held.
 //!
-//! All of a network namespace share one thread with an event loop, so that a thousand connects under
+//! All loops of a network namespace share one thread with an event loop, so that a thousand connects under
 //! way cost neither threads nor a timer each, and every event has its time as soon as the kernel
-//! tells of it.
+//! tells of it. What is held has another: when a server dies it is opened anew, and the handshakes of
+//! TLS would keep the loops waiting.
 
 mod connects;
 mod dial;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, oneshot};
 
-use super::protocol::{Traffic, TrafficReport};
+use super::protocol::{ConnectLoop, Traffic, TrafficReport};
 use crate::clock::now_ns;
 use dial::Dialer;
 use ledger::Ledger;
@@ -28,8 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Clients that run. Dropping this ends them.
 pub(super) struct Running {
     orders: Option<mpsc::UnboundedSender<Order>>,
+    /// Dropped to end the loops.
+    looping: Option<oneshot::Sender<()>>,
     ledger: Shared,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// What all clients of a process write to.
@@ -45,12 +48,12 @@ impl Running {
         let ledger = Arc::new(Mutex::new(Ledger::new(traffic.loops.len(), now_ns())));
         let (orders, receiver) = mpsc::unbounded_channel();
         let dialer = Arc::new(Dialer::new(&traffic)?);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let shared = Arc::clone(&ledger);
-        let thread = std::thread::spawn(move || {
-            runtime.block_on(serve(&traffic, &dialer, &shared, receiver));
-        });
-        Ok(Self { orders: Some(orders), ledger, thread: Some(thread) })
+        let (looping, ended) = oneshot::channel();
+        let loops = run_loops(traffic.loops, Arc::clone(&dialer), Arc::clone(&ledger), ended);
+        let interval = traffic.request_interval;
+        let held = hold(interval, dialer, Arc::clone(&ledger), receiver);
+        let threads = vec![start(loops)?, start(held)?];
+        Ok(Self { orders: Some(orders), looping: Some(looping), ledger, threads })
     }
 
     /// Opens the connections to hold.
@@ -69,28 +72,44 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
+        (self.orders, self.looping) = (None, None);
+        for thread in self.threads.drain(..) {
             // A panic has been printed by the thread.
             let _ = thread.join();
         }
     }
 }
 
-/// Runs the clients until nobody can give orders any more; all tasks end with the runtime.
-async fn serve(
-    traffic: &Traffic,
-    dialer: &Arc<Dialer>,
-    ledger: &Shared,
+/// A thread with an event loop of its own; what it has started ends with it.
+fn start(clients: impl Future<Output = ()> + Send + 'static) -> Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(std::thread::spawn(move || runtime.block_on(clients)))
+}
+
+/// Runs the loops until nobody wants them any more.
+async fn run_loops(
+    loops: Vec<ConnectLoop>,
+    dialer: Arc<Dialer>,
+    ledger: Shared,
+    ended: oneshot::Receiver<()>,
+) {
+    for (number, plan) in loops.into_iter().enumerate() {
+        tokio::spawn(connects::run(plan, number, Arc::clone(&dialer), Arc::clone(&ledger)));
+    }
+    // Nothing is ever sent.
+    let _ended = ended.await;
+}
+
+/// Holds connections until nobody can give orders any more.
+async fn hold(
+    request_interval: Duration,
+    dialer: Arc<Dialer>,
+    ledger: Shared,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
-    for (number, plan) in traffic.loops.iter().enumerate() {
-        let task = connects::run(*plan, number, Arc::clone(dialer), Arc::clone(ledger));
-        tokio::spawn(task);
-    }
     let mut held = held::Connections::default();
     while let Some(Order { servers, done }) = orders.recv().await {
-        let opened = held.open(&servers, dialer, ledger, traffic.request_interval);
+        let opened = held.open(&servers, &dialer, &ledger, request_interval);
         let opened = tokio::time::timeout(PATIENCE, opened).await;
         let opened = opened.unwrap_or_else(|_| Err(anyhow!("not every server was met in time")));
         // Whoever gave the order waits for the answer.

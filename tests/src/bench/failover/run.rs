@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::fault::{Fault, Struck};
+use super::goals::Goals;
 use super::rig::{Rig, calm};
 use super::sample::{Evidence, Sample, in_turn};
 use super::verdicts::Watcher;
-use crate::client::protocol::{Attempt, TrafficReport};
+use crate::client::protocol::{Attempt, LoopReport, TrafficReport};
 use crate::clock::now_ns;
 use crate::lab::ControlPlane;
 
@@ -58,7 +59,9 @@ fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sa
     // reason: what shall be seen is also that nothing more happens.
     sleep(fault.window());
     let after = rig.mark()?;
-    tell(fault, begun_ns, &after);
+    if over.is_none() {
+        tell(fault, begun_ns, &after);
+    }
 
     let ready_ns = match &over {
         Some(over) => over.at_ns,
@@ -90,19 +93,24 @@ fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sa
     }))
 }
 
-/// Tells of the clients that more failed to than should, so that it can be found out why.
+/// Tells of the clients that fared worse than they should, so that it can be found out why.
 fn tell(fault: Fault, begun_ns: u64, after: &[TrafficReport]) {
-    let Some(most) = fault.goals().failed else { return };
+    let Goals { blackout_ms, failed: most, .. } = fault.goals();
     let after_fault = |at_ns: u64| Duration::from_nanos(at_ns.saturating_sub(begun_ns));
-    for (client, report) in in_turn(after).enumerate() {
-        let failed = report.bad.iter().filter(|_| report.failed > u64::from(most));
-        for Attempt { started_ns, connected_ns, ended_ns, server: _, error } in failed {
+    for (client, LoopReport { failed, blackout_ns, bad, .. }) in in_turn(after).enumerate() {
+        let blackout = Duration::from_nanos(*blackout_ns);
+        let long = blackout_ms.is_some_and(|most| blackout.as_secs_f64() * 1e3 > most);
+        if !long && most.is_none_or(|most| *failed <= u64::from(most)) {
+            continue;
+        }
+        eprintln!("nllb-lab: client {client}: {failed} failed, blackout {blackout:?}");
+        for Attempt { started_ns, connected_ns, ended_ns, server, error } in bad {
             eprintln!(
-                "nllb-lab: client {client}: {}, from {:?} to {:?} after the fault, connected: {:?}",
-                error.as_deref().unwrap_or("slow"),
+                "nllb-lab:   {:?} to {:?} after the fault, connected {:?}: {}",
                 after_fault(*started_ns),
                 after_fault(*ended_ns),
-                connected_ns.map(after_fault)
+                connected_ns.map(after_fault),
+                error.as_ref().or(server.as_ref()).map_or("", String::as_str),
             );
         }
     }

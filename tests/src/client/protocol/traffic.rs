@@ -102,7 +102,7 @@ pub struct LoopReport {
     pub bad: Vec<Attempt>,
     /// The longest time between two successes, the one still going on included.
     pub longest_gap_ns: u64,
-    /// The longest such time in which a connect failed, or that was conspicuously long; 0 when there was none.
+    /// The longest such time in which a connect failed or took conspicuously long; 0 when there was none.
     pub blackout_ns: u64,
     /// When the first success was complete.
     pub first_success_ns: Option<u64>,

@@ -1,6 +1,6 @@
 //! Connections that are held: one for requests and one idle watch with every server.
 //!
-//! When one ends, its client connects again as real ones do, and goes on wherever it then is.
+//! When one ends, its client connects again as real ones do, after a short while, and goes on wherever it then is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,6 +19,10 @@ use crate::clock::now_ns;
 
 /// What is asked on a connection for requests.
 const REQUEST: &str = "/livez";
+
+/// How long a client waits before it connects again. The clients of Kubernetes wait for 800 ms and more; here the
+/// handshakes of all must only not be what those feel who connect at the same moment.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The clients that hold connections; dropping this closes them.
 #[derive(Default)]
@@ -72,6 +76,8 @@ impl Client {
             let closed = || End { at_ns: now_ns(), how: "closed".to_owned() };
             let end = connection.note.get().cloned().unwrap_or_else(closed);
             lock(&self.ledger).ended(number, end);
+            // reason: real clients pause, too.
+            tokio::time::sleep(PAUSE).await;
             let server;
             (connection, server, body) = self.reopen().await;
             let mut ledger = lock(&self.ledger);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::protocol::{Attempt, End, Held, LoopReport, Purpose, Seen, TrafficReport};
 
-/// A connect that takes longer is told of even if it succeeds, and a longer time without a success is a blackout
-/// even if nothing failed. The slowest of a healthy lab take a few milliseconds.
+/// A connect that takes longer is told of even if it succeeds, and belongs to a blackout. The slowest of a
+/// healthy lab take a few milliseconds.
 const CONSPICUOUS: Duration = Duration::from_millis(50);
 /// How many bad connects a loop tells of between two marks.
 const MOST_BAD: usize = 2_000;
@@ -23,16 +23,16 @@ pub(super) struct Ledger {
 struct Loop {
     report: LoopReport,
     last_success_ns: u64,
-    /// Whether a connect has failed since.
-    failed: bool,
+    /// Whether a connect has failed since, or took conspicuously long.
+    troubled: bool,
 }
 
 impl Loop {
-    /// The time since the last success is over, or is looked at, at this moment.
-    fn gap(&mut self, until_ns: u64) {
+    /// The time since the last success ends at this moment, or is looked at.
+    fn gap(&mut self, until_ns: u64, troubled: bool) {
         let gap_ns = until_ns.saturating_sub(self.last_success_ns);
         self.report.longest_gap_ns = self.report.longest_gap_ns.max(gap_ns);
-        if self.failed || Duration::from_nanos(gap_ns) > CONSPICUOUS {
+        if troubled {
             self.report.blackout_ns = self.report.blackout_ns.max(gap_ns);
         }
     }
@@ -41,7 +41,7 @@ impl Loop {
 impl Ledger {
     pub(super) fn new(loops: usize, now_ns: u64) -> Self {
         let report = LoopReport::default;
-        let fresh = || Loop { report: report(), last_success_ns: now_ns, failed: false };
+        let fresh = || Loop { report: report(), last_success_ns: now_ns, troubled: false };
         Self {
             from_ns: now_ns,
             loops: (0..loops).map(|_| fresh()).collect(),
@@ -55,11 +55,13 @@ impl Ledger {
         let running = &mut self.loops[number];
         let Attempt { started_ns, connected_ns, ended_ns, server, error } = &attempt;
         let success = server.as_ref().filter(|_| error.is_none());
+        let slow = is_conspicuous(*started_ns, *ended_ns);
+        running.troubled |= slow || success.is_none();
         if success.is_some() {
-            running.gap(*ended_ns);
+            let troubled = std::mem::take(&mut running.troubled);
+            running.gap(*ended_ns, troubled);
             running.last_success_ns = running.last_success_ns.max(*ended_ns);
         }
-        running.failed = success.is_none();
         let report = &mut running.report;
         report.attempts += 1;
         if let Some(server) = success {
@@ -76,8 +78,7 @@ impl Ledger {
             report.failed += 1;
             report.unconnected += u64::from(connected_ns.is_none());
         }
-        let took = Duration::from_nanos(ended_ns.saturating_sub(*started_ns));
-        if (error.is_some() || took > CONSPICUOUS) && report.bad.len() < MOST_BAD {
+        if (error.is_some() || slow) && report.bad.len() < MOST_BAD {
             report.bad.push(attempt);
         }
     }
@@ -136,7 +137,9 @@ impl Ledger {
     /// What happened since the last mark; a new stretch begins.
     pub(super) fn mark(&mut self, now_ns: u64) -> TrafficReport {
         let loops = self.loops.iter_mut().map(|running| {
-            running.gap(now_ns);
+            // What is under way is not known here.
+            let troubled = running.troubled || is_conspicuous(running.last_success_ns, now_ns);
+            running.gap(now_ns, troubled);
             std::mem::take(&mut running.report)
         });
         let report = TrafficReport {
@@ -151,6 +154,10 @@ impl Ledger {
         }
         report
     }
+}
+
+fn is_conspicuous(from_ns: u64, until_ns: u64) -> bool {
+    Duration::from_nanos(until_ns.saturating_sub(from_ns)) > CONSPICUOUS
 }
 
 #[cfg(test)]
@@ -182,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blackout_is_a_gap_with_a_failure_in_it_or_a_conspicuous_one() {
+    fn a_blackout_is_a_gap_in_which_a_connect_failed_or_was_slow() {
         let failed =
             |at_ms| Attempt { error: Some("ECONNRESET".to_owned()), ..success(at_ms, at_ms, "a") };
         let mut ledger = Ledger::new(1, 0);
@@ -203,7 +210,11 @@ mod tests {
         ledger.attempt(0, success(101, 102, "b"));
         assert_eq!(blackout(&mut ledger, 102), 44);
         assert_eq!(blackout(&mut ledger, 152), 0, "nothing failed, and it was not long");
-        assert_eq!(blackout(&mut ledger, 153), 51, "a connect hangs");
+        assert_eq!(blackout(&mut ledger, 153), 51, "a connect may hang");
+        ledger.attempt(0, success(200, 201, "b"));
+        assert_eq!(blackout(&mut ledger, 210), 0, "the client itself was late");
+        ledger.attempt(0, success(211, 262, "b"));
+        assert_eq!(blackout(&mut ledger, 270), 61);
     }
 
     #[test]
