@@ -20,6 +20,7 @@ pub mod client;
 pub mod clock;
 mod demo;
 pub mod discover;
+pub mod etcd;
 pub mod fault;
 pub mod lab;
 pub mod netns;

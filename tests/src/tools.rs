@@ -3,6 +3,16 @@
 use std::env;
 use std::path::PathBuf;
 
+/// The variable that names a directory with `kube-apiserver` and, maybe, `etcd`, as envtest of
+/// controller-runtime has it.
+pub const ASSETS: &str = "KUBEBUILDER_ASSETS";
+
+/// The directory that it names.
+#[must_use]
+pub fn assets() -> Option<PathBuf> {
+    env::var_os(ASSETS).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// A program in PATH, or the one of a Debian package that set-up has unpacked beside the programs under
 /// test.
 #[must_use]

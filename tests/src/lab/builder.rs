@@ -22,6 +22,7 @@ pub struct Builder {
     control_planes: usize,
     nodes: usize,
     pods: usize,
+    servers: bool,
     names: Box<Names>,
     tunes: Vec<Box<Tune>>,
 }
@@ -32,6 +33,7 @@ impl Builder {
             control_planes: 3,
             nodes: 1,
             pods: 0,
+            servers: true,
             names: Box::new(|index| [shared_names(), own_names(index)].concat()),
             tunes: Vec::new(),
         }
@@ -53,6 +55,12 @@ impl Builder {
     #[must_use]
     pub fn pods(self, pods: usize) -> Self {
         Self { pods, ..self }
+    }
+
+    /// Control-plane hosts alone: the test starts servers of its own on them.
+    #[must_use]
+    pub fn without_servers(self) -> Self {
+        Self { servers: false, ..self }
     }
 
     /// What each server's certificate carries. Without it: [`shared_names`] and [`own_names`].
@@ -112,10 +120,11 @@ impl Builder {
             .map(|index| self.plane(&name, &directory, &authority, index))
             .collect::<Result<Vec<_>>>()?;
         // All are starting before the first is waited for.
-        for plane in &planes {
+        let started = if self.servers { planes.as_slice() } else { &[] };
+        for plane in started {
             plane.spawn()?;
         }
-        for plane in &planes {
+        for plane in started {
             plane.await_listening()?;
         }
         let version = AtomicU64::new(1);

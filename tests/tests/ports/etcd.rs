@@ -1,74 +1,13 @@
 //! A pool of real etcd: three members that want client certificates.
 
-use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use nllb_lab::lab::ControlPlane;
+use nllb_lab::etcd::{self, CLIENTS, Member};
 use nllb_lab::pki::Identity;
-use nllb_lab::process::Process;
-use nllb_lab::{Agent, Connect, Http, Lab, Place, tools};
+use nllb_lab::{Agent, Connect, Http, Lab};
 
 use super::*;
-
-const CLIENTS: u16 = 2379;
-const PEERS: u16 = 2380;
-
-/// A member's process, and how to start it again.
-struct Member {
-    process: Process,
-    place: Place,
-    args: Vec<OsString>,
-    log: PathBuf,
-}
-
-impl Member {
-    fn start(program: &Path, lab: &Lab, server: &ControlPlane) -> Result<Self> {
-        let directory = lab.directory().join(format!("etcd-{}", server.name()));
-        fs::create_dir(&directory)?;
-        let write = |name: &str, content: &str| -> Result<String> {
-            let file = directory.join(name);
-            fs::write(&file, content)?;
-            Ok(file.display().to_string())
-        };
-        let names = [server.v4().to_string(), "etcd".to_owned()];
-        let Identity { certificate, key } = lab.authority().server(server.name(), &names)?;
-        let clients = format!("https://{}", server.at(CLIENTS));
-        let peers = |server: &ControlPlane| format!("http://{}", server.at(PEERS));
-        let member = |server: &ControlPlane| format!("{}={}", server.name(), peers(server));
-        let members = lab.control_planes().iter().map(member).collect::<Vec<_>>().join(",");
-        let options = [
-            ("--name", server.name().to_owned()),
-            ("--data-dir", directory.join("data").display().to_string()),
-            ("--listen-client-urls", clients.clone()),
-            ("--advertise-client-urls", clients),
-            ("--listen-peer-urls", peers(server)),
-            ("--initial-advertise-peer-urls", peers(server)),
-            ("--initial-cluster", members),
-            ("--cert-file", write("server.crt", &certificate)?),
-            ("--key-file", write("server.key", &key)?),
-            ("--trusted-ca-file", write("ca.crt", lab.authority().pem())?),
-        ];
-        let before = ["exec".into(), "--".into(), program.into()];
-        // Its gateway would dial the port with the server's certificate, which is none of a client.
-        let flags = ["--client-cert-auth", "--enable-grpc-gateway=false"].map(OsString::from);
-        let options = options.into_iter().flat_map(|(key, value)| [key.into(), value.into()]);
-        let args: Vec<OsString> = before.into_iter().chain(options).chain(flags).collect();
-        let (place, log) = (Place::in_netns(server.netns()), directory.join("log"));
-        let process = Process::spawn(&place, &args, Some(&log))?;
-        Ok(Self { process, place, args, log })
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("killed");
-    }
-
-    fn restart(&mut self) {
-        self.process = Process::spawn(&self.place, &self.args, Some(&self.log)).expect("started");
-    }
-}
 
 fn vip() -> SocketAddr {
     (Ipv4Addr::new(10, 96, 1, 1), CLIENTS).into()
@@ -77,12 +16,13 @@ fn vip() -> SocketAddr {
 #[test]
 fn members_that_want_client_certificates_leave_and_return() {
     let Some(lab) = Lab::builder().build_or_skip() else { return };
-    let Some(program) = tools::find("etcd", "etcd-server") else {
+    let Some(program) = etcd::program() else {
         nllb_lab::lab::say_skipped("no etcd here");
         return;
     };
-    let start = |server| Member::start(&program, &lab, server).expect("a member");
-    let mut members: Vec<Member> = lab.control_planes().iter().map(start).collect();
+    let planes = lab.control_planes();
+    let start = |host| Member::start(&program, &lab, host, planes).expect("a member");
+    let mut members: Vec<Member> = planes.iter().map(start).collect();
     let Identity { certificate, key } = lab.authority().client("nllb").expect("an identity");
 
     let mut configuration = quick(&lab);
@@ -111,7 +51,7 @@ fn members_that_want_client_certificates_leave_and_return() {
     let http = Http { identity: Some((certificate, key)), ..lab.http("etcd", "/health") };
     let ask = |http: Http| client.connect(&Connect::http(vip(), http)).expect("an outcome");
     let (dead, its_name) = (&mut members[1], lab.control_plane(1).v4().to_string());
-    dead.kill();
+    dead.kill().expect("killed");
     await_states(&mut agent, &all[1..2], "unhealthy");
     for _ in 0..20 {
         // Until the others have a new leader they say 503: alive, and nobody is better.
@@ -120,7 +60,7 @@ fn members_that_want_client_certificates_leave_and_return() {
     }
     let others = [all[0], all[2]];
     await_states(&mut agent, &others, "healthy");
-    dead.restart();
+    dead.restart().expect("started");
     await_states(&mut agent, &all, "healthy");
     // Only its own certificate carries its address.
     let of_it = Http { server_name: its_name, ..http };
