@@ -17,6 +17,23 @@ pub struct Identity {
     pub key: String,
 }
 
+/// A pair of keys without a certificate, both PEM.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// What verifies.
+    pub public: String,
+    /// What signs.
+    pub private: String,
+}
+
+impl Keys {
+    /// A new pair.
+    pub fn new() -> Result<Self> {
+        let key = KeyPair::generate().context("cannot generate a key")?;
+        Ok(Self { public: key.public_key_pem(), private: key.serialize_pem() })
+    }
+}
+
 /// A certificate authority that lives in memory.
 pub struct Authority {
     pem: String,
