@@ -25,9 +25,9 @@ use std::time::Duration;
 /// Node-local load balancer for the Kubernetes control plane.
 #[derive(Debug, Parser)]
 #[command(name = "nllb", version, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 ok, 1 unexpected, 2 configuration, 3 data path \
-    (kernel, privileges, attachment), 4 agent not reachable, 5 refused, 6 no distribution found, \
-    7 more than one.")]
+#[command(after_help = "Exit codes: 0 ok, 1 unexpected, 2 configuration, 3 degraded, \
+    4 panic, 5 data path (kernel, privileges, attachment), 6 agent not reachable, 7 refused, \
+    8 no distribution found, 9 more than one, 10 did not pass.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

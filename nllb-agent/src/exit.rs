@@ -11,6 +11,10 @@ pub enum Exit {
     Unexpected,
     /// The configuration or the command line is wrong; nothing was applied.
     Configuration,
+    /// It works, and something is not as it should be.
+    Degraded,
+    /// No backend is healthy; connects go to whoever may still answer.
+    Panic,
     /// The data path: kernel, privileges, attachment.
     Datapath,
     /// The agent cannot be reached.
@@ -21,6 +25,8 @@ pub enum Exit {
     NoDistribution,
     /// More than one was.
     SeveralDistributions,
+    /// What was examined did not pass.
+    Failed,
 }
 
 impl Exit {
@@ -31,11 +37,14 @@ impl Exit {
             Self::Success => 0,
             Self::Unexpected => 1,
             Self::Configuration => 2,
-            Self::Datapath => 3,
-            Self::Unreachable => 4,
-            Self::Refused => 5,
-            Self::NoDistribution => 6,
-            Self::SeveralDistributions => 7,
+            Self::Degraded => 3,
+            Self::Panic => 4,
+            Self::Datapath => 5,
+            Self::Unreachable => 6,
+            Self::Refused => 7,
+            Self::NoDistribution => 8,
+            Self::SeveralDistributions => 9,
+            Self::Failed => 10,
         }
     }
 }

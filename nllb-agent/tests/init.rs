@@ -70,7 +70,7 @@ fn a_file_is_for_root_only_and_never_replaced_unless_told_to() {
 
     fs::write(&file, "mine").expect("written");
     let (code, said, _) = run(&[]);
-    assert_eq!(code, Some(5));
+    assert_eq!(code, Some(7));
     let line =
         format!("nllb: {path} is there already: name another file, or replace it with --force\n");
     assert!(said.ends_with(&line), "{said}");
@@ -102,7 +102,7 @@ fn none_and_several_distributions_are_told_apart() {
         (output.status.code(), said.lines().last().unwrap_or_default().to_owned())
     };
     let (code, line) = last(&init(dir.path(), &[]));
-    assert_eq!(code, Some(6));
+    assert_eq!(code, Some(8));
     assert!(
         line.starts_with("nllb: no Kubernetes distribution was found (none of /var/lib/k0s/"),
         "{line}"
@@ -111,7 +111,7 @@ fn none_and_several_distributions_are_told_apart() {
     plant(&data("rke2-agent.txt"), dir.path());
     plant(&data("kubeadm-worker.txt"), dir.path());
     let (code, line) = last(&init(dir.path(), &[]));
-    assert_eq!(code, Some(7));
+    assert_eq!(code, Some(9));
     assert_eq!(
         line,
         "nllb: more than one distribution was found: rke2 (/var/lib/rancher/rke2/agent/kubelet.kubeconfig), kubeadm \
@@ -123,7 +123,7 @@ fn none_and_several_distributions_are_told_apart() {
     };
     assert!(title(&["--distribution", "kubeadm"]).starts_with("found: kubeadm worker ("));
     let (code, line) = last(&init(dir.path(), &["--distribution", "talos"]));
-    assert_eq!(code, Some(6));
+    assert_eq!(code, Some(8));
     assert!(
         line.starts_with(
             "nllb: talos was not found (none of /etc/kubernetes/kubeconfig-kubelet): "

@@ -83,13 +83,13 @@ fn a_program_that_admits_no_other_is_named_and_nothing_is_attached() {
     let output = agent.nllb(&args).expect("ran");
     let errors = String::from_utf8_lossy(&output.stderr);
     println!("{errors}");
-    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert_eq!(output.status.code(), Some(5), "{errors}");
     let last = errors.lines().last().unwrap_or_default();
     assert!(last.contains("selfish") && last.contains("connect4"), "{errors}");
     assert!(last.contains(&lab.node(0).cgroup().display().to_string()), "{errors}");
     assert_eq!(pins::link_pins(&agent.pins()).unwrap_or_default(), Vec::<PathBuf>::new());
     agent.spawn().expect("spawned");
-    assert_eq!(agent.await_end().expect("ended").code(), Some(3), "and again");
+    assert_eq!(agent.await_end().expect("ended").code(), Some(5), "and again");
 }
 
 #[test]

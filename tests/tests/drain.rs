@@ -89,7 +89,7 @@ fn the_last_server_is_drained_by_force_only() {
         assert!(nllb(&agent, &["drain", &server.to_string()]).status.success());
     }
     let output = nllb(&agent, &["drain", &last.to_string()]);
-    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
     let line = format!("nllb: {last} is the last eligible backend of pool apiserver; ");
     assert!(text(&output.stderr).starts_with(&line), "{output:?}");
     let client = lab.client(0).expect("a client");

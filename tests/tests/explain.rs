@@ -46,7 +46,7 @@ fn what_is_explained_is_what_happens() {
     assert!(alone.contains("it goes to ") && alone.contains("no names and reasons: "), "{alone}");
     agent.uninstall().expect("uninstalled");
     let gone = nllb(&agent, &[&vip_address]);
-    assert_eq!(gone.status.code(), Some(3), "{gone:?}");
+    assert_eq!(gone.status.code(), Some(5), "{gone:?}");
 }
 
 fn text(output: &Output) -> String {

@@ -54,7 +54,7 @@ fn a_running_agent_of_another_version_is_respected() {
     let output = agent.nllb(&["run".into(), "--config".into(), agent.file().into()]);
     let output = output.expect("ran");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{errors}");
+    assert_eq!(output.status.code(), Some(5), "{errors}");
     let last = errors.lines().last().unwrap_or_default();
     assert!(last.contains(&other.display().to_string()), "{errors}");
     assert!(last.contains("another agent is running"), "{errors}");

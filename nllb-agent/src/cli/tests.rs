@@ -87,16 +87,16 @@ pools:
 }
 
 #[test]
-fn status_without_an_agent_says_so_with_exit_code_4() {
+fn status_without_an_agent_says_so_with_exit_code_6() {
     let dir = tempfile::tempdir().expect("a directory");
     let socket = dir.path().join("admin.sock");
     let path = socket.to_str().expect("text");
     let (exit, out, err) = nllb(&["status", "--socket", path]);
-    assert_eq!((exit.code(), out.as_str()), (4, ""));
+    assert_eq!((exit.code(), out.as_str()), (6, ""));
     assert_eq!(err, format!("nllb: no agent is running: there is no admin socket {path}\n"));
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("bound"));
     let (exit, _, err) = nllb(&["status", "--socket", path]);
-    assert_eq!(exit.code(), 4);
+    assert_eq!(exit.code(), 6);
     assert_eq!(err, format!("nllb: no agent is running: nobody answers on {path}\n"));
 }
 
@@ -202,11 +202,11 @@ fn a_drain_says_what_becomes_of_the_open_connections() {
 }
 
 #[test]
-fn a_drain_that_is_refused_is_one_line_and_exit_code_5() {
+fn a_drain_that_is_refused_is_one_line_and_exit_code_7() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = agent(&dir.path().join("admin.sock"), obey);
     let (exit, out, err) = nllb(&["drain", "10.0.0.11:6443", "--socket", &path]);
-    assert_eq!((exit.code(), out.as_str()), (5, ""));
+    assert_eq!((exit.code(), out.as_str()), (7, ""));
     assert_eq!(err, "nllb: 10.0.0.11:6443 is the last one\n");
     for command in ["drain", "undrain"] {
         let (exit, _, err) = nllb(&[command, "master-1", "--socket", &path]);
@@ -218,7 +218,7 @@ fn a_drain_that_is_refused_is_one_line_and_exit_code_5() {
 #[test]
 fn a_drain_needs_an_agent_and_a_time_that_makes_sense() {
     let (exit, _, err) = nllb(&["drain", "10.0.0.11", "--socket", "/nowhere/admin.sock"]);
-    assert_eq!(exit.code(), 4);
+    assert_eq!(exit.code(), 6);
     assert_eq!(err, "nllb: no agent is running: there is no admin socket /nowhere/admin.sock\n");
     for (time, why) in [("5", "is not a duration"), ("0s", "is out of range: use 1s to 24h")] {
         let (exit, _, err) = nllb(&["drain", "10.0.0.11", "--close-after", time]);
