@@ -22,7 +22,10 @@ mod attachment;
 mod closings;
 mod config;
 mod drain;
+mod durations;
 mod expiry;
+mod failovers;
+mod hints;
 mod load;
 mod members;
 mod memory;
@@ -70,6 +73,8 @@ use self::attachment::Attached;
 use self::closings::Closings;
 use self::config::Reloads;
 use self::expiry::ExpiryWarnings;
+use self::failovers::Failovers;
+use self::hints::Hints;
 use self::members::Members;
 use self::memory::Memory;
 use self::probes::{Probes, Who};
@@ -146,6 +151,8 @@ struct Driver {
     probes: Probes,
     sentinels: Sentinels,
     closings: Closings,
+    failovers: Failovers,
+    hints: Hints,
     members: Members,
     /// Without it changes of the network are not seen.
     network: Option<Network>,
@@ -236,7 +243,11 @@ impl Driver {
                         self.report();
                     }
                 }
-                () = self.closings.next() => {}
+                closed = self.closings.next() => {
+                    if let Some(after) = closed {
+                        self.failovers.closed(after);
+                    }
+                }
                 () = self.memory.next() => {}
                 Some(request) = status.recv() => request.answer(self.status()),
                 Some(request) = drains.recv() => self.obey(request),
@@ -288,6 +299,7 @@ impl Driver {
             return;
         };
         debug!(backend = event.backend, ?kind, "evidence");
+        self.hints.count(&event, kind);
         let fact = EvidenceFact { backend: event.backend, epoch: event.epoch, kind };
         self.machine.handle_evidence(fact, Instant::now());
     }

@@ -9,9 +9,11 @@ pub mod http;
 mod text;
 
 use crate::status::{
-    Closing, DatapathState, Frontend, Listener, ListenerState, Source, Status, TableOnDisk,
+    Closing, DatapathState, Durations, Failovers, Frontend, Listener, ListenerState, Source,
+    Status, TableOnDisk,
 };
 use backends::Backends;
+use histogram::Histograms;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -69,7 +71,7 @@ type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
 /// Every series that the agent has.
 #[derive(Debug, Default)]
 struct Metrics {
-    agent_info: Gauges,
+    build_info: Gauges,
     agent_uptime: Seconds,
     config_generation: Gauges,
     config_reload_successful: Gauges,
@@ -78,17 +80,21 @@ struct Metrics {
     datapath_reattachments: Counters,
     map_writes: Counters,
     map_syncs_failed: Counters,
-    map_sync_duration: Seconds,
+    map_sync_duration: Histograms,
+    map_sync_lag: Seconds,
     datapath_outcomes: Counters,
     self_tests: Counters,
     lease_remaining: Seconds,
     frontend_backends: Gauges,
     frontend_backends_used: Gauges,
     frontend_info: Gauges,
+    frontend_failures: Counters,
+    failover_stage: Histograms,
     backends: Backends,
     closing_mode: Gauges,
     namespaces_unreached: Gauges,
     table_on_disk_age: Seconds,
+    table_on_disk_generation: Gauges,
     table_on_disk_writable: Gauges,
     kubelet_info: Gauges,
     source_hosts: Gauges,
@@ -104,16 +110,16 @@ impl Metrics {
     #[rustfmt::skip]
     fn register(self, registry: &mut Registry) {
         let Self {
-            agent_info, agent_uptime, config_generation, config_reload_successful,
+            build_info, agent_uptime, config_generation, config_reload_successful,
             datapath_attached, datapath_problems, datapath_reattachments, datapath_outcomes,
-            map_writes, map_syncs_failed, map_sync_duration,
+            map_writes, map_syncs_failed, map_sync_duration, map_sync_lag, failover_stage,
             self_tests, lease_remaining, frontend_backends, frontend_backends_used,
-            frontend_info, backends, closing_mode, namespaces_unreached,
-            table_on_disk_age, table_on_disk_writable, kubelet_info,
+            frontend_info, frontend_failures, backends, closing_mode, namespaces_unreached,
+            table_on_disk_age, table_on_disk_generation, table_on_disk_writable, kubelet_info,
             source_hosts, source_failing, source_heard_age,
             listener_up, listener_active_connections, listener_connections,
         } = self;
-        registry.register("agent_info", "1; version of the agent and of the layout of the maps", agent_info);
+        registry.register("build_info", "1; version of the agent and of the layout of the maps", build_info);
         registry.register_with_unit("agent_uptime", "Time since the agent started", Unit::Seconds, agent_uptime);
         registry.register("config_generation", "Configurations applied so far", config_generation);
         registry.register("config_reload_successful", "0 while a newer configuration is refused", config_reload_successful);
@@ -122,17 +128,21 @@ impl Metrics {
         registry.register("datapath_reattachments", "Lost attachments repaired", datapath_reattachments);
         registry.register("map_writes", "Writes to the maps", map_writes);
         registry.register("map_syncs_failed", "Rounds of writes that a failing one stopped", map_syncs_failed);
-        registry.register_with_unit("map_sync_duration", "Duration of the last round of writes", Unit::Seconds, map_sync_duration);
+        registry.register_with_unit("map_sync_duration", "Rounds of writes, from the decision until the maps have it", Unit::Seconds, map_sync_duration);
+        registry.register_with_unit("map_sync_lag", "For how long the maps have not been as decided; 0 while they are", Unit::Seconds, map_sync_lag);
+        registry.register_with_unit("failover_stage", "Failovers: verdict, from the first sign of a failure until the maps have the backend out of service; close, from the order to close the connections to a dead backend until they are closed", Unit::Seconds, failover_stage);
         registry.register("datapath_outcomes", "What the kernel programs did and saw, see below", datapath_outcomes);
         registry.register("self_tests", "Self-tests that passed or failed", self_tests);
         registry.register_with_unit("lease_remaining", "What is left of the lease", Unit::Seconds, lease_remaining);
         registry.register("frontend_backends", "Backends in the frontend's pool", frontend_backends);
         registry.register("frontend_backends_used", "Backends among which the kernel chooses for it", frontend_backends_used);
         registry.register("frontend_info", "1; how the frontend chooses among its backends", frontend_info);
+        registry.register("frontend_failures", "Failing connections through it that the kernel told of, by what it saw, see below", frontend_failures);
         backends.register(registry);
         registry.register("closing_mode", "1 for how connections to a dead backend end: sock-diag, timeouts or off", closing_mode);
         registry.register("namespaces_unreached", "Network namespaces that the last attempt to close could not reach", namespaces_unreached);
         registry.register_with_unit("table_on_disk_age", "Time since the last known backends were written; absent with state.file: off", Unit::Seconds, table_on_disk_age);
+        registry.register("table_on_disk_generation", "Writes of the last known backends, by all agents; absent with state.file: off", table_on_disk_generation);
         registry.register("table_on_disk_writable", "Whether the last known backends can be written; absent with state.file: off", table_on_disk_writable);
         registry.register("kubelet_info", "1; version of this node's kubelet, once it is known", kubelet_info);
         registry.register("source_hosts", "Hosts that a source of controlPlane lists", source_hosts);
@@ -150,6 +160,7 @@ impl Metrics {
             datapath,
             lease,
             closing,
+            failovers,
             table_on_disk,
             kubelet_version,
             discovery,
@@ -162,7 +173,7 @@ impl Metrics {
             ("version", agent.version.clone()),
             ("abi_version", agent.abi_version.to_string()),
         ];
-        gauge(&self.agent_info, versions, 1);
+        gauge(&self.build_info, versions, 1);
         seconds(&self.agent_uptime, Vec::new(), millis(agent.uptime_ms));
         gauge(&self.config_generation, Vec::new(), config.generation);
         let successful = config.last_reload_error.is_none();
@@ -175,6 +186,10 @@ impl Metrics {
         frontends.iter().for_each(|frontend| self.fill_frontend(frontend));
         self.backends.fill(pools);
         self.fill_closing(closing);
+        let Failovers { verdict, close } = failovers;
+        for (stage, durations) in [("verdict", verdict), ("close", close)] {
+            histogram(&self.failover_stage, vec![("stage", stage.to_owned())], durations);
+        }
         self.fill_table_on_disk(table_on_disk);
         if let Some(version) = kubelet_version {
             gauge(&self.kubelet_info, vec![("version", version.clone())], 1);
@@ -192,9 +207,8 @@ impl Metrics {
         counter(&self.datapath_reattachments, Vec::new(), datapath.reattached);
         counter(&self.map_writes, Vec::new(), datapath.map_writes);
         counter(&self.map_syncs_failed, Vec::new(), datapath.failed_syncs);
-        if let Some(duration) = datapath.last_sync_us {
-            seconds(&self.map_sync_duration, Vec::new(), micros(duration));
-        }
+        histogram(&self.map_sync_duration, Vec::new(), &datapath.syncs);
+        seconds(&self.map_sync_lag, Vec::new(), millis(datapath.sync_lag_ms));
         let test = &datapath.self_test;
         let passed = test.runs.saturating_sub(test.failed_runs);
         counter(&self.self_tests, result("passed"), passed);
@@ -202,6 +216,10 @@ impl Metrics {
     }
 
     fn fill_frontend(&self, frontend: &Frontend) {
+        for (cause, count) in &frontend.failures {
+            let labels = vec![("frontend", frontend.name.clone()), ("cause", cause.clone())];
+            counter(&self.frontend_failures, labels, *count);
+        }
         let used = frontend.backends.iter().filter(|backend| backend.used).count();
         for address in &frontend.addresses {
             let labels =
@@ -227,10 +245,11 @@ impl Metrics {
     }
 
     fn fill_table_on_disk(&self, table: &TableOnDisk) {
-        let TableOnDisk { file, generation: _, age_ms, error, used: _ } = table;
+        let TableOnDisk { file, generation, age_ms, error, used: _ } = table;
         if file.is_none() {
             return;
         }
+        gauge(&self.table_on_disk_generation, Vec::new(), *generation);
         gauge(&self.table_on_disk_writable, Vec::new(), error.is_none().into());
         if let Some(age) = age_ms {
             seconds(&self.table_on_disk_age, Vec::new(), millis(*age));
@@ -273,6 +292,13 @@ fn gauge(family: &Gauges, labels: impl Into<Labels>, value: u64) {
 
 fn counter(family: &Counters, labels: impl Into<Labels>, value: u64) {
     family.get_or_create(&labels.into()).inc_by(value);
+}
+
+fn histogram(family: &Histograms, labels: impl Into<Labels>, durations: &Durations) {
+    let Durations { bounds_us, counts, sum_us } = durations;
+    let bounds = bounds_us.iter().map(|bound| micros((*bound).into()));
+    let classes = bounds.chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
+    family.get_or_create(&labels.into()).set(classes, micros(*sum_us));
 }
 
 fn seconds(family: &Seconds, labels: impl Into<Labels>, value: f64) {

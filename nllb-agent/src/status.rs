@@ -7,12 +7,14 @@ mod backend;
 mod closing;
 mod datapath;
 mod discovery;
+mod durations;
 mod frontend;
 
-pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, RoundTrips, Run, Sentinel};
+pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, Run, Sentinel};
 pub use closing::{Closing, TableOnDisk};
 pub use datapath::{DatapathState, Link, SelfTest, Watched};
 pub use discovery::{Discovery, Source};
+pub use durations::{Durations, Failovers};
 pub use frontend::{Frontend, FrontendBackend};
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,8 @@ pub struct Status {
     pub lease: Lease,
     /// How connections to a dead backend end.
     pub closing: Closing,
+    /// How long failovers took.
+    pub failovers: Failovers,
     /// The last known backends, as they are kept for the next start.
     pub table_on_disk: TableOnDisk,
     /// Version of this node's kubelet, told by the operator or by the API; `None` when not known.

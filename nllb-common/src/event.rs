@@ -3,6 +3,8 @@
 //! Events are hints to look, never verdicts: they are rate-limited per backend and may be lost, so
 //! nothing may depend on seeing one.
 
+use crate::Counter;
+
 /// What happened to a translated connection.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +23,27 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every kind, in the order of the numbers, which begin with 1.
+    pub const ALL: [Self; 5] = [
+        Self::SynSilence,
+        Self::ConnectReset,
+        Self::ConnectAborted,
+        Self::DataSilence,
+        Self::Unserved,
+    ];
+
+    /// The word for it in status and metrics: that of the counter which counts all of them.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::SynSilence => Counter::SynSilence.label(),
+            Self::ConnectReset => Counter::ConnectReset.label(),
+            Self::ConnectAborted => Counter::ConnectAborted.label(),
+            Self::DataSilence => Counter::DataSilence.label(),
+            Self::Unserved => Counter::Unserved.label(),
+        }
+    }
+
     /// The kind with this number, if there is one.
     #[must_use]
     pub const fn from_number(number: u32) -> Option<Self> {
@@ -88,13 +111,8 @@ mod tests {
 
     #[test]
     fn kinds_survive_the_round_trip_and_unknown_numbers_are_none() {
-        for kind in [
-            EventKind::SynSilence,
-            EventKind::ConnectReset,
-            EventKind::ConnectAborted,
-            EventKind::DataSilence,
-            EventKind::Unserved,
-        ] {
+        for (kind, number) in EventKind::ALL.into_iter().zip(1..) {
+            assert_eq!(kind as u32, number);
             assert_eq!(EventKind::from_number(kind as u32), Some(kind));
         }
         assert_eq!(EventKind::from_number(0), None);

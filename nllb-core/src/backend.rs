@@ -74,6 +74,8 @@ pub(crate) struct Backend {
     pub(crate) look_at: Option<Instant>,
     /// What its pool is in alert for.
     pub(crate) trouble: Option<Trouble>,
+    /// The first sign of a failure that may be under way: a doubt, or a hint from the kernel.
+    pub(crate) first_sign: Option<Instant>,
     /// Set while an operator has drained it.
     pub(crate) drained: Option<Drained>,
     /// Whether its connections were closed since it drains.
@@ -136,6 +138,17 @@ pub(crate) enum Cause {
     Probe(Outcome),
 }
 
+impl Cause {
+    /// The word for it in status and metrics.
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Adopted => "adopted",
+            Self::Probe(outcome) => outcome.label(),
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -169,6 +182,7 @@ impl Backend {
             wants_look: false,
             look_at: None,
             trouble: None,
+            first_sign: None,
             drained: None,
             drain_done: false,
             told: (State::Unknown, false),
@@ -216,11 +230,21 @@ impl Backend {
 
     /// Why it has its state.
     pub(crate) fn reason(&self) -> String {
-        if self.state() == self.health.state() {
-            self.cause.to_string()
-        } else {
+        if self.is_drained_only() {
             "drained by an operator".to_owned()
+        } else {
+            self.cause.to_string()
         }
+    }
+
+    /// The same in one word of a few.
+    pub(crate) const fn cause(&self) -> &'static str {
+        if self.is_drained_only() { "drained" } else { self.cause.label() }
+    }
+
+    /// Whether it would have another state without an operator's order.
+    pub(crate) const fn is_drained_only(&self) -> bool {
+        self.state() as u8 != self.health.state() as u8
     }
 
     /// Whether it gets new connections.

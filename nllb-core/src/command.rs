@@ -4,7 +4,7 @@
 //! answer gets exactly one, through the `handle_*` named with it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nllb_common::maps::State;
 
@@ -110,6 +110,9 @@ pub enum Command {
         to: State,
         /// Why.
         reason: String,
+        /// Of a failure, when it was first noticed: the backend was in service and is not, by no
+        /// operator's order.
+        first_sign: Option<Instant>,
     },
 }
 

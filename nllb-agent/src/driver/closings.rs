@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nllb_core::{BackendId, CloseCause, CloseOrder, LONGEST_PAUSE};
 use tokio::task::{self, AbortHandle, JoinSet};
@@ -103,9 +103,9 @@ impl Closings {
         });
     }
 
-    /// Waits until an order is carried out, and takes note; for ever while none is under way. Safe to
-    /// cancel.
-    pub(super) async fn next(&mut self) {
+    /// Waits until an order is carried out, and takes note; for ever while none is under way. When it ended
+    /// connections to a dead backend, says how long that took. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Option<Duration> {
         let ended = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ended))) => {
                 self.under_way.remove(&id);
@@ -118,7 +118,7 @@ impl Closings {
                     error!(%error, "an order to close connections died");
                     self.refreshing = false;
                 }
-                return;
+                return None;
             }
             None => future::pending().await,
         };
@@ -127,23 +127,26 @@ impl Closings {
             Ended::Reach(Reach { namespaces: _, errors }) => {
                 self.refreshing = false;
                 self.note(&errors);
+                None
             }
         }
     }
 
-    fn conclude(&mut self, done: Done) {
+    fn conclude(&mut self, done: Done) -> Option<Duration> {
         let Done { who, addr, order, closed, began } = done;
         let CloseOrder { cause, reason, count: _, spread: _ } = order;
         let Closed { sockets, namespaces, searched, errors } = closed;
         *self.sockets.entry((who, cause)).or_default() += sockets;
         self.note(&errors);
         let duration = began.elapsed();
+        let took = (cause == CloseCause::Dead && sockets > 0).then_some(duration);
         let cause = cause.label();
         if sockets > 0 {
             info!(backend = %addr, cause, reason, sockets, namespaces, searched, ?duration, "connections closed");
         } else {
             debug!(backend = %addr, cause, reason, ?duration, "no connections to close");
         }
+        took
     }
 
     /// Takes note of what cannot be reached, and says so once.

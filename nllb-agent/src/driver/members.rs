@@ -241,6 +241,8 @@ impl Driver {
         let known = places.keys().copied().collect();
         self.probes.retain(&known);
         self.closings.retain(&known);
+        let frontends = view.frontends.iter().map(|frontend| u32::from(frontend.id)).collect();
+        self.hints.retain(&known, &frontends);
         let pools = &self.config.pools;
         let has_sentinel = |index: usize| pools.get(index).is_some_and(|pool| pool.health.sentinel);
         let wanted = places.into_iter().filter(|(_, index)| has_sentinel(*index)).collect();

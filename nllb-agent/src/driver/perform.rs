@@ -42,9 +42,13 @@ impl Driver {
                         self.closings.start((id, epoch), addr, order);
                     }
                 }
-                Command::Transition { id, addr, from, to, reason } => {
+                Command::Transition { id, addr, from, to, reason, first_sign } => {
                     // Rebalancing is for calm times.
                     self.closings.cancel(CloseCause::Rebalance, |_| true);
+                    // The maps came first: they have it, if they take anything.
+                    if let Some(sign) = first_sign.filter(|_| self.sync.error.is_none()) {
+                        self.failovers.judged(sign, Instant::now());
+                    }
                     info!(
                         backend = %addr,
                         %id,

@@ -15,6 +15,8 @@ use super::attachment::Attached;
 use super::closings::Closings;
 use super::config::{self, Reloads};
 use super::expiry::ExpiryWarnings;
+use super::failovers::Failovers;
+use super::hints::Hints;
 use super::members::Members;
 use super::memory::Reading;
 use super::probes::Probes;
@@ -95,6 +97,8 @@ impl Driver {
             probes: Probes::new(config::probers(&config), Rc::clone(&sockets)),
             sentinels: Sentinels::new(Rc::clone(&sockets)),
             closings: Closings::new(closer),
+            failovers: Failovers::default(),
+            hints: Hints::default(),
             members,
             network: watch_network(),
             memory,

@@ -19,6 +19,7 @@ use super::Driver;
 use super::attachment::Attached;
 use super::closings::Closings;
 use super::config::Reloads;
+use super::hints::Hints;
 use super::memory::Memory;
 use super::sync::Sync;
 use crate::datapath::attach::{Coverage, Watched};
@@ -39,10 +40,11 @@ impl Driver {
             datapath: datapath(&self.attached, &self.sync, now),
             lease: self.lease(),
             closing: closing(&self.closings, &counters),
+            failovers: self.failovers.status(),
             table_on_disk: table_on_disk(&self.memory),
             kubelet_version: kubelet_version.map(|version| version.to_string()),
             discovery: sources::of(&self.members, now),
-            frontends: frontends.into_iter().map(|front| frontend(front, &pools)).collect(),
+            frontends: frontends.into_iter().map(|it| frontend(it, &pools, &self.hints)).collect(),
             pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),
             listeners: self.relays.status(),
             counters: counters
@@ -155,6 +157,10 @@ fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathS
         map_writes: sync.writes,
         failed_syncs: sync.failures,
         last_sync_us: sync.last_duration.map(micros),
+        syncs: sync.durations.status(),
+        sync_lag_ms: sync
+            .behind_since
+            .map_or(0, |since| millis(now.saturating_duration_since(since))),
         sync_error: sync.error.clone(),
     }
 }
@@ -172,7 +178,7 @@ fn watched_of(watched: &Watched) -> status::Watched {
     status::Watched { whose: whose.clone(), path: path.clone(), problem }
 }
 
-fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
+fn frontend(view: FrontendView, pools: &[PoolView], hints: &Hints) -> status::Frontend {
     let FrontendView {
         name,
         id,
@@ -205,6 +211,7 @@ fn frontend(view: FrontendView, pools: &[PoolView]) -> status::Frontend {
         policy: policy.label().to_owned(),
         version_skew: version_skew.label().to_owned(),
         min_version: min_version.map(|version| version.to_string()),
+        failures: hints.of_frontend(u32::from(id)),
         backends: backends
             .into_iter()
             .map(|FrontendBackend { id: _, addr, eligibility }| status::FrontendBackend {

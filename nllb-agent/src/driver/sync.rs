@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 use nllb_common::maps::{MAX_BACKENDS, PoolSet, Verdict};
 use nllb_core::{Change, Table, diff};
 
+use super::durations::Durations;
 use crate::datapath::maps::{Maps, MapsError};
+
+/// Bounds of the classes: a verdict takes microseconds, a pool's set waits for the kernel.
+const BOUNDS_US: [u32; 9] = [10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000];
 
 /// What the maps hold, and how the last round went.
 #[derive(Debug)]
@@ -17,6 +21,10 @@ pub(super) struct Sync {
     actual: Table,
     /// How long the last round with writes took.
     pub(super) last_duration: Option<Duration>,
+    /// How long each took from the decision on, failed rounds before it included.
+    pub(super) durations: Durations,
+    /// Since when the maps are not as wanted, because a write failed.
+    pub(super) behind_since: Option<Instant>,
     /// Writes so far.
     pub(super) writes: u64,
     /// Rounds that a failing write stopped.
@@ -28,7 +36,15 @@ pub(super) struct Sync {
 impl Sync {
     /// Starts from what the maps hold now.
     pub(super) fn start(maps: &impl Maps) -> Result<Self, MapsError> {
-        Ok(Self { actual: read(maps)?, last_duration: None, writes: 0, failures: 0, error: None })
+        Ok(Self {
+            actual: read(maps)?,
+            last_duration: None,
+            durations: Durations::new(&BOUNDS_US),
+            behind_since: None,
+            writes: 0,
+            failures: 0,
+            error: None,
+        })
     }
 
     /// What the maps hold.
@@ -43,17 +59,18 @@ impl Sync {
         desired: &Table,
         clock: impl Fn() -> Instant,
     ) -> Result<(), MapsError> {
+        let started = clock();
         let changes = diff(&self.actual, desired);
         if changes.is_empty() {
-            self.error = None;
+            self.caught_up();
             return Ok(());
         }
-        let started = clock();
         // Neighbouring swaps of pools in one call, see `Maps::set_pools`.
         for round in changes.chunk_by(|one, next| swap(one).is_some() && swap(next).is_some()) {
             if let Err(error) = write(maps, round) {
                 self.failures += 1;
                 self.error = Some(error.to_string());
+                self.behind_since.get_or_insert(started);
                 return Err(error);
             }
             for change in round {
@@ -61,9 +78,17 @@ impl Sync {
                 self.writes += 1;
             }
         }
-        self.last_duration = Some(clock() - started);
-        self.error = None;
+        let ended = clock();
+        self.last_duration = Some(ended - started);
+        self.durations.observe(ended - self.behind_since.unwrap_or(started));
+        self.caught_up();
         Ok(())
+    }
+
+    /// The maps are as wanted.
+    fn caught_up(&mut self) {
+        self.error = None;
+        self.behind_since = None;
     }
 
     /// Reads the maps again and writes what differs: after a failure, or when somebody else may have
@@ -181,6 +206,7 @@ mod tests {
             maps.fail_after(writes);
             let error = sync.apply(&mut maps, &after, Instant::now).expect_err("no room");
             assert!(error.to_string().contains("is full: it holds"), "{error}");
+            assert!(sync.behind_since.is_some());
             assert_eq!(&read(&maps).expect("readable"), sync.actual());
             // Whatever stopped it, every frontend leads to a pool that is there.
             for frontend in sync.actual().frontends.values() {
@@ -189,6 +215,7 @@ mod tests {
             maps.heal();
             sync.resync(&mut maps, &after, Instant::now).expect("room again");
             assert_eq!(read(&maps).expect("readable"), after);
+            assert_eq!(sync.behind_since, None);
         }
     }
 }

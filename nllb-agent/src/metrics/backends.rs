@@ -1,8 +1,10 @@
 //! The series of pools and of each backend.
 
 use super::histogram::Histograms;
-use super::{Counters, Gauges, Labels, Seconds, counter, gauge, micros, millis, seconds};
-use crate::status::{Backend, Certificate, Evidence, LastProbe, Pool, RoundTrips, Sentinel};
+use super::{
+    Counters, Gauges, Labels, Seconds, counter, gauge, histogram, micros, millis, seconds,
+};
+use crate::status::{Backend, Certificate, Evidence, LastProbe, Pool, Sentinel};
 use nllb_common::maps::State;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -13,6 +15,7 @@ pub(super) struct Backends {
     probe_interval: Seconds,
     ping_interval: Seconds,
     state: Gauges,
+    state_reason: Gauges,
     state_age: Seconds,
     transitions: Counters,
     doubted: Gauges,
@@ -32,6 +35,7 @@ pub(super) struct Backends {
     certificate_chain_expiry: Seconds,
     suspect: Gauges,
     connections: Counters,
+    failures: Counters,
     active_connections: Gauges,
 }
 
@@ -40,15 +44,16 @@ impl Backends {
     #[rustfmt::skip]
     pub(super) fn register(self, registry: &mut Registry) {
         let Self {
-            cluster_nodes, probe_interval, ping_interval, state, state_age, transitions, doubted,
+            cluster_nodes, probe_interval, ping_interval, state, state_reason, state_age, transitions, doubted,
             doubts, drained, held, sentinel_up, closed_sockets, rtt, round_trips, band, info, probes, probe_rtt,
             probe_duration, certificate_expiry, certificate_chain_expiry, suspect, connections,
-            active_connections,
+            failures, active_connections,
         } = self;
         registry.register("cluster_nodes", "Nodes of the cluster; absent while no API server told", cluster_nodes);
         registry.register_with_unit("probe_interval", "Time between two probes of a settled backend, as in force", Unit::Seconds, probe_interval);
         registry.register_with_unit("ping_interval", "Time between two pings over a sentinel in calm, as in force", Unit::Seconds, ping_interval);
         registry.register("backend_state", "1 for the state that it is in", state);
+        registry.register("backend_state_reason", "1; why it is in that state: the outcome of a probe as in nllb_backend_probes_total, new, adopted (from the maps) or drained (by an operator)", state_reason);
         registry.register_with_unit("backend_state_age", "Time in that state", Unit::Seconds, state_age);
         registry.register("backend_transitions", "Changes of state", transitions);
         registry.register("backend_doubted", "1 while others are preferred to it, though its state stands", doubted);
@@ -68,6 +73,7 @@ impl Backends {
         registry.register_with_unit("backend_certificate_chain_expiry_timestamp", "End of the first of the authorities above it to end, in unix time", Unit::Seconds, certificate_chain_expiry);
         registry.register("backend_suspect", "1 while the kernel de-prefers it", suspect);
         registry.register("backend_connections", "Translated connections established", connections);
+        registry.register("backend_failures", "Failing connections to it that the kernel told of, by what it saw, see below", failures);
         registry.register("backend_active_connections", "Translated connections open now", active_connections);
     }
 
@@ -100,6 +106,7 @@ impl Backends {
         for state in State::ALL.map(State::label) {
             gauge(&self.state, with("state", state), (state == backend.state).into());
         }
+        gauge(&self.state_reason, with("reason", &backend.cause), 1);
         seconds(&self.state_age, labels(), millis(backend.state_age_ms));
         counter(&self.transitions, labels(), backend.transitions);
         gauge(&self.doubted, labels(), backend.doubt.is_some().into());
@@ -108,16 +115,16 @@ impl Backends {
         gauge(&self.held, labels(), backend.held_ms.is_some().into());
         let Sentinel { state, age_ms: _, reason: _ } = &backend.sentinel;
         gauge(&self.sentinel_up, labels(), (state == "up").into());
+        for (cause, count) in &backend.failures {
+            counter(&self.failures, with("cause", cause), *count);
+        }
         for (cause, count) in &backend.closed {
             counter(&self.closed_sockets, with("cause", cause), *count);
         }
         if let Some(rtt) = backend.rtt_us {
             seconds(&self.rtt, labels(), micros(rtt));
         }
-        let RoundTrips { bounds_us, counts, sum_us } = &backend.round_trips;
-        let bounds = bounds_us.iter().map(|bound| micros((*bound).into()));
-        let classes = bounds.chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
-        self.round_trips.get_or_create(&labels()).set(classes, micros(*sum_us));
+        histogram(&self.round_trips, labels(), &backend.round_trips);
         gauge(&self.band, labels(), backend.band.into());
         if let Some(version) = &backend.version {
             gauge(&self.info, with("version", version), 1);

@@ -1,5 +1,6 @@
 //! Pools and backends in the status document: what probes, pings and the kernel say of each.
 
+use super::Durations;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,6 +43,8 @@ pub struct Backend {
     pub state_age_ms: u64,
     /// Why.
     pub reason: String,
+    /// The same in one word: new, adopted, drained, or the outcome of a probe.
+    pub cause: String,
     /// Why others are preferred to it for the moment, though its state stands.
     pub doubt: Option<String>,
     /// How many times it came into doubt so far.
@@ -59,7 +62,7 @@ pub struct Backend {
     /// Smoothed round-trip time, of pings or else of connects.
     pub rtt_us: Option<u64>,
     /// Round trips of pings and connects so far.
-    pub round_trips: RoundTrips,
+    pub round_trips: Durations,
     /// Version of its API server.
     pub version: Option<String>,
     /// Latency class.
@@ -72,6 +75,8 @@ pub struct Backend {
     pub run: Option<Run>,
     /// The kernel's evidence.
     pub evidence: Option<Evidence>,
+    /// Failures that the kernel told of so far, by what it saw. At most one in 10 ms is told.
+    pub failures: BTreeMap<String, u64>,
     /// The last probe that ended.
     pub last_probe: Option<LastProbe>,
     /// Time to the next probe; `None` while one is under way.
@@ -80,18 +85,6 @@ pub struct Backend {
     pub probes: BTreeMap<String, u64>,
     /// The last certificate seen.
     pub certificate: Option<Certificate>,
-}
-
-/// Round trips by class.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RoundTrips {
-    /// Upper bound of each class but the last.
-    pub bounds_us: Vec<u32>,
-    /// How many were in each class.
-    pub counts: Vec<u64>,
-    /// All of them together.
-    pub sum_us: u64,
 }
 
 /// Outcomes in a row, still too few.

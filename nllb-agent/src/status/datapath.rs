@@ -1,5 +1,6 @@
 //! The data path in the status document: what is attached where, and what proves it.
 
+use super::Durations;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -29,6 +30,10 @@ pub struct DatapathState {
     pub failed_syncs: u64,
     /// How long the last round of writes took; `None` before the first.
     pub last_sync_us: Option<u64>,
+    /// How long the rounds took from the decision on, failed ones before them included.
+    pub syncs: Durations,
+    /// For how long the maps have not been as decided; 0 while they are.
+    pub sync_lag_ms: u64,
     /// Why the maps are not what they should be, as long as they are not.
     pub sync_error: Option<String>,
 }

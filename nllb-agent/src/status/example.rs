@@ -21,6 +21,10 @@ pub(crate) fn status() -> Status {
         },
         datapath: datapath(),
         lease: Lease { length_ms: 3000, remaining_ms: 2800 },
+        failovers: Failovers {
+            verdict: durations(&[50_000, 2_000_000], &[1, 2, 0], 700_000),
+            close: durations(&[50_000, 2_000_000], &[2, 0, 1], 2_300_000),
+        },
         closing: Closing { mode: "sock-diag".to_owned(), reason: None, unreached: Vec::new() },
         table_on_disk: TableOnDisk {
             file: Some("/var/lib/nllb/table.json".into()),
@@ -55,6 +59,14 @@ fn socket(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
+fn durations(bounds_us: &[u32], counts: &[u64], sum_us: u64) -> Durations {
+    Durations { bounds_us: bounds_us.to_vec(), counts: counts.to_vec(), sum_us }
+}
+
+fn failures(resets: u64) -> BTreeMap<String, u64> {
+    [("connect_reset".to_owned(), resets), ("syn_silence".to_owned(), 0)].into()
+}
+
 fn datapath() -> DatapathState {
     let link = |hook: &str, program_id| Link { hook: hook.to_owned(), program_id, problem: None };
     DatapathState {
@@ -73,6 +85,8 @@ fn datapath() -> DatapathState {
         map_writes: 12,
         failed_syncs: 0,
         last_sync_us: Some(9),
+        syncs: durations(&[100, 25_000], &[9, 2, 1], 90_000),
+        sync_lag_ms: 0,
         sync_error: None,
     }
 }
@@ -126,6 +140,7 @@ fn frontends() -> Vec<Frontend> {
             version_skew: "kubelet".to_owned(),
             min_version: Some("1.29".to_owned()),
             home: None,
+            failures: failures(5),
             backends: vec![backend("10.0.0.11:6443", None), backend("10.0.0.12:6443", None)],
         },
         Frontend {
@@ -142,6 +157,7 @@ fn frontends() -> Vec<Frontend> {
             version_skew: "off".to_owned(),
             min_version: None,
             home: Some(socket("10.0.0.11:6443")),
+            failures: failures(2),
             backends: vec![
                 backend("10.0.0.11:6443", None),
                 backend(
@@ -174,6 +190,7 @@ fn backends() -> Vec<Backend> {
         state: "healthy".to_owned(),
         state_age_ms: 180_000,
         reason: "ready".to_owned(),
+        cause: "ready".to_owned(),
         doubt: None,
         doubts: 3,
         drained: false,
@@ -182,11 +199,7 @@ fn backends() -> Vec<Backend> {
         closed: [("dead".to_owned(), 0), ("drained".to_owned(), 0)].into(),
         sentinel: Sentinel { state: "up".to_owned(), age_ms: Some(180_000), reason: None },
         rtt_us: Some(415),
-        round_trips: RoundTrips {
-            bounds_us: vec![250, 500, 1_000],
-            counts: vec![3, 170, 6, 1],
-            sum_us: 76_000,
-        },
+        round_trips: durations(&[250, 500, 1_000], &[3, 170, 6, 1], 76_000),
         version: Some("v1.30.4".to_owned()),
         band: 0,
         weight: 1,
@@ -200,6 +213,7 @@ fn backends() -> Vec<Backend> {
             established: 118,
             last_answer_age_ms: Some(300),
         }),
+        failures: failures(0),
         last_probe: Some(LastProbe {
             age_ms: 700,
             outcome: "ready".to_owned(),
@@ -218,6 +232,7 @@ fn backends() -> Vec<Backend> {
         state: "unhealthy".to_owned(),
         state_age_ms: 4200,
         reason: "no answer to the connect".to_owned(),
+        cause: "silent".to_owned(),
         closed: [("dead".to_owned(), 40), ("drained".to_owned(), 0)].into(),
         sentinel: Sentinel {
             state: "down".to_owned(),
@@ -225,11 +240,7 @@ fn backends() -> Vec<Backend> {
             reason: Some("connect refused".to_owned()),
         },
         rtt_us: Some(560),
-        round_trips: RoundTrips {
-            bounds_us: vec![250, 500, 1_000],
-            counts: vec![0, 9, 167, 0],
-            sum_us: 98_000,
-        },
+        round_trips: durations(&[250, 500, 1_000], &[0, 9, 167, 0], 98_000),
         version: Some("v1.29.9".to_owned()),
         held_ms: Some(4000),
         band: 1,
@@ -242,6 +253,7 @@ fn backends() -> Vec<Backend> {
             established: 40,
             ..Evidence::default()
         }),
+        failures: failures(7),
         last_probe: Some(LastProbe {
             age_ms: 1200,
             outcome: "silent".to_owned(),

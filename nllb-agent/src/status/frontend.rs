@@ -1,6 +1,7 @@
 //! Frontends in the status document: what clients dial and who may serve it.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// An address that clients dial.
@@ -33,6 +34,8 @@ pub struct Frontend {
     pub min_version: Option<String>,
     /// For a node address: the backend whose own it is.
     pub home: Option<SocketAddr>,
+    /// Failures that the kernel told of so far, by what it saw. At most one per backend in 10 ms is told.
+    pub failures: BTreeMap<String, u64>,
     /// The backends as seen from here.
     pub backends: Vec<FrontendBackend>,
 }

@@ -128,6 +128,7 @@ impl Backend {
     /// each would undo the backoff just when every client on every node runs into it.
     pub(crate) fn suspect(&mut self, kind: EventKind, settings: &HealthSettings, now: Instant) {
         self.last_evidence = Some((now, kind));
+        self.first_sign.get_or_insert(now);
         if self.health.state() != State::Unhealthy {
             self.schedule.hurry(settings, now);
             self.ping_soon(settings, now);

@@ -68,6 +68,7 @@ impl Backend {
         if outcome.is_success() {
             self.doubts.clear();
             self.contradicted = 0;
+            self.first_sign = None;
             match probe.via {
                 Via::Fresh => self.fresh_latency.observe(report.latency),
                 Via::Sentinel => self.kept_latency.observe(report.latency),

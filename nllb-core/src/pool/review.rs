@@ -59,6 +59,11 @@ impl Machine {
         }
         let doubt = backend.doubt();
         backend.told = (to, doubt.is_some());
+        match doubt {
+            Some(_) => _ = backend.first_sign.get_or_insert(now),
+            None if was_doubted && from == to => backend.first_sign = None,
+            None => {}
+        }
         backend.doubted += u64::from(doubt.is_some() && !was_doubted);
         // After a failure the next probe follows at the confirming pace, else several in a row would be
         // no more than one. For an overdue ping the look is planned already.
@@ -70,7 +75,12 @@ impl Machine {
             backend.since = now;
             backend.transitions += 1;
             let (addr, reason) = (backend.addr, backend.reason());
-            self.notices.push_back(Command::Transition { id, addr, from, to, reason });
+            let sign = backend.first_sign.take().unwrap_or(now);
+            let served = matches!(from, State::Healthy | State::Degraded);
+            let failed = served && backend.is_out() && !backend.is_drained_only();
+            let first_sign = failed.then_some(sign);
+            let notice = Command::Transition { id, addr, from, to, reason, first_sign };
+            self.notices.push_back(notice);
         }
         backend.forget_drain();
         let pool = backend.pool;

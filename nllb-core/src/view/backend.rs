@@ -31,6 +31,8 @@ pub struct BackendView {
     pub since: Instant,
     /// Why it has that state.
     pub reason: String,
+    /// The same in one word: `new`, `adopted`, `drained` by an operator, or [`Outcome::label`].
+    pub cause: &'static str,
     /// Outcomes in a row that ask for another state.
     pub run: Option<Run>,
     /// How many of them it takes, for the direction of `run`.
@@ -140,6 +142,7 @@ impl BackendView {
             wants_look: _,
             look_at: _,
             trouble: _,
+            first_sign: _,
             drained,
             drain_done: _,
             told: _,
@@ -171,6 +174,7 @@ impl BackendView {
             state: backend.state(),
             since: *since,
             reason: backend.reason(),
+            cause: backend.cause(),
             run,
             run_needed: run.map(|run| run.needed(settings)),
             transitions: *transitions,

@@ -227,7 +227,12 @@ impl Driver {
                     // The driver closes nothing that is established.
                     CloseCause::Waiting => {}
                 },
-                Command::Transition { id, from, to, reason, .. } => {
+                Command::Transition { id, from, to, reason, first_sign, .. } => {
+                    let served = matches!(from, State::Healthy | State::Degraded);
+                    let out = matches!(to, State::Draining | State::Unhealthy);
+                    let by_order = reason == "drained by an operator";
+                    assert_eq!(first_sign.is_some(), served && out && !by_order, "{reason}");
+                    assert!(first_sign.is_none_or(|sign| sign <= self.now));
                     if reason == Outcome::Unresponsive.to_string() {
                         let epoch = self.epochs[&id];
                         self.model.condemned((id, epoch), self.now);

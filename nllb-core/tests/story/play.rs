@@ -197,8 +197,13 @@ impl Play {
                         self.tell(&format!("  {change}"));
                     }
                 }
-                Command::Transition { addr, from, to, reason, .. } => {
-                    self.tell(&format!("{addr} {} -> {}: {reason}", from.label(), to.label()));
+                Command::Transition { addr, from, to, reason, first_sign, .. } => {
+                    let after = first_sign.map(|sign| self.now.saturating_duration_since(sign));
+                    let after = after.map_or_else(String::new, |after| {
+                        format!(" ({} ms after the first sign)", after.as_millis())
+                    });
+                    let (from, to) = (from.label(), to.label());
+                    self.tell(&format!("{addr} {from} -> {to}: {reason}{after}"));
                 }
                 Command::Close { addr, order, .. } => {
                     let CloseOrder { cause, reason, count, spread } = order;

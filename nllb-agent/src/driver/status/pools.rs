@@ -39,6 +39,7 @@ impl Driver {
             state,
             since,
             reason,
+            cause,
             run,
             run_needed,
             transitions,
@@ -66,6 +67,7 @@ impl Driver {
             state: state.label().to_owned(),
             state_age_ms: millis(now.saturating_duration_since(since)),
             reason,
+            cause: cause.to_owned(),
             doubts: doubted,
             doubt: doubt.map(|doubt| doubt.label().to_owned()),
             drained,
@@ -92,6 +94,7 @@ impl Driver {
                 needed,
             }),
             evidence: self.evidence((id, epoch)).map(evidence),
+            failures: self.hints.of_backend((id, epoch)),
             last_probe: last.map(|last| last_probe(last, now)),
             next_probe_ms: next_probe.map(|due| millis(due.saturating_duration_since(now))),
             probes: self.probes.outcomes((id, epoch)),
@@ -100,8 +103,8 @@ impl Driver {
     }
 }
 
-fn round_trips(rtts: &RttHistogram) -> status::RoundTrips {
-    status::RoundTrips {
+fn round_trips(rtts: &RttHistogram) -> status::Durations {
+    status::Durations {
         bounds_us: RTT_BOUNDS_US.to_vec(),
         counts: rtts.counts.to_vec(),
         sum_us: micros(rtts.sum),
