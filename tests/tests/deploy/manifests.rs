@@ -164,6 +164,11 @@ fn the_pod_monitor_finds_the_port_of_the_proxy() {
     let ports = containers.iter().flat_map(|one| one["ports"].as_array()).flatten();
     let named = ports.filter(|port| port["name"] == monitor["podMetricsEndpoints"][0]["port"]);
     assert_eq!(named.count(), 1);
+    let relabelings = monitor["podMetricsEndpoints"][0]["relabelings"].as_array().expect("a list");
+    let job = relabelings.iter().find(|one| one["targetLabel"] == "job").expect("a job");
+    let rules = text("monitoring/rules.yaml");
+    let name = job["replacement"].as_str().expect("its name");
+    assert!(rules.contains(&format!("up{{job=\"{name}\"}}")), "the rules know another job");
 }
 
 /// What the DaemonSet's container may do.
