@@ -6,6 +6,7 @@ mod drain;
 mod explain;
 mod init;
 mod manual;
+mod paint;
 mod run;
 mod status;
 mod uninstall;
@@ -17,7 +18,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,8 +45,8 @@ enum Command {
     },
     /// Write the configuration that fits this host's Kubernetes distribution and role.
     Init(init::InitArgs),
-    /// Show what the running agent knows.
-    Status(StatusArgs),
+    /// Show how this node stands, in one line first, and what the running agent knows.
+    Status(status::StatusArgs),
     /// Say what would become of a connect from here or elsewhere, and why.
     Explain(explain::ExplainArgs),
     /// Send no new connections to a backend until `nllb undrain`; those that are open stay.
@@ -83,16 +84,6 @@ struct RunArgs {
     /// How it is logged.
     #[arg(long, env = "NLLB_LOG_FORMAT", default_value = "text", value_enum)]
     log_format: LogFormat,
-}
-
-#[derive(Debug, Args)]
-struct StatusArgs {
-    /// How it is shown.
-    #[arg(short, long, default_value = "table", value_enum)]
-    output: Output,
-    /// The agent's admin socket.
-    #[arg(long, default_value = crate::config::DEFAULT_SOCKET, value_name = "PATH")]
-    socket: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -151,21 +142,22 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    execute(args, &mut io::stdout(), &mut io::stderr()).into()
+    let terminal = io::stdout().is_terminal();
+    execute(args, terminal, &mut io::stdout(), &mut io::stderr()).into()
 }
 
-/// The same with the streams given.
-fn execute<I, T>(args: I, out: &mut dyn io::Write, err: &mut dyn io::Write) -> Exit
+/// The same with the streams given, and whether `out` is a terminal.
+fn execute<I, T>(args: I, terminal: bool, out: &mut dyn io::Write, err: &mut dyn io::Write) -> Exit
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
     let result = match Cli::try_parse_from(args) {
-        Ok(Cli { command }) => dispatch(command, out, err),
+        Ok(Cli { command }) => dispatch(command, terminal, out, err),
         Err(error) => return usage(&error, out, err),
     };
     match result {
-        Ok(()) => Exit::Success,
+        Ok(exit) => exit,
         Err(Failure { exit, line }) => {
             // Nobody is left to be told when standard error is closed.
             let _told = writeln!(err, "nllb: {line}");
@@ -176,16 +168,17 @@ where
 
 fn dispatch(
     command: Command,
+    terminal: bool,
     out: &mut dyn io::Write,
     err: &mut dyn io::Write,
-) -> Result<(), Failure> {
-    match command {
+) -> Result<Exit, Failure> {
+    let done = match command {
         Command::Run(RunArgs { config, log_level, log_format }) => {
             run::run(&config, &log_level, log_format)
         }
         Command::CheckConfig { file } => check_config::run(&file, out),
         Command::Init(args) => init::run(args, out, err),
-        Command::Status(StatusArgs { output, socket }) => status::run(&socket, output, out),
+        Command::Status(args) => return status::run(args, terminal, out, err),
         Command::Explain(args) => explain::run(args, out),
         Command::Drain(args) => drain::drain(args, out),
         Command::Undrain(args) => drain::undrain(args, out),
@@ -193,7 +186,8 @@ fn dispatch(
         Command::Version { output } => version::run(output, out),
         Command::Completion { shell } => manual::completion(shell, out),
         Command::Man { directory } => manual::pages(&directory, out),
-    }
+    };
+    done.map(|()| Exit::Success)
 }
 
 /// Help and version are answers; everything else is a wrong command line.

@@ -155,6 +155,8 @@ impl Metrics {
 
     fn fill(&self, status: &Status) {
         let Status {
+            schema: _,
+            verdict: _,
             agent,
             config,
             datapath,

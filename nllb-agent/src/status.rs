@@ -9,6 +9,7 @@ mod datapath;
 mod discovery;
 mod durations;
 mod frontend;
+mod verdict;
 
 pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, Run, Sentinel};
 pub use closing::{Closing, TableOnDisk};
@@ -16,12 +17,16 @@ pub use datapath::{DatapathState, Link, SelfTest, Watched};
 pub use discovery::{Discovery, Source};
 pub use durations::{Durations, Failovers};
 pub use frontend::{Frontend, FrontendBackend};
+pub use verdict::{Judgement, Verdict};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
+
+/// Version of the document: counted up when a field goes or changes its meaning, not when one is added.
+pub const SCHEMA: u32 = 1;
 
 /// Where documents come from: whoever wants one sends a request.
 pub type StatusSource = mpsc::Sender<StatusRequest>;
@@ -48,6 +53,10 @@ impl StatusRequest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
+    /// Version of this document, see [`SCHEMA`].
+    pub schema: u32,
+    /// How all of it is to be taken.
+    pub verdict: Judgement,
     /// The agent itself.
     pub agent: Agent,
     /// Its configuration.
@@ -180,12 +189,76 @@ pub(crate) mod example;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+    use std::path::Path;
 
     #[test]
     fn the_document_survives_json() {
         let status = example::status();
         let text = serde_json::to_string(&status).expect("JSON");
         assert_eq!(serde_json::from_str::<Status>(&text).expect("the same"), status);
+    }
+
+    /// `UPDATE_EXPECTED=1` writes it anew. A field that goes or means something else asks for another
+    /// [`SCHEMA`], since programs read this.
+    #[test]
+    fn the_document_is_as_it_was() {
+        let text = serde_json::to_string_pretty(&example::status()).expect("JSON") + "\n";
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/status/example.json");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&file, &text).expect("writable");
+        }
+        assert_eq!(text, std::fs::read_to_string(&file).expect("readable"));
+    }
+
+    #[test]
+    fn every_field_is_documented_and_every_documented_field_is_there() {
+        let mut status = example::status();
+        status.listeners.push(example::listener("[::1]:1", ListenerState::Failed(String::new())));
+        documented("## The document", &status);
+    }
+
+    /// The rows of a section of docs/status.md name the fields of the document.
+    pub(super) fn documented(section: &str, document: &impl Serialize) {
+        let mut fields = BTreeSet::new();
+        paths("", &serde_json::to_value(document).expect("JSON"), &mut fields);
+        // Null in one item of a list, and there in another.
+        let all = fields.clone();
+        fields.retain(|path| !all.iter().any(|other| other.starts_with(&format!("{path}."))));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/status.md");
+        let text = std::fs::read_to_string(file).expect("readable");
+        let (_, text) = text.split_once(section).expect("a section");
+        let text = text.split("\n## ").next().expect("some text");
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let rows: BTreeSet<_> = rows.map(str::to_owned).collect();
+        assert_eq!(fields, rows, "left: fields, right: rows of docs/status.md");
+    }
+
+    /// The paths of all fields: `pools[].name`. What has any keys is one field, `counters.*`.
+    fn paths(at: &str, value: &Value, found: &mut BTreeSet<String>) {
+        const FREE: [&str; 4] = ["kernelFeatures", "counters", "closed", "probes"];
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                    if FREE.contains(&key.as_str()) {
+                        found.insert(path + ".*");
+                    } else {
+                        paths(&path, value, found);
+                    }
+                }
+            }
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                items.iter().for_each(|item| paths(&format!("{at}[]"), item, found));
+            }
+            Value::Array(_) => {
+                found.insert(format!("{at}[]"));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                found.insert(at.to_owned());
+            }
+        }
     }
 
     #[test]

@@ -46,6 +46,15 @@ impl Eligibility {
             Self::NotEligible(_) => false,
         }
     }
+
+    /// What stands against the backend, in one word for status: address, certificate or version.
+    #[must_use]
+    pub const fn about(&self) -> Option<&'static str> {
+        match self {
+            Self::Eligible => None,
+            Self::Overruled(reason) | Self::NotEligible(reason) => Some(reason.about()),
+        }
+    }
 }
 
 impl fmt::Display for Eligibility {
@@ -117,6 +126,15 @@ impl Reason {
             | Self::NotCovered { .. }
             | Self::Expired { .. }
             | Self::NotYetValid { .. } => false,
+        }
+    }
+
+    /// What it is about, in one word for status.
+    const fn about(&self) -> &'static str {
+        match self {
+            Self::OwnAddress => "address",
+            _ if self.is_version() => "version",
+            _ => "certificate",
         }
     }
 }

@@ -7,7 +7,7 @@ mod configuration;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
@@ -159,8 +159,13 @@ impl Agent {
 
     /// Runs another `nllb` on the same node to its end.
     pub fn nllb(&self, args: &[OsString]) -> Result<Output> {
+        self.command(args)?.output().context("cannot run nllb")
+    }
+
+    /// Another `nllb` on the same node, not started yet.
+    pub fn command(&self, args: &[OsString]) -> Result<Command> {
         let args: Vec<_> = ["agent".into()].into_iter().chain(args.iter().cloned()).collect();
-        command(&self.place, &args)?.output().context("cannot run nllb")
+        command(&self.place, &args)
     }
 
     /// The status document.

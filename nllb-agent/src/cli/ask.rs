@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
 
 /// Above the agent's own limit for finding an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +24,13 @@ pub(super) struct Question {
     pub(super) path: &'static str,
     /// JSON, or nothing.
     pub(super) body: String,
+}
+
+impl Question {
+    /// A question that changes nothing.
+    pub(super) const fn get(path: &'static str) -> Self {
+        Self { method: Method::GET, path, body: String::new() }
+    }
 }
 
 /// Why there is no answer that can be used.
@@ -42,6 +50,8 @@ pub(super) enum AskError {
     Answer(#[from] Box<dyn Error + Send + Sync>),
     #[error("the agent's answer is of another version: {0}")]
     Document(#[from] serde_json::Error),
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[source] io::Error),
 }
 
 impl AskError {
@@ -57,6 +67,19 @@ impl AskError {
             | Self::Refused { .. }
             | Self::Answer(_)
             | Self::Document(_) => Exit::Unreachable,
+            Self::Runtime(_) => Exit::Unexpected,
+        }
+    }
+
+    /// Whether no agent is there, or none that can answer: connects may be translated all the same.
+    pub(super) const fn is_absence(&self) -> bool {
+        match self {
+            Self::NoSocket(_) | Self::NobodyListens(_) | Self::Timeout => true,
+            Self::Permission(_)
+            | Self::Refused { .. }
+            | Self::Answer(_)
+            | Self::Document(_)
+            | Self::Runtime(_) => false,
         }
     }
 }
@@ -75,15 +98,19 @@ impl From<AskError> for Failure {
 }
 
 /// Asks the agent that listens at `socket`.
-pub(super) fn ask(socket: &Path, question: Question) -> Result<Bytes, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Unexpected, &error))?;
-    // The timer needs the runtime around it, so it is made inside.
-    let fetched =
-        runtime.block_on(async { tokio::time::timeout(TIMEOUT, fetch(socket, question)).await });
-    Ok(fetched.unwrap_or(Err(AskError::Timeout))?)
+pub(super) fn ask(socket: &Path, question: Question) -> Result<Bytes, AskError> {
+    runtime()?.block_on(inquire(socket, question))
+}
+
+/// The runtime of a command that asks more than once.
+pub(super) fn runtime() -> Result<Runtime, AskError> {
+    Builder::new_current_thread().enable_all().build().map_err(AskError::Runtime)
+}
+
+/// The same within a runtime that is there already.
+pub(super) async fn inquire(socket: &Path, question: Question) -> Result<Bytes, AskError> {
+    let fetched = tokio::time::timeout(TIMEOUT, fetch(socket, question)).await;
+    fetched.unwrap_or(Err(AskError::Timeout))
 }
 
 async fn fetch(socket: &Path, question: Question) -> Result<Bytes, AskError> {

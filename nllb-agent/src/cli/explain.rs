@@ -10,7 +10,6 @@ use crate::datapath::{monotonic_ns, pin_directory};
 use crate::exit::Exit;
 use crate::status::{Frontend, Status};
 use clap::Args;
-use hyper::Method;
 use nllb_common::maps::{Policy, Scope};
 use serde::Serialize;
 use std::io;
@@ -91,8 +90,7 @@ fn elsewhere(namespace: Option<&Path>, error: &io::Error) -> String {
 }
 
 fn status(socket: &Path) -> Result<Status, Failure> {
-    let question = Question { method: Method::GET, path: STATUS_PATH, body: String::new() };
-    let body = ask(socket, question)?;
+    let body = ask(socket, Question::get(STATUS_PATH))?;
     serde_json::from_slice(&body).map_err(|error| Failure::new(Exit::Unreachable, &error))
 }
 

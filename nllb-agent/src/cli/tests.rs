@@ -9,7 +9,7 @@ use std::path::Path;
 fn nllb(args: &[&str]) -> (Exit, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let args = std::iter::once(&"nllb").chain(args);
-    let exit = execute(args, &mut out, &mut err);
+    let exit = execute(args, false, &mut out, &mut err);
     let text = |bytes| String::from_utf8(bytes).expect("text");
     (exit, text(out), text(err))
 }
@@ -91,13 +91,18 @@ fn status_without_an_agent_says_so_with_exit_code_6() {
     let dir = tempfile::tempdir().expect("a directory");
     let socket = dir.path().join("admin.sock");
     let path = socket.to_str().expect("text");
-    let (exit, out, err) = nllb(&["status", "--socket", path]);
+    let pins = dir.path().to_str().expect("text");
+    let (exit, out, err) = nllb(&["status", "--socket", path, "--bpffs", pins]);
     assert_eq!((exit.code(), out.as_str()), (6, ""));
-    assert_eq!(err, format!("nllb: no agent is running: there is no admin socket {path}\n"));
+    let (first, rest) = err.split_once('\n').expect("lines");
+    assert_eq!(first, format!("nllb: no agent is running: there is no admin socket {path}"));
+    assert!(rest.starts_with("connects are not translated: there is no data path in "), "{rest}");
+    assert!(rest.contains("\nstart the agent: "), "{rest}");
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("bound"));
-    let (exit, _, err) = nllb(&["status", "--socket", path]);
+    let (exit, _, err) = nllb(&["status", "--socket", path, "--bpffs", pins]);
     assert_eq!(exit.code(), 6);
-    assert_eq!(err, format!("nllb: no agent is running: nobody answers on {path}\n"));
+    let nobody = format!("nllb: no agent is running: nobody answers on {path}\nconnects are not ");
+    assert!(err.starts_with(&nobody), "{err}");
 }
 
 /// An agent that answers every request for status with the example, and every order with `answer`.
@@ -137,15 +142,20 @@ fn agent(
 }
 
 #[test]
-fn status_of_a_running_agent_is_a_table_or_the_document() {
+fn status_of_a_running_agent_is_a_table_or_the_document_and_ends_with_the_verdicts_code() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = agent(&dir.path().join("admin.sock"), |_, _| Err(Refused::Unsafe(String::new())));
-    let (exit, out, err) = nllb(&["status", "--socket", &path]);
-    assert_eq!((exit, err.as_str()), (Exit::Success, ""));
-    assert!(out.starts_with("nllb 0.1.0, pid 4711, up 3m"), "{out}");
-    let (exit, out, _) = nllb(&["status", "-o", "json", "--socket", &path]);
-    assert_eq!(exit, Exit::Success);
-    assert_eq!(serde_json::from_str::<Status>(&out).expect("JSON"), example::status());
+    let told = |form: &str| {
+        let (exit, out, err) = nllb(&["status", "-o", form, "--socket", &path]);
+        assert_eq!((exit, err.as_str()), (Exit::Degraded, ""));
+        out
+    };
+    let first = "degraded: pool apiserver: only 10.0.0.11:6443 of 2 backends is left";
+    for form in ["table", "wide"] {
+        assert!(told(form).starts_with(first), "{}", told(form));
+    }
+    assert_eq!(serde_json::from_str::<Status>(&told("json")).expect("JSON"), example::status());
+    assert_eq!(crate::yaml::parse::<Status>(&told("yaml")).expect("YAML"), example::status());
 }
 
 /// The agent of these tests: one backend with as many connections as its port says.

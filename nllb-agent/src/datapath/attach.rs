@@ -238,6 +238,17 @@ impl Attachment {
     }
 }
 
+/// The hooks whose link is pinned in `directory` and still attached, with or without an agent.
+#[must_use]
+pub fn standing(directory: &Path) -> Vec<Hook> {
+    let is_attached = |hook: &Hook| {
+        let link = sys::open_pin(&hook.pin(directory));
+        // A link outlives its cgroup, and then has none.
+        link.and_then(sys::link_info).is_ok_and(|info| info.cgroup != 0)
+    };
+    Hook::ALL.into_iter().filter(is_attached).collect()
+}
+
 /// What the kernel says of the attachment.
 #[derive(Clone, Debug)]
 pub struct Coverage {

@@ -34,7 +34,9 @@ impl Driver {
         let now = Instant::now();
         let View { frontends, pools, kubelet_version } = self.machine.view();
         let counters = self.maps.counters().unwrap_or_default();
-        status::Status {
+        let status = status::Status {
+            schema: status::SCHEMA,
+            verdict: status::Judgement::default(),
             agent: self.agent(now),
             config: self.config_state(),
             datapath: datapath(&self.attached, &self.sync, now),
@@ -51,7 +53,8 @@ impl Driver {
                 .into_iter()
                 .map(|(counter, count)| (counter.label().to_owned(), count))
                 .collect(),
-        }
+        };
+        status::Status { verdict: status.judge(), ..status }
     }
 
     /// Tells the service manager how it stands: who serves, and whether that is proven.
@@ -167,15 +170,13 @@ fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathS
 
 fn watched_of(watched: &Watched) -> status::Watched {
     let Watched { whose, path, missing } = watched;
-    let problem = match missing {
-        Ok(missing) if missing.is_empty() => None,
-        Ok(missing) => {
-            let hooks: Vec<_> = missing.iter().map(|hook| hook.label()).collect();
-            Some(format!("not effective there: {}", hooks.join(", ")))
-        }
-        Err(reason) => Some(format!("cannot be asked: {reason}")),
+    let (missing, problem): (Vec<_>, _) = match missing {
+        Ok(missing) => (missing.iter().map(|hook| hook.label().to_owned()).collect(), None),
+        Err(reason) => (Vec::new(), Some(format!("cannot be asked: {reason}"))),
     };
-    status::Watched { whose: whose.clone(), path: path.clone(), problem }
+    let not_effective = || format!("not effective there: {}", missing.join(", "));
+    let problem = problem.or_else(|| (!missing.is_empty()).then(not_effective));
+    status::Watched { whose: whose.clone(), path: path.clone(), missing, problem }
 }
 
 fn frontend(view: FrontendView, pools: &[PoolView], hints: &Hints) -> status::Frontend {
@@ -217,6 +218,7 @@ fn frontend(view: FrontendView, pools: &[PoolView], hints: &Hints) -> status::Fr
             .map(|FrontendBackend { id: _, addr, eligibility }| status::FrontendBackend {
                 address: addr,
                 used: eligibility.is_used(),
+                about: eligibility.about().map(str::to_owned),
                 reason: match &eligibility {
                     Eligibility::Eligible => None,
                     Eligibility::Overruled(_) | Eligibility::NotEligible(_) => {

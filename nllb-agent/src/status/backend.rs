@@ -149,7 +149,9 @@ pub struct Certificate {
     pub subject: String,
     /// Last second of whichever authority above it ends first, unix time.
     pub chain_not_after: Option<i64>,
-    /// none, month, week or expired: how near the first of these ends is.
+    /// Time until the first of these ends, in seconds; below 0 when it has ended.
+    pub ends_in_s: i64,
+    /// none, month, week or expired: how near that is.
     pub urgency: String,
     /// The same in a sentence, where it is near.
     pub warning: Option<String>,

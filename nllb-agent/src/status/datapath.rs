@@ -58,7 +58,9 @@ pub struct Watched {
     pub whose: String,
     /// Its path.
     pub path: PathBuf,
-    /// What is wrong there, if anything.
+    /// Hooks whose program is not effective there.
+    pub missing: Vec<String>,
+    /// What is wrong there, if anything: the same in words, or why nobody can tell.
     pub problem: Option<String>,
 }
 
@@ -83,9 +85,10 @@ impl DatapathState {
         let links = self.links.iter().filter_map(|Link { hook, program_id: _, problem }| {
             problem.as_ref().map(|problem| format!("{hook}: {problem}"))
         });
-        let watched = self.watched.iter().filter_map(|Watched { whose, path, problem }| {
-            problem.as_ref().map(|problem| format!("{whose} ({}): {problem}", path.display()))
-        });
+        let watched =
+            self.watched.iter().filter_map(|Watched { whose, path, missing: _, problem }| {
+                problem.as_ref().map(|problem| format!("{whose} ({}): {problem}", path.display()))
+            });
         let self_test = self.self_test.failures.iter().map(|line| format!("self-test: {line}"));
         let sync = self.sync_error.iter().map(|line| format!("maps: {line}"));
         let shortcomings = self.shortcomings.iter().cloned();

@@ -3,7 +3,9 @@
 use super::*;
 
 pub(crate) fn status() -> Status {
-    Status {
+    let status = Status {
+        schema: SCHEMA,
+        verdict: Judgement::default(),
         agent: Agent {
             version: "0.1.0".to_owned(),
             abi_version: 1,
@@ -47,7 +49,17 @@ pub(crate) fn status() -> Status {
         }],
         listeners: vec![listener("127.0.0.1:7443", ListenerState::Listening)],
         counters: [("translated".to_owned(), 120), ("panic".to_owned(), 0)].into(),
-    }
+    };
+    Status { verdict: status.judge(), ..status }
+}
+
+/// The same where nothing is wrong.
+pub(crate) fn healthy() -> Status {
+    let mut status = status();
+    let good = status.pools[0].backends[0].clone();
+    let second = &mut status.pools[0].backends[1];
+    *second = Backend { address: second.address, id: 1, ..good };
+    Status { verdict: status.judge(), ..status }
 }
 
 pub(crate) fn listener(address: &str, state: ListenerState) -> Listener {
@@ -77,6 +89,7 @@ fn datapath() -> DatapathState {
         watched: vec![Watched {
             whose: "pid 1".to_owned(),
             path: "/sys/fs/cgroup/init.scope".into(),
+            missing: Vec::new(),
             problem: None,
         }],
         shortcomings: Vec::new(),
@@ -124,6 +137,7 @@ fn frontends() -> Vec<Frontend> {
         address: socket(address),
         used: reason.is_none(),
         reason: reason.map(str::to_owned),
+        about: reason.map(|_| "certificate".to_owned()),
     };
     vec![
         Frontend {
@@ -179,6 +193,7 @@ fn backends() -> Vec<Backend> {
         issuer: "CN=kubernetes".to_owned(),
         subject: "CN=kube-apiserver".to_owned(),
         chain_not_after: Some(1_900_000_000),
+        ends_in_s: 100_000_000,
         urgency: "none".to_owned(),
         warning: None,
     };

@@ -50,4 +50,6 @@ pub struct FrontendBackend {
     pub used: bool,
     /// What its certificate or its version says, where that is not simply yes.
     pub reason: Option<String>,
+    /// What that is about: address, certificate or version.
+    pub about: Option<String>,
 }

@@ -1,31 +1,121 @@
-//! The status for people: fits 100 columns, most important first, problems last where the eye ends.
+//! The status for people: the verdict, who serves, and last, where the eye ends, what somebody should put
+//! right. The short form is at most 100 columns wide.
 
 mod backends;
+mod layout;
 
+use crate::cli::paint::Paint;
 use crate::status::{
-    Closing, Discovery, Frontend, FrontendBackend, Listener, ListenerState, Source, Status,
-    TableOnDisk,
+    Backend, Closing, Frontend, FrontendBackend, Judgement, Listener, ListenerState, SelfTest,
+    Source, Status, TableOnDisk, Verdict,
 };
+use layout::{WIDTH, age, cut, grid, micros, shortened, wrap};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-const WIDTH: usize = 100;
+/// How much is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// What fits a screen.
+    Screen,
+    /// All that a person may ask for.
+    Wide,
+}
 
 /// The whole text.
-pub(super) fn render(status: &Status) -> String {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _head = head(&mut out, status);
-    frontends(&mut out, &status.frontends);
-    wishes(&mut out, status);
-    status.pools.iter().for_each(|pool| backends::pool(&mut out, pool));
-    sources(&mut out, &status.discovery.sources);
-    listeners(&mut out, &status.listeners);
-    problems(&mut out, status);
+pub(super) fn render(status: &Status, detail: Detail, paint: Paint) -> String {
+    let Judgement { state, reasons, notes } = &status.verdict;
+    let line = verdict(status, WIDTH);
+    let mut out = paint.word(state.label(), state.label());
+    out.push_str(&line[state.label().len()..]);
+    out.push('\n');
+    match detail {
+        Detail::Screen => {
+            // Writing to a string cannot fail.
+            let _head = head(&mut out, status);
+            frontends(&mut out, paint, &status.frontends);
+            status.pools.iter().for_each(|pool| backends::pool(&mut out, paint, pool));
+            sources(&mut out, paint, &status.discovery.sources);
+        }
+        Detail::Wide => {
+            // As above.
+            let _head = wide_head(&mut out, status);
+            frontends(&mut out, paint, &status.frontends);
+            unused(&mut out, &status.frontends);
+            wishes(&mut out, status);
+            status.pools.iter().for_each(|pool| backends::wide_pool(&mut out, paint, pool));
+            sources(&mut out, paint, &status.discovery.sources);
+            listeners(&mut out, paint, &status.listeners);
+        }
+    }
+    section(&mut out, "PROBLEMS", reasons);
+    section(&mut out, "NOTES", notes);
     out
 }
 
+/// The verdict with as many of its reasons as the line has room for.
+pub(in crate::cli) fn verdict(status: &Status, room: usize) -> String {
+    let Judgement { state, reasons, notes: _ } = &status.verdict;
+    if *state == Verdict::Healthy {
+        let is_eligible = |backend: &Backend| matches!(&*backend.state, "healthy" | "degraded");
+        let serving = status.backends().filter(|(_, backend)| is_eligible(backend)).count();
+        let all = status.backends().count();
+        let cgroup = status.datapath.cgroup.display();
+        let line = format!(
+            "healthy: {serving} of {all} backends may get connections, attached to {cgroup}"
+        );
+        return shortened(&line, room);
+    }
+    let mut line = format!("{}: ", state.label());
+    for (index, reason) in reasons.iter().enumerate() {
+        let left = reasons.len() - index;
+        let more = if left > 1 { format!("; {} more", left - 1) } else { String::new() };
+        let separator = if index == 0 { "" } else { "; " };
+        let taken = line.chars().count() + separator.len();
+        if taken + reason.chars().count() + more.len() <= room {
+            line = format!("{line}{separator}{reason}");
+        } else if index == 0 {
+            let reason = shortened(reason, room.saturating_sub(taken + more.len()));
+            return format!("{line}{reason}{more}");
+        } else {
+            return format!("{line}; {left} more");
+        }
+    }
+    line
+}
+
+fn section(out: &mut String, title: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let _title = writeln!(out, "\n{title}");
+    lines.iter().for_each(|line| wrap(out, line));
+}
+
 fn head(out: &mut String, status: &Status) -> std::fmt::Result {
+    let Status { agent, config, datapath, lease, .. } = status;
+    writeln!(
+        out,
+        "nllb {}, up {}; configuration {}, {} old; lease {} of {}; {}",
+        agent.version,
+        age(agent.uptime_ms),
+        config.generation,
+        age(config.age_ms),
+        age(lease.remaining_ms),
+        age(lease.length_ms),
+        self_test(&datapath.self_test),
+    )
+}
+
+fn self_test(SelfTest { age_ms, failures, runs: _, failed_runs: _ }: &SelfTest) -> String {
+    match age_ms {
+        Some(ms) if failures.is_empty() => format!("self-test passed {} ago", age(*ms)),
+        Some(ms) => format!("self-test FAILED {} ago", age(*ms)),
+        None => "self-test not run yet".to_owned(),
+    }
+}
+
+fn wide_head(out: &mut String, status: &Status) -> std::fmt::Result {
     let Status { agent, config, datapath, lease, closing, table_on_disk, .. } = status;
     let adopted = if agent.adopted { ", took over from an earlier one" } else { "" };
     writeln!(
@@ -43,15 +133,11 @@ fn head(out: &mut String, status: &Status) -> std::fmt::Result {
         age(config.age_ms)
     )?;
     let attached = if datapath.problems().is_empty() { "attached" } else { "NOT PROVEN" };
-    let test = match datapath.self_test.age_ms {
-        Some(ms) if datapath.self_test.failures.is_empty() => format!("passed {} ago", age(ms)),
-        Some(ms) => format!("FAILED {} ago", age(ms)),
-        None => "not run yet".to_owned(),
-    };
     writeln!(
         out,
-        "data path      {attached} at {}, self-test {test}, lease {}",
+        "data path      {attached} at {}, {}, lease {}",
         datapath.cgroup.display(),
+        self_test(&datapath.self_test),
         age(lease.remaining_ms)
     )?;
     let Closing { mode, reason, unreached: _ } = closing;
@@ -75,7 +161,7 @@ fn head(out: &mut String, status: &Status) -> std::fmt::Result {
     }
 }
 
-fn frontends(out: &mut String, frontends: &[Frontend]) {
+fn frontends(out: &mut String, paint: Paint, frontends: &[Frontend]) {
     let mut rows =
         vec![["FRONTEND", "KIND", "ADDRESS", "POOL", "POLICY", "BACKENDS"].map(str::to_owned)];
     for frontend in frontends {
@@ -97,9 +183,13 @@ fn frontends(out: &mut String, frontends: &[Frontend]) {
         }
     }
     out.push('\n');
-    grid(out, &rows);
+    grid(out, paint, &rows);
+}
+
+/// Which backends are not used for which frontend, and why.
+fn unused(out: &mut String, frontends: &[Frontend]) {
     for frontend in frontends {
-        for FrontendBackend { address, used: _, reason } in &frontend.backends {
+        for FrontendBackend { address, used: _, reason, about: _ } in &frontend.backends {
             if let Some(reason) = reason {
                 // All names of a certificate are in the document; a screen is for people.
                 cut(out, &format!("{} {address}: {reason}", frontend.name));
@@ -138,7 +228,7 @@ fn wishes(out: &mut String, status: &Status) {
 }
 
 /// The sources that are heard; without any the backends are those of the configuration.
-fn sources(out: &mut String, sources: &[Source]) {
+fn sources(out: &mut String, paint: Paint, sources: &[Source]) {
     let watched: Vec<&Source> = sources.iter().filter(|source| source.watched).collect();
     if watched.is_empty() {
         return;
@@ -157,10 +247,10 @@ fn sources(out: &mut String, sources: &[Source]) {
         ]);
     }
     out.push('\n');
-    grid(out, &rows);
+    grid(out, paint, &rows);
 }
 
-fn listeners(out: &mut String, listeners: &[Listener]) {
+fn listeners(out: &mut String, paint: Paint, listeners: &[Listener]) {
     if listeners.is_empty() {
         return;
     }
@@ -182,104 +272,7 @@ fn listeners(out: &mut String, listeners: &[Listener]) {
         ]);
     }
     out.push('\n');
-    grid(out, &rows);
-}
-
-fn problems(out: &mut String, status: &Status) {
-    let mut lines = status.datapath.problems();
-    if let Some(error) = &status.config.last_reload_error {
-        lines.push(format!("the newest configuration is refused: {error}"));
-    }
-    lines.extend(status.config.unresolved.iter().cloned());
-    lines.extend(status.table_on_disk.error.clone());
-    let Discovery { sources, left_out, problem } = &status.discovery;
-    for Source { name, error, error_age_ms, ignored, .. } in sources {
-        if let Some(error) = error {
-            lines.push(format!("{name}, for {}: {error}", age(error_age_ms.unwrap_or_default())));
-        }
-        if *ignored > 0 {
-            lines.push(format!("{name}: {ignored} of its entries cannot be backends"));
-        }
-    }
-    lines.extend(left_out.iter().cloned());
-    lines.extend(problem.iter().map(|why| format!("the newest hosts are not used: {why}")));
-    lines.extend(status.closing.unreached.iter().map(|line| format!("not closed: {line}")));
-    for Listener { address, state, .. } in &status.listeners {
-        if let ListenerState::Failed(reason) = state {
-            lines.push(format!("listener {address}: {reason}"));
-        }
-    }
-    if lines.is_empty() {
-        return;
-    }
-    out.push_str("\nPROBLEMS\n");
-    for line in lines {
-        wrap(out, &line);
-    }
-}
-
-/// Columns as wide as their widest cell, two spaces apart, none after the last.
-fn grid<const N: usize>(out: &mut String, rows: &[[String; N]]) {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.len().max(*width);
-        }
-    }
-    for row in rows {
-        let mut line = String::new();
-        for (width, cell) in widths.iter().zip(row) {
-            let _cell = write!(line, "{cell:<width$}  ");
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-}
-
-/// A sentence below a table, on one line whatever it takes.
-fn cut(out: &mut String, text: &str) {
-    let room = WIDTH - 2;
-    let line = match text.char_indices().nth(room) {
-        Some(_) => {
-            let end = text.char_indices().nth(room - 1).map_or(0, |(end, _)| end);
-            format!("{}…", text[..end].trim_end())
-        }
-        None => text.to_owned(),
-    };
-    out.push_str("  ");
-    out.push_str(&line);
-    out.push('\n');
-}
-
-/// A sentence below a table, broken at words.
-fn wrap(out: &mut String, text: &str) {
-    let mut line = String::from(" ");
-    for word in text.split_whitespace() {
-        if line.len() + 1 + word.len() > WIDTH && !line.trim().is_empty() {
-            out.push_str(&line);
-            out.push('\n');
-            line = String::from("   ");
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    out.push_str(&line);
-    out.push('\n');
-}
-
-/// A duration in two digits or so: 0.3s, 12s, 3m, 5h, 2d.
-fn age(ms: u64) -> String {
-    match ms {
-        0..10_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
-        10_000..120_000 => format!("{}s", ms / 1000),
-        120_000..7_200_000 => format!("{}m", ms / 60_000),
-        7_200_000..172_800_000 => format!("{}h", ms / 3_600_000),
-        _ => format!("{}d", ms / 86_400_000),
-    }
-}
-
-fn micros(us: u64) -> String {
-    format!("{}.{}ms", us / 1000, us % 1000 / 100)
+    grid(out, paint, &rows);
 }
 
 #[cfg(test)]

@@ -158,7 +158,8 @@ fn sentinel_of(view: &SentinelView, now: Instant) -> status::Sentinel {
 }
 
 fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
-    let expiry = Expiry::of(facts, unix_time());
+    let now = unix_time();
+    let expiry = Expiry::of(facts, now);
     let CertificateFacts { names, not_before, not_after, chain_not_after, issuer, subject } = facts;
     status::Certificate {
         names: names.iter().map(ToString::to_string).collect(),
@@ -167,6 +168,7 @@ fn certificate_of(facts: &CertificateFacts) -> status::Certificate {
         issuer: issuer.clone(),
         subject: subject.clone(),
         chain_not_after: *chain_not_after,
+        ends_in_s: expiry.ends.saturating_sub(now),
         urgency: expiry.urgency.label().to_owned(),
         warning: (expiry.urgency != Urgency::None).then(|| expiry.to_string()),
     }

@@ -1,34 +1,65 @@
 //! A pool and its backends: one row each, and below them what a row cannot say.
 
-use super::{age, grid, micros, wrap};
+use super::{WIDTH, age, grid, micros, shortened, wrap};
+use crate::cli::paint::Paint;
 use crate::status::{Backend, Evidence, Pool};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-pub(super) fn pool(out: &mut String, pool: &Pool) {
-    let Pool { name, profile: _, probe, backends, nodes, probe_interval_ms, ping_interval_ms } =
-        pool;
-    let versions: BTreeSet<_> = backends.iter().filter_map(|b| b.version.as_deref()).collect();
-    let mut facts: Vec<String> = Vec::new();
-    facts.extend(versions.first().filter(|_| versions.len() == 1).map(|one| (*one).to_owned()));
-    facts.extend(nodes.map(|nodes| format!("{nodes} node{}", if nodes == 1 { "" } else { "s" })));
-    facts.push(format!("probe {probe} every {}", age(*probe_interval_ms)));
-    facts.extend(ping_interval_ms.map(|ms| format!("ping every {}", age(ms))));
-    // Writing to a string cannot fail.
-    let _title = writeln!(out, "\nPOOL {name}: {}", facts.join(", "));
-    grid(out, &rows(backends));
-    if versions.len() > 1 {
-        let version = |backend: &Backend| {
-            backend.version.as_ref().map(|version| format!("{} is {version}", backend.address))
+/// What fits a screen: one line per backend.
+pub(super) fn pool(out: &mut String, paint: Paint, pool: &Pool) {
+    title(out, pool);
+    let head = ["BACKEND", "STATE", "SINCE", "BAND", "RTT", "ACTIVE", "CERT", "VERSION", "WHY"];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(pool.backends.iter().map(|backend| {
+        let why = match &backend.doubt {
+            Some(doubt) if backend.state == "healthy" => format!("doubted: {doubt}"),
+            _ => backend.reason.clone(),
         };
-        wrap(out, &backends.iter().filter_map(version).collect::<Vec<_>>().join(", "));
+        [
+            backend.address.to_string(),
+            backend.state.clone(),
+            age(backend.state_age_ms),
+            backend.band.to_string(),
+            rtt(backend),
+            active(backend),
+            certificate(backend),
+            backend.version.clone().unwrap_or_else(none),
+            why,
+        ]
+    }));
+    // The last column takes what is left.
+    let others: usize = (0..head.len() - 1)
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + 2)
+        .sum();
+    for row in &mut rows {
+        row[head.len() - 1] = shortened(&row[head.len() - 1], WIDTH.saturating_sub(others).max(10));
     }
+    grid(out, paint, &rows);
+}
+
+/// Everything, with remarks below.
+pub(super) fn wide_pool(out: &mut String, paint: Paint, pool: &Pool) {
+    title(out, pool);
+    let backends = &pool.backends;
+    grid(out, paint, &rows(backends));
     named(out, backends);
     for backend in backends {
         for remark in remarks(backend) {
             wrap(out, &format!("{} {remark}", backend.address));
         }
     }
+}
+
+fn title(out: &mut String, pool: &Pool) {
+    let Pool { name, profile: _, probe, backends: _, nodes, probe_interval_ms, ping_interval_ms } =
+        pool;
+    let mut facts: Vec<String> = Vec::new();
+    facts.extend(nodes.map(|nodes| format!("{nodes} node{}", if nodes == 1 { "" } else { "s" })));
+    facts.push(format!("probe {probe} every {}", age(*probe_interval_ms)));
+    facts.extend(ping_interval_ms.map(|ms| format!("ping every {}", age(ms))));
+    // Writing to a string cannot fail.
+    let _title = writeln!(out, "\nPOOL {name}: {}", facts.join(", "));
 }
 
 /// Who named the backends, unless it is the configuration alone.
@@ -44,19 +75,30 @@ fn named(out: &mut String, backends: &[Backend]) {
     }
 }
 
-fn rows(backends: &[Backend]) -> Vec<[String; 8]> {
-    let head = ["BACKEND", "STATE", "SINCE", "ACTIVE", "RTT", "SENTINEL", "EVIDENCE", "LAST PROBE"];
+fn rows(backends: &[Backend]) -> Vec<[String; 11]> {
+    let head = [
+        "BACKEND",
+        "STATE",
+        "SINCE",
+        "BAND",
+        "RTT",
+        "ACTIVE",
+        "SENTINEL",
+        "EVIDENCE",
+        "CERT",
+        "VERSION",
+        "LAST PROBE",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     for backend in backends {
-        let Backend { address, state, state_age_ms, evidence, last_probe, .. } = backend;
-        let none = || "-".to_owned();
-        let probe_rtt = last_probe.as_ref().and_then(|probe| probe.rtt_us);
+        let Backend { address, state, state_age_ms, band, evidence, last_probe, .. } = backend;
         rows.push([
             address.to_string(),
             state.clone(),
             age(*state_age_ms),
-            evidence.as_ref().map_or_else(none, |evidence| evidence.active.to_string()),
-            backend.rtt_us.or(probe_rtt).map_or_else(none, micros),
+            band.to_string(),
+            rtt(backend),
+            active(backend),
             match backend.sentinel.age_ms {
                 Some(ms) => format!("{} {}", backend.sentinel.state, age(ms)),
                 None => backend.sentinel.state.clone(),
@@ -66,6 +108,8 @@ fn rows(backends: &[Backend]) -> Vec<[String; 8]> {
                 Some(_) => "good".to_owned(),
                 None => none(),
             },
+            certificate(backend),
+            backend.version.clone().unwrap_or_else(none),
             match last_probe {
                 Some(probe) => format!("{} ago, {}", age(probe.age_ms), probe.outcome),
                 None => "none yet".to_owned(),
@@ -75,8 +119,30 @@ fn rows(backends: &[Backend]) -> Vec<[String; 8]> {
     rows
 }
 
+fn none() -> String {
+    "-".to_owned()
+}
+
+fn rtt(backend: &Backend) -> String {
+    let of_probe = backend.last_probe.as_ref().and_then(|probe| probe.rtt_us);
+    backend.rtt_us.or(of_probe).map_or_else(none, micros)
+}
+
+fn active(backend: &Backend) -> String {
+    backend.evidence.as_ref().map_or_else(none, |evidence| evidence.active.to_string())
+}
+
+/// Time until its certificate, or one above it, ends.
+fn certificate(backend: &Backend) -> String {
+    let left = |seconds: i64| match u64::try_from(seconds) {
+        Ok(seconds) => age(seconds.saturating_mul(1000)),
+        Err(_) => "ENDED".to_owned(),
+    };
+    backend.certificate.as_ref().map_or_else(none, |facts| left(facts.ends_in_s))
+}
+
 /// What the row of a backend cannot say, most urgent first.
-fn remarks(backend: &Backend) -> Vec<String> {
+pub(in crate::cli) fn remarks(backend: &Backend) -> Vec<String> {
     let Backend { state, reason, run, doubt, drained, closes_in_ms, held_ms, closed, .. } = backend;
     let mut remarks = Vec::new();
     if state != "healthy" {

@@ -3,13 +3,35 @@
 use super::*;
 use crate::status::example;
 
+const PLAIN: Paint = Paint::NONE;
+
 #[test]
 fn the_table_of_a_good_agent() {
-    matches("good", &render(&example::status()));
+    matches("good", &render(&example::healthy(), Detail::Screen, PLAIN));
+}
+
+#[test]
+fn all_that_a_good_agent_knows() {
+    matches("good-wide", &render(&example::healthy(), Detail::Wide, PLAIN));
+}
+
+#[test]
+fn a_good_agent_of_three_backends_fits_a_screen_of_24_lines() {
+    let mut status = example::healthy();
+    let third = status.pools[0].backends[1].clone();
+    status.pools[0].backends.push(third);
+    let text = render(&status, Detail::Screen, PLAIN);
+    assert!(text.lines().count() < 24, "{text}");
 }
 
 #[test]
 fn the_table_of_an_agent_in_trouble_names_every_problem() {
+    let status = trouble();
+    matches("trouble", &render(&status, Detail::Screen, PLAIN));
+    matches("trouble-wide", &render(&status, Detail::Wide, PLAIN));
+}
+
+fn trouble() -> Status {
     let mut status = example::status();
     status.config.last_reload_error =
         Some("agent.yaml:3:1: unknown key \"pool\": did you mean \"pools\"?".to_owned());
@@ -56,7 +78,34 @@ fn the_table_of_an_agent_in_trouble_names_every_problem() {
     if let Some(certificate) = &mut drained.certificate {
         certificate.warning = Some("its certificate ends within 7 days".to_owned());
     }
-    matches("trouble", &render(&status));
+    Status { verdict: status.judge(), ..status }
+}
+
+#[test]
+fn the_verdict_is_one_line_that_counts_what_it_has_no_room_for() {
+    let status = trouble();
+    for room in [40, 79, 100, 400] {
+        let line = verdict(&status, room);
+        assert!(line.chars().count() <= room, "{room}: {line}");
+        assert!(line.starts_with("not-attached: ") && line.contains(" more"), "{room}: {line}");
+    }
+    assert!(!verdict(&status, 10_000).contains(" more"));
+    let healthy = example::healthy();
+    assert!(verdict(&healthy, 100).starts_with("healthy: 2 of 2 backends"));
+}
+
+#[test]
+fn colour_is_all_that_paint_adds() {
+    let status = trouble();
+    let plain = render(&status, Detail::Screen, PLAIN);
+    let painted = render(&status, Detail::Screen, Paint::ALL);
+    assert!(painted.starts_with("\x1b[1;31mnot-attached\x1b[0m: "), "{painted}");
+    let mut bare = painted.clone();
+    for code in ["\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[0m"] {
+        bare = bare.replace(code, "");
+    }
+    assert_eq!(bare, plain);
+    assert!(painted.contains("\x1b[1;31munhealthy\x1b[0m"), "{painted}");
 }
 
 #[test]
@@ -65,14 +114,14 @@ fn why_a_sentinel_is_down_is_not_said_twice() {
     let dead = &mut status.pools[0].backends[1];
     assert!(dead.sentinel.reason.as_ref().is_some_and(|reason| *reason != dead.reason));
     dead.sentinel.reason = Some(dead.reason.clone());
-    assert!(!render(&status).contains("has no sentinel"));
+    assert!(!render(&status, Detail::Wide, PLAIN).contains("has no sentinel"));
 }
 
 #[test]
 fn off_says_that_the_kernel_alone_still_ends_some() {
     let mut status = example::status();
     status.closing.mode = "off".to_owned();
-    let text = render(&status);
+    let text = render(&status, Detail::Wide, PLAIN);
     let line = text.lines().find(|line| line.starts_with("closing ")).expect("a line");
     assert!(
         line.ends_with(
@@ -84,7 +133,7 @@ fn off_says_that_the_kernel_alone_still_ends_some() {
 }
 
 #[test]
-fn no_line_is_wider_than_a_hundred_columns() {
+fn no_line_of_the_screen_is_wider_than_a_hundred_columns() {
     for text in [include_str!("good.txt"), include_str!("trouble.txt")] {
         for line in text.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
