@@ -237,12 +237,12 @@ mod tests {
 
     /// The paths of all fields: `pools[].name`. What has any keys is one field, `counters.*`.
     fn paths(at: &str, value: &Value, found: &mut BTreeSet<String>) {
-        const FREE: [&str; 4] = ["kernelFeatures", "counters", "closed", "probes"];
+        const FREE: [&str; 5] = ["kernelFeatures", "counters", "closed", "failures", "probes"];
         match value {
             Value::Object(fields) => {
                 for (key, value) in fields {
                     let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
-                    if FREE.contains(&key.as_str()) {
+                    if value.is_object() && FREE.contains(&key.as_str()) {
                         found.insert(path + ".*");
                     } else {
                         paths(&path, value, found);

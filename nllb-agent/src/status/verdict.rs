@@ -84,6 +84,7 @@ impl Status {
             datapath,
             lease,
             closing,
+            failovers: _,
             table_on_disk,
             kubelet_version,
             discovery,
@@ -145,6 +146,8 @@ impl Findings {
             map_writes: _,
             failed_syncs: _,
             last_sync_us: _,
+            syncs: _,
+            sync_lag_ms: _,
             sync_error,
         } = datapath;
         for hook in TRANSLATING {
