@@ -5,6 +5,7 @@ mod image;
 mod manifests;
 mod monitoring;
 mod notify;
+mod podmonitor;
 mod unit;
 
 use std::collections::BTreeSet;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::podmonitor::PodMonitor;
 use crate::{deploy, has_or_say, succeed};
 
 #[test]
@@ -44,6 +45,22 @@ fn a_misspelt_key_and_a_wrong_type_are_found() {
     let mut wrong = right;
     wrong["spec"]["hostNetwork"] = json!("yes");
     assert!(check_schema(&wrong).is_err());
+
+    let right = yaml(&text("kustomize/components/podmonitor/podmonitor.yaml")).remove(0);
+    check_schema(&right).expect("a PodMonitor");
+    let changes = [
+        ("tlsConfig", json!({ "insecureSkipverify": true })),
+        ("authorisation", right["spec"]["podMetricsEndpoints"][0]["authorization"].clone()),
+        ("authorization", json!({ "credentials": { "name": "a", "keys": "token" } })),
+        ("port", json!(7474)),
+        ("scheme", json!("tls")),
+    ];
+    for (key, value) in changes {
+        let mut wrong = right.clone();
+        wrong["spec"]["podMetricsEndpoints"][0][key] = value;
+        let fault = check_schema(&wrong).expect_err("refused");
+        assert!(fault.contains("odMetricsEndpoints"), "{fault}");
+    }
 }
 
 #[test]
@@ -169,6 +186,14 @@ fn the_pod_monitor_finds_the_port_of_the_proxy() {
     let rules = text("monitoring/rules.yaml");
     let name = job["replacement"].as_str().expect("its name");
     assert!(rules.contains(&format!("up{{job=\"{name}\"}}")), "the rules know another job");
+    let credentials = &monitor["podMetricsEndpoints"][0]["authorization"]["credentials"];
+    let secret = of_kind(&objects, "Secret");
+    assert_eq!(secret["metadata"]["name"], credentials["name"]);
+    // What Kubernetes writes into a Secret of this type.
+    assert_eq!(
+        (&secret["type"], &credentials["key"]),
+        (&json!("kubernetes.io/service-account-token"), &json!("token"))
+    );
 }
 
 /// What the DaemonSet's container may do.
@@ -224,8 +249,7 @@ fn check_schema(object: &Value) -> Result<(), String> {
         }
         ("rbac.authorization.k8s.io/v1", "Role") => check_as::<Role>(object),
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => check_as::<RoleBinding>(object),
-        // Not of Kubernetes itself; another test looks at what it refers to.
-        ("monitoring.coreos.com/v1", "PodMonitor") => Ok(()),
+        ("monitoring.coreos.com/v1", "PodMonitor") => check_as::<PodMonitor>(object),
         _ => Err(format!("{version} {kind} is not known here")),
     }
 }
