@@ -12,6 +12,8 @@ use std::process::{Command, ExitStatus, Output};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use nllb_agent::status::{Backend, Status};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::lab::{Lab, TOKEN};
 use crate::place::Place;
@@ -68,6 +70,11 @@ impl Agent {
     /// the same code and much more beside it.
     pub fn run_program(&mut self, program: &Path) {
         self.program = Some(program.to_owned());
+    }
+
+    /// Runs the lab's own program again from its next start on.
+    pub fn run_own_program(&mut self) {
+        self.program = None;
     }
 
     /// Lets it log, from its next start on, what it logs when it is told nothing. Otherwise it tells more.
@@ -147,25 +154,29 @@ impl Agent {
             .into_iter()
             .chain(level)
             .collect();
-        let before: Vec<OsString> = match &self.program {
-            Some(program) => vec!["exec".into(), "--".into(), program.into()],
-            None => vec!["agent".into()],
-        };
-        let args = [&before[..], &args].concat();
+        let args = self.words(&args);
         let log = self.directory.join("log");
         self.process = Some(Process::spawn(&self.place, &args, Some(&log))?);
         Ok(())
     }
 
-    /// Runs another `nllb` on the same node to its end.
+    /// Runs its program once more on the same node to its end.
     pub fn nllb(&self, args: &[OsString]) -> Result<Output> {
         self.command(args)?.output().context("cannot run nllb")
     }
 
-    /// Another `nllb` on the same node, not started yet.
+    /// The same, not started yet.
     pub fn command(&self, args: &[OsString]) -> Result<Command> {
-        let args: Vec<_> = ["agent".into()].into_iter().chain(args.iter().cloned()).collect();
-        command(&self.place, &args)
+        command(&self.place, &self.words(args))
+    }
+
+    /// What `nllb-lab` is told so that its program runs with these arguments.
+    fn words(&self, args: &[OsString]) -> Vec<OsString> {
+        let before: Vec<OsString> = match &self.program {
+            Some(program) => vec!["exec".into(), "--".into(), program.into()],
+            None => vec!["agent".into()],
+        };
+        [&before, args].concat()
     }
 
     /// The status document.
@@ -175,11 +186,19 @@ impl Agent {
 
     /// Waits until the status document is as wanted.
     pub fn await_status(&mut self, what: &str, good: impl Fn(&Status) -> bool) -> Result<Status> {
+        self.await_document(what, good)
+    }
+
+    /// Waits until the status document is as wanted, that of another version too when it is taken for any JSON.
+    pub fn await_document<T>(&mut self, what: &str, good: impl Fn(&T) -> bool) -> Result<T>
+    where
+        T: DeserializeOwned + Serialize,
+    {
         let mut last = None;
         let found = wait_until(what, || {
             self.ensure_running()?;
             // Until it listens there is none; a bug there shows when the time is over.
-            let Ok(status) = self.status() else {
+            let Ok(status) = admin::status(&self.socket()) else {
                 return Ok(None);
             };
             if good(&status) {

@@ -23,6 +23,7 @@ pub mod discover;
 pub mod etcd;
 pub mod fault;
 pub mod lab;
+pub mod load;
 pub mod netns;
 pub mod pins;
 pub mod pki;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData, PerCpuArray};
-use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::links::{FdLink, LinkInfo, PinnedLink};
 use nllb_common::Counter;
 use nllb_common::maps::{Evidence, PoolSet, names};
 
@@ -39,13 +39,30 @@ where
 
 /// The ids of the pinned links, by the name of the pin.
 pub fn links(pins: &Path) -> Result<BTreeMap<String, u32>> {
+    Ok(attached(pins)?.into_iter().map(|(name, link)| (name, link.id())).collect())
+}
+
+/// The ids of the programs behind the pinned links, by the name of the pin.
+pub fn programs(pins: &Path) -> Result<BTreeMap<String, u32>> {
+    Ok(attached(pins)?.into_iter().map(|(name, link)| (name, link.program_id())).collect())
+}
+
+/// The pinned links, by the name of the pin.
+fn attached(pins: &Path) -> Result<BTreeMap<String, LinkInfo>> {
     let mut links = BTreeMap::new();
     for pin in link_pins(pins)? {
         let link: FdLink = PinnedLink::from_pin(&pin)?.into();
         let name = pin.file_name().unwrap_or_default();
-        links.insert(name.to_string_lossy().into_owned(), link.info()?.id());
+        links.insert(name.to_string_lossy().into_owned(), link.info()?);
     }
     Ok(links)
+}
+
+/// The ids of the pinned maps, by name.
+pub fn maps(pins: &Path) -> Result<BTreeMap<String, u32>> {
+    let map =
+        |name: &&str| Ok(((*name).to_owned(), MapData::from_pin(pins.join(name))?.info()?.id()));
+    names::ALL.iter().map(map).collect()
 }
 
 /// Whether a link with this id exists.

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nllb_agent::status::Status;
+use serde::de::DeserializeOwned;
 
 /// A stopped agent does not answer; do not wait for it for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Fetches the document from the admin socket.
-pub(super) fn status(socket: &Path) -> Result<Status> {
+pub(super) fn status<T: DeserializeOwned>(socket: &Path) -> Result<T> {
     let mut stream = UnixStream::connect(socket)
         .with_context(|| format!("no agent behind {}", socket.display()))?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -4,9 +4,8 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use nllb_lab::load::{is_direct, load, none_fails, whoami};
 use nllb_lab::{Agent, Lab};
-
-use crate::scene::{is_direct, load, none_fails, whoami};
 
 #[test]
 fn an_agent_runs_with_what_init_makes_of_a_k3s_node() {

@@ -2,9 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use nllb_lab::load::{is_direct, load, none_fails, whoami};
 use nllb_lab::{Agent, Configuration, Lab};
-
-use crate::scene::{is_direct, load, none_fails, whoami};
 
 #[test]
 fn a_k3s_node_joins_while_the_first_of_three_servers_is_dead() {

@@ -4,5 +4,4 @@
 mod initial;
 mod joining;
 mod rolling;
-mod scene;
 mod takeover;

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use nllb_lab::lab::VIP_V4;
+use nllb_lab::load::{load, none_fails};
 use nllb_lab::{Agent, Configuration, Lab};
-
-use crate::scene::{load, none_fails};
 
 #[test]
 fn three_servers_restart_one_after_another_under_load_and_no_connect_fails() {

@@ -3,10 +3,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use nllb_lab::load::{is_direct, load, none_fails, whoami};
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Balancer, Client, Configuration, Connect, Lab};
-
-use crate::scene::{is_direct, load, none_fails, whoami};
 
 #[test]
 fn a_balancer_on_loopback_is_taken_over_and_given_back_and_nothing_fails() {

@@ -1,5 +1,9 @@
-//! An agent finds the data path of another version of the layout.
+//! An agent finds the data path of another: of an earlier commit, or of another version of the layout.
 
+mod former;
+mod rollout;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
@@ -29,11 +33,7 @@ fn another_version_goes_when_the_new_programs_are_attached_and_no_connect_fails(
         assert!(!status.agent.adopted, "maps that would be misread are not taken over");
         more();
         assert!(!other.exists());
-        for (name, id) in links {
-            // The kernel frees a link after its last reader.
-            let gone = || Ok((!pins::link_exists(id)?).then_some(()));
-            wait_until(&format!("the end of {name}"), gone).expect("gone");
-        }
+        await_end(links);
         let log = agent.log();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("other versions")).collect();
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -75,6 +75,15 @@ fn lab_with_other_version(version: u32) -> Option<(Lab, Agent, PathBuf)> {
     let other = agent.bpffs().join(format!("v{version}"));
     fs::rename(agent.pins(), &other).expect("renamed");
     Some((lab, agent, other))
+}
+
+/// Waits until these links are gone.
+fn await_end(links: BTreeMap<String, u32>) {
+    for (name, id) in links {
+        // The kernel frees a link after its last reader.
+        let gone = || Ok((!pins::link_exists(id)?).then_some(()));
+        wait_until(&format!("the end of {name}"), gone).expect("gone");
+    }
 }
 
 fn vip() -> Connect {
