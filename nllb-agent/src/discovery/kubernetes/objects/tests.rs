@@ -1,8 +1,8 @@
 //! Objects as API servers have them, and as nobody should.
 
+mod any;
+
 use super::*;
-use kube::core::{ObjectList, WatchEvent};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::slice::from_ref;
 
@@ -220,106 +220,5 @@ fn a_service_without_usable_vips_says_so() {
         let reading = read::<Service>(&[service(&spec)]);
         assert!(reading.items.is_empty());
         assert_eq!(reading.complaint(), (1, expected.to_owned()));
-    }
-}
-
-/// Any JSON, with a liking for the keys that matter.
-fn any_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        "\\PC*".prop_map(Value::from),
-        prop_oneof![Just("IPv4"), Just("IPv6"), Just("10.0.0.1"), Just("fd00::1"), Just("TCP")]
-            .prop_map(Value::from),
-    ];
-    let key = prop_oneof![
-        Just("metadata".to_owned()),
-        Just("name".to_owned()),
-        Just("resourceVersion".to_owned()),
-        Just("addressType".to_owned()),
-        Just("endpoints".to_owned()),
-        Just("addresses".to_owned()),
-        Just("conditions".to_owned()),
-        Just("ready".to_owned()),
-        Just("ports".to_owned()),
-        Just("port".to_owned()),
-        Just("spec".to_owned()),
-        Just("clusterIPs".to_owned()),
-        Just("items".to_owned()),
-        Just("type".to_owned()),
-        Just("object".to_owned()),
-        "\\PC{0,8}",
-    ];
-    leaf.prop_recursive(6, 64, 6, move |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            proptest::collection::hash_map(key.clone(), inner, 0..6)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
-        ]
-    })
-}
-
-/// What is read of it keeps all promises, if it can be read.
-fn holds<O: Object>(text: &[u8]) -> Result<(), TestCaseError> {
-    if let Ok(list) = serde_json::from_slice::<ObjectList<O>>(text) {
-        let mut store = Store::<O>::default();
-        store.replace(&list.items);
-        let reading = store.reading();
-        prop_assert!(reading.items.len() <= MOST_ITEMS);
-        prop_assert!(reading.items.is_sorted());
-        let (_, complaint) = reading.complaint();
-        prop_assert!(!complaint.contains(char::is_control), "{complaint}");
-    }
-    if let Ok(WatchEvent::Added(object)) = serde_json::from_slice::<WatchEvent<O>>(text) {
-        let mut store = Store::<O>::default();
-        store.apply(&object);
-        store.remove(&object);
-        prop_assert!(store.reading().items.is_empty());
-    }
-    Ok(())
-}
-
-proptest! {
-    #[test]
-    fn any_json_is_read_or_refused(value in any_json()) {
-        let wrapped = [
-            value.clone(),
-            json!({"items": [value]}),
-            json!({"type": "ADDED", "object": value}),
-        ];
-        for value in wrapped {
-            let text = value.to_string();
-            holds::<EndpointSlice>(text.as_bytes())?;
-            holds::<Service>(text.as_bytes())?;
-        }
-    }
-
-    #[test]
-    fn any_slice_is_read_and_bounded(
-        names in proptest::collection::vec(any::<String>(), 0..40),
-        addresses in proptest::collection::vec(
-            prop_oneof![any::<IpAddr>().prop_map(|ip| ip.to_string()), any::<String>()],
-            0..30,
-        ),
-        family in prop_oneof![Just("IPv4".to_owned()), Just("IPv6".to_owned()), any::<String>()],
-        port in any::<i64>(),
-    ) {
-        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        let items: Vec<Value> =
-            names.iter().map(|name| slice(name, &family, &addresses, port % 70_000)).collect();
-        let list = json!({"metadata": {}, "items": items}).to_string();
-        serde_json::from_str::<ObjectList<EndpointSlice>>(&list).expect("a list");
-        holds::<EndpointSlice>(list.as_bytes())?;
-        for Sighting { ip, port, .. } in read::<EndpointSlice>(&items).items {
-            prop_assert!(usable(ip) == Ok(ip) && port != Some(0));
-        }
-    }
-
-    #[test]
-    fn any_octets_are_read_or_refused(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
-        holds::<EndpointSlice>(&octets)?;
-        holds::<Service>(&octets)?;
     }
 }
