@@ -193,6 +193,7 @@ impl Driver {
         let mut tests = JoinSet::new();
         let mut loads = JoinSet::new();
         let mut hears = true;
+        let mut waits = self.sync.due().is_some();
         self.retry(&mut reload);
         self.perform();
         heap::give_back();
@@ -200,7 +201,8 @@ impl Driver {
         loop {
             let testing = !tests.is_empty();
             let own = ticks.due(testing);
-            let due = self.machine.poll_timeout().map_or(own, |due| due.min(own));
+            let due = [self.machine.poll_timeout(), self.sync.due()];
+            let due = due.into_iter().flatten().fold(own, Instant::min);
             tokio::select! {
                 // What clients feel comes first.
                 biased;
@@ -218,6 +220,9 @@ impl Driver {
                 () = alarm.until(due) => {
                     let now = Instant::now();
                     self.machine.handle_timeout(now);
+                    if self.sync.due().is_some() {
+                        self.apply();
+                    }
                     if ticks.lease.take(now) {
                         self.renew_lease();
                         self.memory.keep(&self.machine, self.members.vips());
@@ -283,6 +288,11 @@ impl Driver {
                 }
             }
             self.perform();
+            if waits && self.sync.due().is_none() {
+                waits = false;
+                self.open_frontends();
+                self.report();
+            }
         }
     }
 

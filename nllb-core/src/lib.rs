@@ -23,6 +23,7 @@ mod ids;
 mod jitter;
 pub mod maglev;
 pub mod membership;
+mod onset;
 mod ping;
 pub mod pool;
 pub mod rebalance;
@@ -47,6 +48,7 @@ pub use expiry::{Ending, Expiry, Urgency};
 pub use health::{Direction, Run};
 pub use jitter::Jitter;
 pub use membership::{Listing, Membership, Sighting, SourceId, SourceKind, SourceView};
+pub use onset::Onset;
 pub use pool::Machine;
 pub use remembered::{Recollection, Remembered};
 pub use report::{

@@ -120,7 +120,7 @@ impl Attached {
     pub(super) fn replace_other_versions(&mut self, maps: &mut impl Maps, sync: &Sync) {
         let are_there = |datapath: &Datapath| datapath.other_versions().next().is_some();
         let proven = self.failures.is_empty() && self.coverage.attached();
-        if !are_there(&self.datapath) || !proven || sync.error.is_some() {
+        if !are_there(&self.datapath) || !proven || sync.problem().is_some() {
             return;
         }
         self.datapath.remove_other_versions();

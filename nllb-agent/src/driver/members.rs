@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use super::Driver;
 use super::probes::Who;
-use crate::config::Config;
+use crate::config::{Config, ControlPlane};
 use crate::discovery::{News, What};
 use crate::reserved;
 
@@ -181,10 +181,19 @@ impl Members {
         self.listen(config);
     }
 
+    /// Hears those of the sources that the configuration names that do not need a frontend.
+    pub(super) fn listen_ahead(&mut self, config: &Config) {
+        let plane = config.control_plane.clone();
+        self.hear_sources(plane.map(|plane| ControlPlane { kubernetes: None, ..plane }).as_ref());
+    }
+
     /// Hears the sources that the configuration names, and no others.
     pub(super) fn listen(&mut self, config: &Config) {
-        let plane = config.control_plane.as_ref().filter(|plane| plane.is_watched());
-        match plane {
+        self.hear_sources(config.control_plane.as_ref());
+    }
+
+    fn hear_sources(&mut self, plane: Option<&ControlPlane>) {
+        match plane.filter(|plane| plane.is_watched()) {
             Some(plane) => self.sources.get_or_insert_with(Sources::default).hear(plane, self.seed),
             None => self.sources = None,
         }

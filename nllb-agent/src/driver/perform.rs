@@ -63,7 +63,7 @@ impl Driver {
     }
 
     /// Brings the maps to the machine's table.
-    fn apply(&mut self) {
+    pub(super) fn apply(&mut self) {
         match self.sync.apply(&mut self.maps, self.machine.table(), Instant::now) {
             Ok(()) => debug!(duration = ?self.sync.last_duration, "maps written"),
             Err(error) => error!(%error, "cannot write the maps; the older state stays"),

@@ -60,7 +60,7 @@ impl Driver {
         let Opened { datapath, mut maps, sockets, events, log, adopted } =
             Datapath::open(&settings)?;
         let closer = Closer::start(datapath.directory(), config::close_sockets(&config));
-        let mut sync = Sync::start(&maps).map_err(DatapathError::from)?;
+        let mut sync = Sync::start(&maps, Instant::now()).map_err(DatapathError::from)?;
         let (memory, known) = table.end().await;
         let mut members = Members::new(&config, &known, sync.actual(), seed);
         if let Err(error) = machine.handle_members(members.settings(&config), now) {
@@ -78,7 +78,6 @@ impl Driver {
         let sockets = Rc::new(sockets);
         let findings = attached.test(&sockets).await;
         attached.conclude(findings, &mut maps);
-        attached.replace_other_versions(&mut maps, &sync);
 
         let (status_requests, status) = mpsc::channel(REQUEST_QUEUE);
         let (drain, drains) = mpsc::channel(REQUEST_QUEUE);
@@ -116,10 +115,12 @@ impl Driver {
             adopted,
         };
         driver.sentinels.set_node_name(driver.config.node.name.clone());
-        driver.members.listen(&driver.config);
         driver.keep_known();
         driver.renew_lease();
-        driver.relays.set(driver.config.loopback_addresses());
+        match driver.sync.due() {
+            Some(_) => driver.members.listen_ahead(&driver.config),
+            None => driver.open_frontends(),
+        }
         info!(
             adopted,
             cgroup = %driver.attached.datapath().cgroup().path().display(),
@@ -127,6 +128,15 @@ impl Driver {
             "data path in place"
         );
         Ok((driver, Inputs { events, alarm, status, drains, reload, stop, _servers: servers }))
+    }
+}
+
+impl Driver {
+    /// The frontends lead somewhere: starts what stands behind them and what dials them.
+    pub(super) fn open_frontends(&mut self) {
+        self.attached.replace_other_versions(&mut self.maps, &self.sync);
+        self.relays.set(self.config.loopback_addresses());
+        self.members.listen(&self.config);
     }
 }
 

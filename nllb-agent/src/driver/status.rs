@@ -59,6 +59,10 @@ impl Driver {
 
     /// Tells the service manager how it stands: who serves, and whether that is proven.
     pub(super) fn report(&mut self) {
+        // Whoever waits for the agent dials a frontend next.
+        if self.sync.due().is_some() {
+            return;
+        }
         let Self { manager, machine, attached, .. } = self;
         manager.ready(|| {
             let pool = |pool: PoolView| {
@@ -164,7 +168,7 @@ fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathS
         sync_lag_ms: sync
             .behind_since
             .map_or(0, |since| millis(now.saturating_duration_since(since))),
-        sync_error: sync.error.clone(),
+        sync_error: sync.problem(),
     }
 }
 

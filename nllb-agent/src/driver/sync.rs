@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use nllb_common::maps::{MAX_BACKENDS, PoolSet, Verdict};
-use nllb_core::{Change, Table, diff};
+use nllb_core::{Change, Onset, Table, diff};
 
 use super::durations::Durations;
 use crate::datapath::maps::{Maps, MapsError};
@@ -19,6 +19,7 @@ const BOUNDS_US: [u32; 9] = [10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_
 #[derive(Debug)]
 pub(super) struct Sync {
     actual: Table,
+    onset: Onset,
     /// How long the last round with writes took.
     pub(super) last_duration: Option<Duration>,
     /// How long each took from the decision on, failed rounds before it included.
@@ -29,15 +30,17 @@ pub(super) struct Sync {
     pub(super) writes: u64,
     /// Rounds that a failing write stopped.
     pub(super) failures: u64,
-    /// Why the maps are not as wanted.
+    /// Why a round did not come to its end.
     pub(super) error: Option<String>,
 }
 
 impl Sync {
     /// Starts from what the maps hold now.
-    pub(super) fn start(maps: &impl Maps) -> Result<Self, MapsError> {
+    pub(super) fn start(maps: &impl Maps, now: Instant) -> Result<Self, MapsError> {
+        let actual = read(maps)?;
         Ok(Self {
-            actual: read(maps)?,
+            onset: Onset::new(&actual, now),
+            actual,
             last_duration: None,
             durations: Durations::new(&BOUNDS_US),
             behind_since: None,
@@ -52,7 +55,20 @@ impl Sync {
         &self.actual
     }
 
-    /// Writes what differs from `desired`. `clock` is read before and after.
+    /// When to apply at the latest what is held back for now, if anything is.
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.onset.due()
+    }
+
+    /// Why the maps are not as wanted, if they are not.
+    pub(super) fn problem(&self) -> Option<String> {
+        let waiting =
+            || self.due().map(|_| "frontends wait for a first backend in service".to_owned());
+        self.error.clone().or_else(waiting)
+    }
+
+    /// Writes what differs from `desired`, but for frontends that wait for a backend. `clock` is read before and
+    /// after.
     pub(super) fn apply(
         &mut self,
         maps: &mut impl Maps,
@@ -60,7 +76,7 @@ impl Sync {
         clock: impl Fn() -> Instant,
     ) -> Result<(), MapsError> {
         let started = clock();
-        let changes = diff(&self.actual, desired);
+        let changes = diff(&self.actual, &self.onset.limit(desired, &self.actual, started));
         if changes.is_empty() {
             self.caught_up();
             return Ok(());
@@ -182,16 +198,35 @@ mod tests {
         Machine::new(settings, 1, Instant::now()).expect("a table").table().clone()
     }
 
+    /// When frontends wait for nobody any more.
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
     #[test]
     fn what_is_written_is_what_is_wanted_and_a_second_round_writes_nothing() {
         let mut maps = FakeMaps::default();
-        let mut sync = Sync::start(&maps).expect("empty maps");
+        let mut sync = Sync::start(&maps, Instant::now()).expect("empty maps");
         let desired = table(&["10.0.0.1:6443", "10.0.0.2:6443"]);
-        sync.apply(&mut maps, &desired, Instant::now).expect("room enough");
+        sync.apply(&mut maps, &desired, later).expect("room enough");
         assert_eq!(read(&maps).expect("readable"), desired);
         let writes = sync.writes;
-        sync.apply(&mut maps, &desired, Instant::now).expect("nothing to do");
+        sync.apply(&mut maps, &desired, later).expect("nothing to do");
         assert_eq!(sync.writes, writes);
+    }
+
+    #[test]
+    fn frontends_come_last_and_alone_when_nobody_answers_at_first() {
+        let (mut maps, desired) = (FakeMaps::default(), table(&["10.0.0.1:6443"]));
+        let mut sync = Sync::start(&maps, Instant::now()).expect("empty maps");
+        let due = sync.due().expect("a time");
+        sync.apply(&mut maps, &desired, || due - Duration::from_millis(1)).expect("room enough");
+        let held = read(&maps).expect("readable");
+        assert!(held.frontends.is_empty() && held.pools == desired.pools);
+        assert!(sync.problem().is_some(), "not as wanted yet");
+        sync.apply(&mut maps, &desired, || due).expect("room enough");
+        assert_eq!(read(&maps).expect("readable"), desired);
+        assert_eq!((sync.due(), sync.problem()), (None, None));
     }
 
     #[test]
@@ -201,10 +236,10 @@ mod tests {
         let all = diff(&before, &after).len();
         for writes in 0..all {
             let mut maps = FakeMaps::default();
-            let mut sync = Sync::start(&maps).expect("empty maps");
-            sync.apply(&mut maps, &before, Instant::now).expect("room enough");
+            let mut sync = Sync::start(&maps, Instant::now()).expect("empty maps");
+            sync.apply(&mut maps, &before, later).expect("room enough");
             maps.fail_after(writes);
-            let error = sync.apply(&mut maps, &after, Instant::now).expect_err("no room");
+            let error = sync.apply(&mut maps, &after, later).expect_err("no room");
             assert!(error.to_string().contains("is full: it holds"), "{error}");
             assert!(sync.behind_since.is_some());
             assert_eq!(&read(&maps).expect("readable"), sync.actual());
@@ -213,7 +248,7 @@ mod tests {
                 assert!(sync.actual().pools.contains_key(&u32::from(frontend.pool)));
             }
             maps.heal();
-            sync.resync(&mut maps, &after, Instant::now).expect("room again");
+            sync.resync(&mut maps, &after, later).expect("room again");
             assert_eq!(read(&maps).expect("readable"), after);
             assert_eq!(sync.behind_since, None);
         }

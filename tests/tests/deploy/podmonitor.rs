@@ -57,6 +57,7 @@ struct Authorization {
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Relabeling {
+    source_labels: Option<Vec<String>>,
     target_label: String,
     replacement: Option<String>,
 }
