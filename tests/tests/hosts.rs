@@ -77,6 +77,21 @@ fn an_agent_that_starts_without_its_sources_goes_by_the_maps_and_the_table_on_di
 }
 
 #[test]
+fn a_fixed_list_and_a_file_add_up_and_status_says_who_named_whom() {
+    let Some((lab, mut agent, hosts)) = lab_with_file(&[0, 1]) else { return };
+    let files = format!("files: [{}]", hosts.display());
+    let both = Configuration { endpoints: servers(&lab, &[0, 2]), ..configuration(&lab, files) };
+    agent.configure(&both).expect("written");
+    let status = agent.restart().expect("started");
+    assert_eq!(addresses(&status), servers(&lab, &[0, 1, 2]));
+    let file = format!("file {}", hosts.display());
+    for (plane, sources) in [(0, &["static", &file][..]), (1, &[&file]), (2, &["static"])] {
+        let server = lab.control_plane(plane).tls();
+        assert_eq!(agent::backend(&status, server).expect("a backend").sources, sources);
+    }
+}
+
+#[test]
 fn a_reload_to_a_source_that_fails_keeps_the_backends() {
     let Some((lab, mut agent, _)) = lab_with_file(&[0]) else { return };
     let fixed = Configuration::of(&lab).quick();

@@ -68,8 +68,10 @@ fn named(out: &mut String, backends: &[Backend]) {
     for Backend { address, sources, .. } in backends {
         by.entry(sources.join(", ")).or_default().push(address.to_string());
     }
-    by.remove("static");
     by.remove("");
+    if by.keys().all(|sources| sources == "static") {
+        return;
+    }
     for (sources, addresses) in by {
         wrap(out, &format!("named by {sources}: {}", addresses.join(", ")));
     }
