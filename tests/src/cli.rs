@@ -13,7 +13,7 @@ use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 
 use crate::lab::Lab;
 use crate::place::Place;
-use crate::{apiserver, balancer, bench, client, demo, discover, fault, lab, sim};
+use crate::{apiserver, balancer, bench, client, dashboard, demo, discover, fault, lab, sim};
 
 /// The processes of a lab.
 #[derive(Parser)]
@@ -62,6 +62,8 @@ enum Command {
     },
     /// Show the product at work: servers fail and come back while a client dials the VIP.
     Demo(demo::Options),
+    /// Draw the dashboard of deploy/monitoring from a run with servers that fail.
+    Dashboard(dashboard::Options),
     /// Measure.
     Bench {
         /// What.
@@ -150,6 +152,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Exec { command } => return Err(become_program(&command)),
         Command::Demo(options) => return demo::run(options),
+        Command::Dashboard(options) => return dashboard::run(&options),
         Command::Bench { what } => return bench::run(what),
         Command::Sim(options) => return sim::run(&options),
         Command::BenchWorker { cpu } => bench::worker::run(cpu)?,

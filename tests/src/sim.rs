@@ -24,6 +24,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 
+pub(crate) use plot::COLOURS;
 use result::Run;
 use scenario::Scenario;
 

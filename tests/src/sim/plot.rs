@@ -14,7 +14,7 @@ const ROW: u32 = 190;
 /// Points of a line: more cannot be told apart at this width.
 const POINTS: usize = 180;
 /// From the palette of Okabe and Ito, which the colour-blind can tell apart.
-const COLOURS: [RGBColor; 6] = [
+pub(crate) const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),

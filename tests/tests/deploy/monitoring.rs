@@ -1,18 +1,14 @@
-//! Alert rules and metrics, as Prometheus itself reads them.
+//! Alert rules and dashboard, as promtool reads them and by the names of the agent's series. What a real
+//! Prometheus makes of them is in `prometheus.rs`.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nllb_lab::lab::say_skipped;
-use nllb_lab::{Agent, Configuration, Lab, netns, tools};
+use nllb_lab::tools;
 
-use super::{both, deploy, succeed};
-
-/// Where an agent listens by default.
-const HTTP: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7473);
+use super::{deploy, succeed};
 
 fn promtool() -> Option<PathBuf> {
     let found = tools::find("promtool", "prometheus");
@@ -33,50 +29,52 @@ fn alert_rules_are_good_and_fire_when_they_should() {
 }
 
 #[test]
-fn every_series_of_the_rules_is_one_of_the_agent() {
-    let read = |path: PathBuf| std::fs::read_to_string(path).expect("readable");
-    let rules = read(deploy("monitoring/rules.yaml"));
-    let known = read(deploy("../docs/metrics.md"));
-    let known: BTreeSet<&str> = known
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
-        .map(|it| it.0)
-        .collect();
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let used: BTreeSet<&str> =
-        rules.split(|c| !is_name(c)).filter(|word| word.starts_with("nllb_")).collect();
-    assert!(used.len() > 10, "{used:?}");
-    let unknown: Vec<_> = used.difference(&known).collect();
-    assert!(unknown.is_empty(), "{unknown:?}");
+fn every_alert_fires_in_a_test_and_stays_silent_in_a_calm_cluster() {
+    let rules = read("monitoring/rules.yaml");
+    let tests = read("monitoring/rules-test.yaml");
+    let (calm, others) =
+        tests.split_once("\n  - name: one of two").expect("tests after the calm one");
+    assert!(calm.contains("expr: 'count(ALERTS)', eval_time: 50m, exp_samples: []"), "{calm}");
+    // Of the classes of histograms, too.
+    let missing: Vec<_> = series(&rules).difference(&series(calm)).copied().collect();
+    assert!(missing.is_empty(), "the calm cluster has no {missing:?}");
+    let alerts: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    for alert in alerts {
+        let by_name = format!("alertname: {alert}\n");
+        let by_label = format!("alertname=\"{alert}\"");
+        assert!(others.contains(&by_name) || others.contains(&by_label), "{alert} never fires");
+    }
 }
 
 #[test]
-fn the_metrics_of_a_running_agent_are_as_prometheus_wants_them() {
-    let Some(promtool) = promtool() else { return };
-    let Some(lab) = Lab::builder().build_or_skip() else { return };
-    let mut agent = Agent::start(&lab, &Configuration::of(&lab)).expect("an agent");
-    agent.await_state(lab.control_plane(0).tls(), "healthy").expect("probed");
-    let metrics = netns::run_in(lab.node(0).netns(), scrape).expect("in the node");
-    assert!(metrics.contains("\nnllb_backend_state{"), "{metrics}");
-    let mut check = Command::new(promtool);
-    check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut check = check.stderr(Stdio::piped()).spawn().expect("started");
-    // Taken, so that it ends.
-    let mut input = check.stdin.take().expect("a pipe");
-    input.write_all(metrics.as_bytes()).expect("written");
-    drop(input);
-    let output = check.wait_with_output().expect("ended");
-    assert!(output.status.success() && both(&output).is_empty(), "{}", both(&output));
+fn every_series_of_the_rules_and_the_dashboard_is_one_of_the_agent() {
+    let document = read("../docs/metrics.md");
+    let names = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let known: BTreeSet<&str> = names.map(|name| name.0).collect();
+    for file in ["monitoring/rules.yaml", "monitoring/dashboard.json"] {
+        let text = read(file);
+        let used = series(&text);
+        assert!(used.len() > 10, "{used:?}");
+        let histogram = |name: &str| {
+            let parts = ["_bucket", "_count", "_sum"];
+            parts
+                .into_iter()
+                .any(|part| name.strip_suffix(part).is_some_and(|it| known.contains(it)))
+        };
+        let is_known = |name: &str| known.contains(name) || histogram(name);
+        let unknown: Vec<_> = used.into_iter().filter(|name| !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
 }
 
-/// What the agent answers to a scraper that names no format.
-fn scrape() -> String {
-    let mut stream = TcpStream::connect(HTTP).expect("it listens");
-    let request = "GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).expect("written");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a body");
-    assert!(head.contains("text/plain; version=0.0.4"), "{head}");
-    body.to_owned()
+fn read(file: &str) -> String {
+    std::fs::read_to_string(deploy(file)).expect("readable")
+}
+
+/// The names of the agent's series in a text.
+fn series(text: &str) -> BTreeSet<&str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(|c| !is_name(c)).filter(|word| word.starts_with("nllb_")).collect()
 }
