@@ -88,6 +88,17 @@ fn resets_and_silence_forged_in_the_pods_own_network_change_no_verdict() {
         let blamed = after.counters[counter] - before.counters[counter];
         println!("{counter}: {blamed}");
         assert!(blamed >= 5, "the attack was real: {counter} {blamed}");
+        // What the kernel tells by place is the same, or less of it, and reaches the agent a moment later.
+        let told = |status: &Status| {
+            let backends: u64 = status.backends().map(|(_, one)| one.failures[counter]).sum();
+            let frontends: u64 = status.frontends.iter().map(|one| one.failures[counter]).sum();
+            (backends, frontends)
+        };
+        let status = agent.await_status("failures by place", |status| told(status).0 > 0);
+        let status = status.expect("told");
+        let (backends, frontends) = told(&status);
+        assert_eq!(backends, frontends);
+        assert!(backends <= status.counters[counter], "{backends} of {:?}", status.counters);
     }
 }
 

@@ -25,10 +25,18 @@ fn what_the_dashboard_and_the_alert_rules_ask_is_answered() {
     let prometheus = Prometheus::start(&program, &lab, &deployed("rules.yaml")).expect("it starts");
     let client = lab.client(0).expect("a client");
     load(&lab, &client);
-    // So that there is a failover, and an alert that is pending.
+    // So that there is a failover, and an alert that is pending or fires.
     let victim = lab.control_plane(1);
     victim.power_off().expect("off");
     agent.await_state(victim.tls(), "unhealthy").expect("seen");
+
+    // What was held there was closed, since others answer.
+    for stage in ["verdict", "close"] {
+        answered(
+            &prometheus,
+            &format!("nllb_failover_stage_seconds_count{{stage=\"{stage}\"}} > 0"),
+        );
+    }
 
     let dashboard = Dashboard::read(&deployed("dashboard.json")).expect("readable");
     let targets: Vec<&Target> = dashboard.panels.iter().flat_map(|panel| &panel.targets).collect();
