@@ -10,7 +10,7 @@ mod text;
 
 use crate::status::{
     Closing, DatapathState, Durations, Failovers, Frontend, Listener, ListenerState, Source,
-    Status, TableOnDisk,
+    Status, TableOnDisk, Verdict,
 };
 use backends::Backends;
 use histogram::Histograms;
@@ -72,6 +72,7 @@ type Seconds = Family<Labels, Gauge<f64, AtomicU64>>;
 #[derive(Debug, Default)]
 struct Metrics {
     build_info: Gauges,
+    verdict: Gauges,
     agent_uptime: Seconds,
     config_generation: Gauges,
     config_reload_successful: Gauges,
@@ -110,7 +111,7 @@ impl Metrics {
     #[rustfmt::skip]
     fn register(self, registry: &mut Registry) {
         let Self {
-            build_info, agent_uptime, config_generation, config_reload_successful,
+            build_info, verdict, agent_uptime, config_generation, config_reload_successful,
             datapath_attached, datapath_problems, datapath_reattachments, datapath_outcomes,
             map_writes, map_syncs_failed, map_sync_duration, map_sync_lag, failover_stage,
             self_tests, lease_remaining, frontend_backends, frontend_backends_used,
@@ -120,6 +121,7 @@ impl Metrics {
             listener_up, listener_active_connections, listener_connections,
         } = self;
         registry.register("build_info", "1; version of the agent and of the layout of the maps", build_info);
+        registry.register("verdict", "1 for the verdict on this node, as nllb status says: healthy, degraded, panic or not-attached", verdict);
         registry.register_with_unit("agent_uptime", "Time since the agent started", Unit::Seconds, agent_uptime);
         registry.register("config_generation", "Configurations applied so far", config_generation);
         registry.register("config_reload_successful", "0 while a newer configuration is refused", config_reload_successful);
@@ -156,7 +158,7 @@ impl Metrics {
     fn fill(&self, status: &Status) {
         let Status {
             schema: _,
-            verdict: _,
+            verdict,
             agent,
             config,
             datapath,
@@ -176,6 +178,10 @@ impl Metrics {
             ("abi_version", agent.abi_version.to_string()),
         ];
         gauge(&self.build_info, versions, 1);
+        for known in Verdict::ALL {
+            let labels = vec![("verdict", known.label().to_owned())];
+            gauge(&self.verdict, labels, (known == verdict.state).into());
+        }
         seconds(&self.agent_uptime, Vec::new(), millis(agent.uptime_ms));
         gauge(&self.config_generation, Vec::new(), config.generation);
         let successful = config.last_reload_error.is_none();
@@ -316,81 +322,4 @@ fn micros(us: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::status::example;
-    use nllb_common::maps::State;
-    use std::collections::BTreeMap;
-    use std::path::Path;
-
-    fn text() -> String {
-        render(&example::status(), Format::Text).expect("text")
-    }
-
-    /// Compares with a file, or writes it.
-    fn compare(file: &str, content: &str) {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        if std::env::var_os("UPDATE_EXPECTED").is_some() {
-            std::fs::write(&file, content).expect("writable");
-        }
-        let expected = std::fs::read_to_string(&file).expect("readable");
-        assert_eq!(content, expected, "UPDATE_EXPECTED=1 writes {}", file.display());
-    }
-
-    #[test]
-    fn every_series_of_the_example_is_as_expected() {
-        let text = text();
-        let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        lines.sort_unstable();
-        compare("src/metrics/example.txt", &(lines.join("\n") + "\n"));
-    }
-
-    #[test]
-    fn the_document_lists_every_series_as_the_code_explains_it() {
-        let file = "../docs/metrics.md";
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        let document = std::fs::read_to_string(path).expect("readable");
-        let (begin, end) = ("<!-- series: begin -->\n", "<!-- series: end -->\n");
-        let (before, rest) = document.split_once(begin).expect("a beginning");
-        let (_, after) = rest.split_once(end).expect("an end");
-        compare(file, &format!("{before}{begin}{}{end}{after}", table(&text())));
-    }
-
-    /// Name, labels and explanation of every series, as Markdown.
-    fn table(text: &str) -> String {
-        let mut rows = BTreeMap::new();
-        for line in text.lines() {
-            if let Some((name, help)) =
-                line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' '))
-            {
-                let labels = labels(text, name);
-                let labels = labels.unwrap_or_else(|| panic!("the example has no {name}"));
-                let help = help.trim_end_matches('.');
-                rows.insert(name, format!("| `{name}` | {labels} | {help} |\n"));
-            }
-        }
-        let head = "| series | labels | |\n|---|---|---|\n".to_owned();
-        rows.into_values().fold(head, |table, row| table + &row)
-    }
-
-    /// The labels of the first series with this name, or of its first class when it is a histogram.
-    fn labels(text: &str, name: &str) -> Option<String> {
-        let brace = |line: &str| {
-            let rest = line.strip_prefix(name)?;
-            let rest = rest.strip_prefix("_bucket").unwrap_or(rest);
-            Some(rest.strip_prefix('{')?.split_once("} ")?.0.to_owned())
-        };
-        let labels = text.lines().find_map(brace)?;
-        let names = labels.split("\",").filter_map(|label| Some(label.split_once('=')?.0));
-        let names = names.filter(|name| *name != "le").map(|name| format!("`{name}`"));
-        Some(names.collect::<Vec<_>>().join(", "))
-    }
-
-    #[test]
-    fn a_backend_is_in_exactly_one_state() {
-        let text = text();
-        let lines = text.lines().filter(|line| line.starts_with("nllb_backend_state{"));
-        let (on, off): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.ends_with(" 1"));
-        assert_eq!((on.len(), off.len()), (2, 2 * (State::ALL.len() - 1)));
-    }
-}
+mod tests;

@@ -41,6 +41,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict, the worst last.
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Panic, Self::NotAttached];
+
     /// The word for it.
     #[must_use]
     pub const fn label(self) -> &'static str {
