@@ -8,8 +8,8 @@
 mod route;
 
 pub use crate::drain::{DrainRequest, DrainSource};
-pub use crate::status::{self, StatusRequest, StatusSource};
-pub use route::{DRAIN_PATH, STATUS_PATH, UNDRAIN_PATH};
+pub use crate::status::{self, HistorySource, StatusRequest, StatusSource};
+pub use route::{DRAIN_PATH, HISTORY_PATH, STATUS_PATH, UNDRAIN_PATH};
 
 use crate::serve;
 use std::fs::{self, DirBuilder, Permissions};
@@ -70,6 +70,8 @@ pub enum AdminError {
 pub struct Sources {
     /// Those for the status document.
     pub status: StatusSource,
+    /// Those for the round trips of the last hour.
+    pub history: HistorySource,
     /// Orders to drain, and to undo that.
     pub drain: DrainSource,
 }

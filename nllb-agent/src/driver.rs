@@ -66,7 +66,7 @@ use crate::network::{self, Change, Network};
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
-use crate::status::StatusRequest;
+use crate::status::{HistoryRequest, StatusRequest};
 
 use self::alarm::Alarm;
 use self::attachment::Attached;
@@ -170,6 +170,7 @@ struct Inputs {
     events: events::Events,
     alarm: Alarm,
     status: mpsc::Receiver<StatusRequest>,
+    histories: mpsc::Receiver<HistoryRequest>,
     drains: mpsc::Receiver<DrainRequest>,
     reload: Reload,
     stop: Stop,
@@ -184,6 +185,7 @@ impl Driver {
             mut events,
             mut alarm,
             mut status,
+            mut histories,
             mut drains,
             mut reload,
             mut stop,
@@ -255,6 +257,7 @@ impl Driver {
                 }
                 () = self.memory.next() => {}
                 Some(request) = status.recv() => request.answer(self.status()),
+                Some(request) = histories.recv() => request.answer(self.history()),
                 Some(request) = drains.recv() => self.obey(request),
                 // One after another, else an older file could win.
                 () = reload.next(), if loads.is_empty() => {

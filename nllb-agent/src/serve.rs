@@ -1,6 +1,6 @@
 //! HTTP/1 on one accepted connection, for the two places where the agent can be asked.
 
-use crate::status::{Status, StatusRequest, StatusSource};
+use crate::status;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 
 /// A client that sends no whole request for this long is let go. All are on this host, where a
 /// request takes microseconds.
@@ -59,10 +60,10 @@ pub(crate) fn text(status: StatusCode, line: &str) -> Answer {
     answer(status, "text/plain; charset=utf-8", format!("{line}\n"))
 }
 
-/// Asks the driver for the status document; `None` when it does not answer.
-pub(crate) async fn status(source: &StatusSource) -> Option<Status> {
+/// Asks the driver for a document; `None` when it does not answer.
+pub(crate) async fn ask<T>(source: &mpsc::Sender<status::Request<T>>) -> Option<T> {
     let ask = async {
-        let (request, answer) = StatusRequest::new();
+        let (request, answer) = status::Request::new();
         source.send(request).await.ok()?;
         answer.await.ok()
     };

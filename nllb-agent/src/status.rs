@@ -9,6 +9,7 @@ mod datapath;
 mod discovery;
 mod durations;
 mod frontend;
+mod history;
 mod verdict;
 
 pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, Run, Sentinel};
@@ -17,6 +18,7 @@ pub use datapath::{DatapathState, Link, SelfTest, Watched};
 pub use discovery::{Discovery, Source};
 pub use durations::{Durations, Failovers};
 pub use frontend::{Frontend, FrontendBackend};
+pub use history::{BackendHistory, History};
 pub use verdict::{Judgement, Verdict};
 
 use serde::{Deserialize, Serialize};
@@ -30,22 +32,28 @@ pub const SCHEMA: u32 = 1;
 
 /// Where documents come from: whoever wants one sends a request.
 pub type StatusSource = mpsc::Sender<StatusRequest>;
+/// Somebody wants the status document.
+pub type StatusRequest = Request<Status>;
+/// Where the history comes from, likewise.
+pub type HistorySource = mpsc::Sender<HistoryRequest>;
+/// Somebody wants the history.
+pub type HistoryRequest = Request<History>;
 
-/// Somebody wants the document.
+/// Somebody wants a document.
 #[derive(Debug)]
-pub struct StatusRequest(oneshot::Sender<Status>);
+pub struct Request<T>(oneshot::Sender<T>);
 
-impl StatusRequest {
+impl<T> Request<T> {
     /// A request, and where its answer arrives.
     #[must_use]
-    pub fn new() -> (Self, oneshot::Receiver<Status>) {
+    pub fn new() -> (Self, oneshot::Receiver<T>) {
         let (sender, receiver) = oneshot::channel();
         (Self(sender), receiver)
     }
 
     /// Answers it. Who asked may have gone away meanwhile; that is fine.
-    pub fn answer(self, status: Status) {
-        drop(self.0.send(status));
+    pub fn answer(self, document: T) {
+        drop(self.0.send(document));
     }
 }
 
@@ -217,6 +225,11 @@ mod tests {
         let mut status = example::status();
         status.listeners.push(example::listener("[::1]:1", ListenerState::Failed(String::new())));
         documented("## The document", &status);
+    }
+
+    #[test]
+    fn every_field_of_the_history_is_documented() {
+        documented("## The history", &example::history());
     }
 
     /// The rows of a section of docs/status.md name the fields of the document.

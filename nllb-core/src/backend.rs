@@ -17,7 +17,7 @@ use crate::health::{Direction, Health, Run};
 use crate::ping::Ping;
 use crate::rebalance::LEAN;
 use crate::report::{Outcome, ProbeReport};
-use crate::rtt::{Rtt, RttHistogram};
+use crate::rtt::{Rtt, RttHistogram, RttHistory};
 use crate::schedule::Schedule;
 use crate::sentinel::{Phase, Sentinel};
 use crate::version::KubeVersion;
@@ -105,6 +105,8 @@ pub(crate) struct Backend {
     pub(crate) ping_rtt: Rtt,
     /// Of handshakes and pings.
     pub(crate) rtts: RttHistogram,
+    /// The same of the last hour.
+    pub(crate) rtt_history: RttHistory,
     /// Of whole probes over connections of their own.
     pub(crate) fresh_latency: Rtt,
     /// Of whole probes over the sentinel.
@@ -200,6 +202,7 @@ impl Backend {
             rtt: Rtt::default(),
             ping_rtt: Rtt::default(),
             rtts: RttHistogram::default(),
+            rtt_history: RttHistory::default(),
             fresh_latency: Rtt::default(),
             kept_latency: Rtt::default(),
             distance: Distance::default(),
@@ -301,6 +304,13 @@ impl Backend {
     /// Its round-trip time: of pings, which are many, or else of handshakes.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.ping_rtt.smoothed().or_else(|| self.rtt.smoothed())
+    }
+
+    /// Keeps one of its round trips, which the estimates have taken already.
+    pub(crate) fn keep_round_trip(&mut self, rtt: Duration, now: Instant) {
+        self.rtts.observe(rtt);
+        let smoothed = self.round_trip().unwrap_or(rtt);
+        self.rtt_history.observe(rtt, smoothed, now);
     }
 
     /// Whether its sentinel is open.

@@ -63,5 +63,6 @@ pub use settings::{
 pub use table::{Table, TableError};
 pub use version::{KubeVersion, VersionError};
 pub use view::{
-    BackendView, FrontendBackend, FrontendView, PoolView, ProbeSummary, SentinelView, View,
+    BackendView, FrontendBackend, FrontendView, HistoryView, PoolView, ProbeSummary, SentinelView,
+    View,
 };

@@ -24,7 +24,7 @@ use crate::backend::BackendId;
 use crate::command::{Command, Question};
 use crate::settings::Settings;
 use crate::table::{self, Table, TableError};
-use crate::view::View;
+use crate::view::{HistoryView, View};
 
 mod adopt;
 mod answer;
@@ -141,6 +141,12 @@ impl Machine {
     #[must_use]
     pub fn view(&self) -> View {
         View::of(&self.roster)
+    }
+
+    /// The round trips of the last hour, backend by backend in the order of [`Self::view`].
+    #[must_use]
+    pub fn history(&self, now: Instant) -> Vec<HistoryView> {
+        HistoryView::of(&self.roster, now)
     }
 
     fn next_wish(&mut self) -> Option<Command> {

@@ -12,8 +12,10 @@
 use std::time::Duration;
 
 mod histogram;
+mod history;
 
 pub use histogram::{RTT_BOUNDS_US, RttHistogram};
+pub use history::{RTT_SLOT, RTT_SLOTS, RttHistory, RttSlot};
 
 /// The floor that the kernel programs have for the wait after a SYN, see
 /// [`nllb_common::maps::Control`].

@@ -1,6 +1,7 @@
 //! An owned snapshot of everything the machine knows, for status and metrics.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use nllb_common::maps::Policy;
 
@@ -8,6 +9,7 @@ use crate::backend::BackendId;
 use crate::eligible::Eligibility;
 use crate::pool::fronts::KernelFrontend;
 use crate::pool::roster::Roster;
+use crate::rtt::RttSlot;
 use crate::settings::{
     Coverage, FrontendKind, FrontendSettings, OnEmpty, PoolSettings, ScopeSetting, VersionSkew,
 };
@@ -80,6 +82,33 @@ pub struct PoolView {
     pub backends: Vec<BackendView>,
     /// How many nodes the cluster has, when it was told.
     pub nodes: Option<u64>,
+}
+
+/// The round trips of a backend in the last hour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryView {
+    /// Name of its pool.
+    pub pool: String,
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Slots of [`RTT_SLOT`](crate::rtt::RTT_SLOT), the oldest first; `None` where there was no round trip.
+    /// The last one is not over yet.
+    pub slots: Vec<Option<RttSlot>>,
+}
+
+impl HistoryView {
+    pub(crate) fn of(roster: &Roster, now: Instant) -> Vec<Self> {
+        let pools = roster.settings.pools.iter().enumerate();
+        let of_pool = |(index, settings): (usize, &PoolSettings)| {
+            let name = settings.name.clone();
+            roster.pool(index).map(move |backend| Self {
+                pool: name.clone(),
+                addr: backend.addr,
+                slots: backend.rtt_history.until(now),
+            })
+        };
+        pools.flat_map(of_pool).collect()
+    }
 }
 
 impl View {

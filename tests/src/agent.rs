@@ -11,7 +11,8 @@ use std::process::{Command, ExitStatus, Output};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
-use nllb_agent::status::{Backend, Status};
+use nllb_agent::admin::{HISTORY_PATH, STATUS_PATH};
+use nllb_agent::status::{Backend, History, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -181,7 +182,12 @@ impl Agent {
 
     /// The status document.
     pub fn status(&self) -> Result<Status> {
-        admin::status(&self.socket())
+        admin::get(&self.socket(), STATUS_PATH)
+    }
+
+    /// The round trips of the last hour.
+    pub fn history(&self) -> Result<History> {
+        admin::get(&self.socket(), HISTORY_PATH)
     }
 
     /// Waits until the status document is as wanted.
@@ -198,7 +204,7 @@ impl Agent {
         let found = wait_until(what, || {
             self.ensure_running()?;
             // Until it listens there is none; a bug there shows when the time is over.
-            let Ok(status) = admin::status(&self.socket()) else {
+            let Ok(status) = admin::get(&self.socket(), STATUS_PATH) else {
                 return Ok(None);
             };
             if good(&status) {

@@ -18,6 +18,18 @@ fn the_first_line_and_the_exit_code_say_how_the_node_stands() {
     println!("{}", shows(&agent, 0, "healthy: 3 of 3 backends may get connections, attached to "));
     println!("{}", text(&nllb(&agent, &["-o", "wide"]).stdout));
 
+    let history = agent.history().expect("a history");
+    let planes: Vec<_> = lab.control_planes().iter().map(|plane| plane.tls()).collect();
+    assert_eq!(history.backends.iter().map(|known| known.address).collect::<Vec<_>>(), planes);
+    for known in &history.backends {
+        let slots = known.best_us.iter().zip(&known.smoothed_us);
+        assert!(
+            slots.clone().any(|(best, smoothed)| best.is_some() && smoothed.is_some()),
+            "{known:?}"
+        );
+        assert!(slots.clone().all(|(best, smoothed)| best.is_some() == smoothed.is_some()));
+    }
+
     let [first, second, third] = [0, 1, 2].map(|index| lab.control_plane(index));
     first.crash().expect("crashed");
     let is_unhealthy = format!("degraded: {} is unhealthy: connect refused", first.tls());

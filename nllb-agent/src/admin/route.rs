@@ -13,7 +13,7 @@ use crate::drain::{
     CLOSE_AFTER, DrainBody, DrainRequest, DrainSource, Order, Refused, UndrainBody,
 };
 use crate::serve::{self, Answer};
-use crate::status::StatusSource;
+use crate::status;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Method, Request, StatusCode};
@@ -21,10 +21,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Path of the status document.
 pub const STATUS_PATH: &str = "/v1/status";
+/// Path of the round trips of the last hour.
+pub const HISTORY_PATH: &str = "/v1/history";
 /// Path that takes orders to drain.
 pub const DRAIN_PATH: &str = "/v1/drain";
 /// Path that takes orders to undo that.
@@ -36,10 +39,11 @@ const LARGEST_BODY: usize = 4 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn route(request: Request<Incoming>, sources: Sources) -> Answer {
-    let Sources { status, drain } = sources;
+    let Sources { status, history, drain } = sources;
     match (request.method(), request.uri().path()) {
-        (&Method::GET, STATUS_PATH) => status_document(&status).await,
-        (_, STATUS_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+        (&Method::GET, STATUS_PATH) => made_by_the_driver(&status).await,
+        (&Method::GET, HISTORY_PATH) => made_by_the_driver(&history).await,
+        (_, STATUS_PATH | HISTORY_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
         (&Method::POST, DRAIN_PATH) => {
             let order = |body: DrainBody| {
                 let DrainBody { backend, close_after_ms, force } = body;
@@ -57,15 +61,15 @@ pub(super) async fn route(request: Request<Incoming>, sources: Sources) -> Answe
         }
         (_, DRAIN_PATH | UNDRAIN_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only POST"),
         _ => {
-            let paths = [STATUS_PATH, DRAIN_PATH, UNDRAIN_PATH].join(", ");
+            let paths = [STATUS_PATH, HISTORY_PATH, DRAIN_PATH, UNDRAIN_PATH].join(", ");
             serve::text(StatusCode::NOT_FOUND, &format!("here are {paths}"))
         }
     }
 }
 
-async fn status_document(source: &StatusSource) -> Answer {
-    match serve::status(source).await {
-        Some(status) => document(&status),
+async fn made_by_the_driver<T: Serialize>(source: &mpsc::Sender<status::Request<T>>) -> Answer {
+    match serve::ask(source).await {
+        Some(made) => document(&made),
         None => busy(),
     }
 }

@@ -2,17 +2,19 @@
 
 use super::*;
 use crate::drain::{Done, Order, Refused};
-use crate::status::{Status, example};
+use crate::status::{History, HistoryRequest, Status, example};
 use tokio::sync::mpsc;
 
 /// Answers every request: with the example, and with the order that arrived.
 fn driver() -> Sources {
     let (status, mut requests) = mpsc::channel::<StatusRequest>(1);
+    let (history, mut histories) = mpsc::channel::<HistoryRequest>(1);
     let (drain, mut drains) = mpsc::channel::<DrainRequest>(1);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 Some(request) = requests.recv() => request.answer(example::status()),
+                Some(request) = histories.recv() => request.answer(example::history()),
                 Some(request) = drains.recv() => {
                     let answer = obey(request.backend(), request.order());
                     request.answer(answer);
@@ -21,7 +23,7 @@ fn driver() -> Sources {
             }
         }
     });
-    Sources { status, drain }
+    Sources { status, history, drain }
 }
 
 /// Knows one backend, and keeps it unless it is forced.
@@ -72,6 +74,9 @@ async fn the_status_document_is_served_on_a_socket_for_root_only() {
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
     assert_eq!(serde_json::from_str::<Status>(body).expect("JSON"), example::status());
     assert!(get(&path, "POST", STATUS_PATH).await.starts_with("HTTP/1.1 405"));
+    let answer = get(&path, "GET", HISTORY_PATH).await;
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    assert_eq!(serde_json::from_str::<History>(body).expect("JSON"), example::history());
     assert!(get(&path, "GET", "/").await.starts_with("HTTP/1.1 404"));
     task.abort();
     assert!(task.await.expect_err("aborted").is_cancelled());
@@ -82,9 +87,12 @@ async fn the_status_document_is_served_on_a_socket_for_root_only() {
 async fn a_stopped_driver_is_an_answer_and_not_a_hang() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("admin.sock");
-    let (status, (drain, _)) = (mpsc::channel(1).0, mpsc::channel(1));
-    tokio::spawn(Listener::open(&path).expect("open").serve(Sources { status, drain }));
-    assert!(get(&path, "GET", STATUS_PATH).await.starts_with("HTTP/1.1 503"));
+    let (status, history, drain) = (mpsc::channel(1).0, mpsc::channel(1).0, mpsc::channel(1).0);
+    let sources = Sources { status, history, drain };
+    tokio::spawn(Listener::open(&path).expect("open").serve(sources));
+    for path_of in [STATUS_PATH, HISTORY_PATH] {
+        assert!(get(&path, "GET", path_of).await.starts_with("HTTP/1.1 503"));
+    }
     let order = r#"{"backend":"10.0.0.11:6443"}"#;
     assert!(post(&path, DRAIN_PATH, order).await.starts_with("HTTP/1.1 503"));
 }
@@ -93,8 +101,10 @@ async fn a_stopped_driver_is_an_answer_and_not_a_hang() {
 async fn an_order_that_was_answered_with_a_timeout_is_abandoned() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("admin.sock");
-    let (status, (drain, mut drains)) = (mpsc::channel(1).0, mpsc::channel::<DrainRequest>(1));
-    tokio::spawn(Listener::open(&path).expect("open").serve(Sources { status, drain }));
+    let (status, history) = (mpsc::channel(1).0, mpsc::channel(1).0);
+    let (drain, mut drains) = mpsc::channel::<DrainRequest>(1);
+    let sources = Sources { status, history, drain };
+    tokio::spawn(Listener::open(&path).expect("open").serve(sources));
     let order = r#"{"backend":"10.0.0.11:6443"}"#;
     assert!(post(&path, DRAIN_PATH, order).await.starts_with("HTTP/1.1 503"));
     let late = drains.try_recv().expect("the order of a driver that was busy");

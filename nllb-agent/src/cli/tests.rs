@@ -118,10 +118,11 @@ fn agent(
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let (status, mut requests) = tokio::sync::mpsc::channel(1);
+                let (history, _) = tokio::sync::mpsc::channel(1);
                 let (drain, mut drains) = tokio::sync::mpsc::channel::<DrainRequest>(1);
                 let admin = crate::admin::Listener::bind(&socket).expect("open");
                 open.send(()).expect("the test waits");
-                tokio::spawn(admin.serve(crate::admin::Sources { status, drain }));
+                tokio::spawn(admin.serve(crate::admin::Sources { status, history, drain }));
                 loop {
                     tokio::select! {
                         Some(request) = requests.recv() => {

@@ -80,9 +80,10 @@ impl Driver {
         attached.conclude(findings, &mut maps);
 
         let (status_requests, status) = mpsc::channel(REQUEST_QUEUE);
+        let (history, histories) = mpsc::channel(REQUEST_QUEUE);
         let (drain, drains) = mpsc::channel(REQUEST_QUEUE);
         let mut servers = JoinSet::new();
-        let sources = admin::Sources { status: status_requests.clone(), drain };
+        let sources = admin::Sources { status: status_requests.clone(), history, drain };
         servers.spawn_local(admin.serve(sources));
         servers.spawn_local(http.serve(status_requests));
         if let Some(log) = log {
@@ -127,7 +128,10 @@ impl Driver {
             frontends = driver.config.frontends.len(),
             "data path in place"
         );
-        Ok((driver, Inputs { events, alarm, status, drains, reload, stop, _servers: servers }))
+        Ok((
+            driver,
+            Inputs { events, alarm, status, histories, drains, reload, stop, _servers: servers },
+        ))
     }
 }
 

@@ -62,6 +62,21 @@ pub(crate) fn healthy() -> Status {
     Status { verdict: status.judge(), ..status }
 }
 
+/// The history beside it.
+pub(crate) fn history() -> History {
+    let of = |address, best_us: &[Option<u32>], smoothed_us: &[Option<u32>]| BackendHistory {
+        pool: "apiserver".to_owned(),
+        address: socket(address),
+        best_us: best_us.to_vec(),
+        smoothed_us: smoothed_us.to_vec(),
+    };
+    let backends = vec![
+        of("10.0.0.11:6443", &[Some(390), None, Some(400)], &[Some(410), None, Some(420)]),
+        of("10.0.0.12:6443", &[Some(520), Some(530), None], &[Some(560), Some(560), None]),
+    ];
+    History { slot_ms: 10_000, backends, ..History::default() }
+}
+
 pub(crate) fn listener(address: &str, state: ListenerState) -> Listener {
     let address = socket(address);
     Listener { address, state, active: 1, relayed: 7, loops: 0, failed: 0, over_limit: 0 }

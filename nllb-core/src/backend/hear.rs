@@ -89,7 +89,7 @@ impl Backend {
         let certificate_changed = self.see(&report);
         if let Some(rtt) = report.rtt {
             self.rtt.observe(rtt);
-            self.rtts.observe(rtt);
+            self.keep_round_trip(rtt, now);
         }
         let took = report.latency;
         self.last = Some((now, report));

@@ -25,10 +25,10 @@ impl Machine {
                 backend.answered = Some(Answered { asked, at: now });
                 backend.heard();
                 backend.rtt.observe(rtt);
-                backend.rtts.observe(rtt);
                 if backend.ping_rtt.smoothed().is_none() {
                     backend.ping_rtt.observe(rtt);
                 }
+                backend.keep_round_trip(rtt, now);
                 let seen = certificate.map(|certificate| Seen { certificate, unix_time });
                 let changed = seen.is_some_and(|seen| backend.show(seen));
                 self.wish((id, epoch), What::Ask(Question::Version));
@@ -48,7 +48,7 @@ impl Machine {
                 backend.ponged = Some(now);
                 backend.heard();
                 backend.ping_rtt.observe(rtt);
-                backend.rtts.observe(rtt);
+                backend.keep_round_trip(rtt, now);
                 // It is back, or at least its process is.
                 if frozen && !alone {
                     backend.returned(&settings, now);

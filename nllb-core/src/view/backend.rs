@@ -160,6 +160,7 @@ impl BackendView {
             rtt: _,
             ping_rtt: _,
             rtts,
+            rtt_history: _,
             fresh_latency: _,
             kept_latency: _,
             distance: _,

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use nllb_core::rtt::{RTT_BOUNDS_US, RttHistogram};
+use nllb_core::rtt::{RTT_BOUNDS_US, RTT_SLOT, RttHistogram};
 use nllb_core::{
-    BackendView, CertificateFacts, Direction, Expiry, PoolView, ProbeSummary, Run, SentinelView,
-    Urgency,
+    BackendView, CertificateFacts, Direction, Expiry, HistoryView, PoolView, ProbeSummary, Run,
+    SentinelView, Urgency,
 };
 
 use super::super::Driver;
@@ -28,6 +28,21 @@ impl Driver {
             nodes,
             probe_interval_ms: millis(health.interval),
             ping_interval_ms: health.sentinel.then(|| millis(health.ping_interval)),
+        }
+    }
+
+    /// The round trips of the last hour.
+    pub(in crate::driver) fn history(&self) -> status::History {
+        let of_backend = |HistoryView { pool, addr, slots }| status::BackendHistory {
+            pool,
+            address: addr,
+            best_us: slots.iter().map(|slot| Some((*slot)?.best_us)).collect(),
+            smoothed_us: slots.iter().map(|slot| Some((*slot)?.smoothed_us)).collect(),
+        };
+        status::History {
+            schema: status::SCHEMA,
+            slot_ms: millis(RTT_SLOT),
+            backends: self.machine.history(Instant::now()).into_iter().map(of_backend).collect(),
         }
     }
 

@@ -33,7 +33,7 @@ impl Life {
 
     /// The status document; `None` when the driver does not answer.
     pub(super) async fn status(&self) -> Option<Status> {
-        let status = serve::status(&self.source).await?;
+        let status = serve::ask(&self.source).await?;
         // Who asks for health meanwhile notes the time itself.
         if let Ok(mut fresh) = self.fresh.try_lock() {
             *fresh = Some(Box::pin(sleep(FRESH)));
@@ -53,7 +53,7 @@ impl Life {
                 return true;
             }
         }
-        let answered = serve::status(&self.source).await.is_some();
+        let answered = serve::ask(&self.source).await.is_some();
         *fresh = answered.then(|| Box::pin(sleep(FRESH)));
         answered
     }
