@@ -9,6 +9,7 @@ mod manual;
 mod paint;
 mod run;
 mod status;
+mod top;
 mod uninstall;
 mod version;
 
@@ -47,6 +48,8 @@ enum Command {
     Init(init::InitArgs),
     /// Show how this node stands, in one line first, and what the running agent knows.
     Status(status::StatusArgs),
+    /// Show on a terminal what goes on, drawn anew each second; q ends it.
+    Top(top::TopArgs),
     /// Say what would become of a connect from here or elsewhere, and why.
     Explain(explain::ExplainArgs),
     /// Send no new connections to a backend until `nllb undrain`; those that are open stay.
@@ -179,6 +182,7 @@ fn dispatch(
         Command::CheckConfig { file } => check_config::run(&file, out),
         Command::Init(args) => init::run(args, out, err),
         Command::Status(args) => return status::run(args, terminal, out, err),
+        Command::Top(args) => top::run(args, terminal),
         Command::Explain(args) => explain::run(args, out),
         Command::Drain(args) => drain::drain(args, out),
         Command::Undrain(args) => drain::undrain(args, out),

@@ -25,6 +25,11 @@ impl Paint {
         Self(terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
     }
 
+    /// Whether there is any colour.
+    pub(super) const fn is_on(self) -> bool {
+        self.0
+    }
+
     /// `text` in the colour that `word` asks for; as it is where the word asks for none.
     pub(super) fn word(self, word: &str, text: &str) -> String {
         let Some(tone) = tone(word).filter(|_| self.0) else { return text.to_owned() };

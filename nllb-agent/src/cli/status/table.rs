@@ -9,9 +9,12 @@ use crate::status::{
     Backend, Closing, Frontend, FrontendBackend, Judgement, Listener, ListenerState, SelfTest,
     Source, Status, TableOnDisk, Verdict,
 };
-use layout::{WIDTH, age, cut, grid, micros, shortened, wrap};
+use layout::{WIDTH, cut, grid, wrap};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+
+pub(in crate::cli) use backends::remarks;
+pub(in crate::cli) use layout::{age, micros, shortened};
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
