@@ -82,8 +82,11 @@ fn a_fixed_list_and_a_file_add_up_and_status_says_who_named_whom() {
     let files = format!("files: [{}]", hosts.display());
     let both = Configuration { endpoints: servers(&lab, &[0, 2]), ..configuration(&lab, files) };
     agent.configure(&both).expect("written");
-    let status = agent.restart().expect("started");
-    assert_eq!(addresses(&status), servers(&lab, &[0, 1, 2]));
+    agent.spawn().expect("spawned");
+    // The file is read while the configuration is in force already.
+    let all = servers(&lab, &[0, 1, 2]);
+    let status = agent.await_status("all of both", |status| addresses(status) == all);
+    let status = status.expect("found");
     let file = format!("file {}", hosts.display());
     for (plane, sources) in [(0, &["static", &file][..]), (1, &[&file]), (2, &["static"])] {
         let server = lab.control_plane(plane).tls();
