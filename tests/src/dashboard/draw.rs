@@ -1,5 +1,6 @@
 //! The page: every panel at its place on Grafana's grid.
 
+mod bars;
 mod chart;
 mod tiles;
 mod words;
@@ -69,8 +70,8 @@ fn panel<'a>(page: &Area<'a>, filled: &Filled, range: (f64, f64)) -> Drawn<'a> {
     match filled.panel.kind.as_str() {
         "stat" => tiles::stat(&inside, filled),
         "table" => tiles::table(&inside, filled),
-        "state-timeline" => tiles::timeline(&inside, filled, range),
-        "heatmap" => tiles::heatmap(&inside, filled, range),
+        "state-timeline" => bars::timeline(&inside, filled, range),
+        "heatmap" => bars::heatmap(&inside, filled, range),
         _ => chart::lines(&inside, filled, range),
     }
 }

@@ -64,6 +64,40 @@ pub struct FieldConfig {
     /// For all of them.
     #[serde(default)]
     pub defaults: Defaults,
+    /// For some of them.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
+}
+
+/// How the values of one series are shown.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Override {
+    /// Which.
+    pub matcher: Matcher,
+    /// How.
+    pub properties: Vec<Property>,
+}
+
+/// A series by its name.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Matcher {
+    /// The name.
+    pub options: String,
+}
+
+/// The colour of a series.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Property {
+    /// It.
+    pub value: Colour,
+}
+
+/// A colour by its name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Colour {
+    /// The name.
+    pub fixed_color: String,
 }
 
 /// How all values of a panel are shown.
@@ -127,6 +161,15 @@ impl Dashboard {
         let text = std::fs::read_to_string(file);
         let text = text.with_context(|| format!("cannot read {}", file.display()))?;
         serde_json::from_str(&text).with_context(|| format!("cannot understand {}", file.display()))
+    }
+}
+
+impl FieldConfig {
+    /// The colour of a series, where it has one of its own.
+    #[must_use]
+    pub fn colour(&self, series: &str) -> Option<&str> {
+        let own = self.overrides.iter().find(|one| one.matcher.options == series)?;
+        own.properties.first().map(|property| property.value.fixed_color.as_str())
     }
 }
 

@@ -3,17 +3,27 @@
 use plotters::prelude::*;
 
 use super::{Area, Drawn, FAINT, FRAME, Filled, Legend, words};
+use crate::dashboard::STEPS;
 use crate::sim::COLOURS;
 
 /// A gap in a series this many steps long is one in its line.
 const GAP: f64 = 1.5;
 
 pub(super) fn lines<'a>(area: &Area<'a>, filled: &Filled, (start, end): (f64, f64)) -> Drawn<'a> {
-    let colours = || COLOURS.iter().cycle().map(|colour| RGBColor(colour.0, colour.1, colour.2));
-    let named = filled.lines.iter().zip(colours());
-    let legend = Legend::new(area, named.map(|((name, _), colour)| (name.as_str(), colour)));
+    let config = &filled.panel.field_config;
+    let usual = COLOURS.iter().cycle();
+    let coloured: Vec<_> = filled
+        .lines
+        .iter()
+        .zip(usual)
+        .map(|((name, series), usual)| {
+            let own = config.colour(name).map(words::colour);
+            (name.as_str(), series, own.unwrap_or(*usual))
+        })
+        .collect();
+    let legend = Legend::new(area, coloured.iter().map(|(name, _, colour)| (*name, *colour)));
     let (width, height) = area.dim_in_pixel();
-    let unit = &filled.panel.field_config.defaults.unit;
+    let unit = &config.defaults.unit;
     let values = filled.lines.iter().flat_map(|(_, series)| &series.points).map(|point| point.1);
     let top = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
     let top = if top > 0.0 { top * 1.1 } else { 1.0 };
@@ -35,9 +45,9 @@ pub(super) fn lines<'a>(area: &Area<'a>, filled: &Filled, (start, end): (f64, f6
         .x_label_formatter(&|second| format!("{second:.0} s"))
         .y_label_formatter(&|value| words::value(*value, unit))
         .draw()?;
-    for ((_, series), colour) in filled.lines.iter().zip(colours()) {
+    for (_, series, colour) in &coloured {
         let points = series.points.iter().map(|(time, value)| (time - start, *value));
-        for stretch in stretches(&points.collect::<Vec<_>>(), (end - start) / super::super::STEPS) {
+        for stretch in stretches(&points.collect::<Vec<_>>(), (end - start) / STEPS) {
             if let [point] = stretch {
                 chart.draw_series([Circle::new(*point, 2, colour.filled())])?;
             } else {

@@ -57,6 +57,7 @@ pub(super) fn colour(name: &str) -> RGBColor {
         "green" => RGBColor(55, 135, 45),
         "yellow" => RGBColor(224, 180, 0),
         "orange" => RGBColor(230, 120, 0),
+        "purple" => RGBColor(143, 59, 184),
         "red" => RGBColor(196, 22, 42),
         _ => RGBColor(140, 145, 150),
     }
