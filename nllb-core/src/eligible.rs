@@ -133,8 +133,11 @@ impl Reason {
     const fn about(&self) -> &'static str {
         match self {
             Self::OwnAddress => "address",
-            _ if self.is_version() => "version",
-            _ => "certificate",
+            Self::VersionUnknown | Self::TooOld { .. } | Self::NotNewest { .. } => "version",
+            Self::NoCertificateSeen
+            | Self::NotCovered { .. }
+            | Self::Expired { .. }
+            | Self::NotYetValid { .. } => "certificate",
         }
     }
 }

@@ -122,10 +122,10 @@ fn press(model: &mut Model, key: KeyEvent) {
     if key.kind == KeyEventKind::Release {
         return;
     }
-    match key.code {
-        KeyCode::Up | KeyCode::Char('k') => model.select(-1),
-        KeyCode::Down | KeyCode::Char('j') => model.select(1),
-        _ => {}
+    if matches!(key.code, KeyCode::Up | KeyCode::Char('k')) {
+        model.select(-1);
+    } else if matches!(key.code, KeyCode::Down | KeyCode::Char('j')) {
+        model.select(1);
     }
 }
 

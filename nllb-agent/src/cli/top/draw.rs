@@ -96,8 +96,8 @@ impl Page<'_> {
     /// The backends around the selected one, at most so many rows.
     fn table(&self, most: usize) -> Vec<Line<'static>> {
         let backends = self.model.backends();
-        let longest = |backend: &&Backend| backend.address.to_string().len();
-        let addresses = backends.iter().map(|(_, backend)| longest(&backend)).max().unwrap_or(0);
+        let longest = |backend: &Backend| backend.address.to_string().len();
+        let addresses = backends.iter().map(|(_, backend)| longest(backend)).max().unwrap_or(0);
         let addresses = addresses.clamp("BACKEND".len(), if self.width < 100 { 24 } else { 48 });
         let fixed =
             cells(addresses, ["BACKEND", "STATE", "SINCE", "RTT", "CONN/S", "ACTIVE", "FAILS"]);

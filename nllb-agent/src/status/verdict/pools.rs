@@ -18,13 +18,13 @@ impl Findings {
         match eligible.as_slice() {
             [] if all == 0 => self.panic(format!("pool {name} has no backend")),
             [] if is_starting(pool) => {
-                self.degraded(format!("pool {name}: no probe has ended yet"))
+                self.degraded(format!("pool {name}: no probe has ended yet"));
             }
             [] if all == 1 => {
-                self.panic(format!("pool {name}: its only backend may not get connections"))
+                self.panic(format!("pool {name}: its only backend may not get connections"));
             }
             [] => {
-                self.panic(format!("pool {name}: none of its {all} backends may get connections"))
+                self.panic(format!("pool {name}: none of its {all} backends may get connections"));
             }
             [one] if all > 1 => {
                 self.degraded(format!(

@@ -157,7 +157,7 @@ const CASES: &[Case] = &[
             s.pools[0].backends.iter_mut().for_each(|backend| {
                 backend.state = "unknown".to_owned();
                 backend.last_probe = None;
-            })
+            });
         },
         Verdict::Degraded,
         &[
