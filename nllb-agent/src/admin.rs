@@ -5,13 +5,16 @@
 //! connections go, hence root only: the directory is made 0700 and the socket 0600, and since modes
 //! can be changed behind our back the peer's credentials are checked as well.
 
+mod events;
 mod route;
 
 pub use crate::drain::{DrainRequest, DrainSource};
 pub use crate::status::{self, HistorySource, StatusRequest, StatusSource};
-pub use route::{DRAIN_PATH, HISTORY_PATH, STATUS_PATH, UNDRAIN_PATH};
+pub use route::{DRAIN_PATH, EVENTS_PATH, HISTORY_PATH, LOG_LEVEL_PATH, STATUS_PATH, UNDRAIN_PATH};
 
+use crate::journal::Feed;
 use crate::serve;
+use crate::telemetry::LogSource;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{
@@ -74,6 +77,10 @@ pub struct Sources {
     pub history: HistorySource,
     /// Orders to drain, and to undo that.
     pub drain: DrainSource,
+    /// The journal.
+    pub events: Feed,
+    /// Those about the log's level.
+    pub log: LogSource,
 }
 
 /// The open socket. Its file goes when this is dropped.

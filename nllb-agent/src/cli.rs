@@ -3,8 +3,10 @@
 mod ask;
 mod check_config;
 mod drain;
+mod events;
 mod explain;
 mod init;
+mod log_level;
 mod manual;
 mod paint;
 mod run;
@@ -56,6 +58,10 @@ enum Command {
     Drain(DrainArgs),
     /// Use a drained backend again.
     Undrain(UndrainArgs),
+    /// Show what happened: failovers, recoveries, connections that were ended, and why and how long.
+    Events(events::EventsArgs),
+    /// Show or change what the running agent logs.
+    LogLevel(log_level::LogLevelArgs),
     /// Remove every pin and link, so that nothing is translated any more.
     Uninstall(UninstallArgs),
     /// Show the version, and what this kernel can do.
@@ -186,6 +192,8 @@ fn dispatch(
         Command::Explain(args) => explain::run(args, out),
         Command::Drain(args) => drain::drain(args, out),
         Command::Undrain(args) => drain::undrain(args, out),
+        Command::Events(args) => events::run(args, out, err),
+        Command::LogLevel(args) => log_level::run(args, out),
         Command::Uninstall(UninstallArgs { config, bpffs }) => uninstall::run(config, bpffs, out),
         Command::Version { output } => version::run(output, out),
         Command::Completion { shell } => manual::completion(shell, out),

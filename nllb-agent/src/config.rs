@@ -27,14 +27,14 @@ mod trust;
 pub use control_plane::{ControlPlane, Kubernetes, Name};
 pub use datapath::{Cgroup, CloseSockets, DEFAULT_BPFFS, Datapath, LogLevel};
 pub use drain::close_after;
-pub use duration::show as show_duration;
+pub use duration::{show as show_duration, within as read_duration};
 pub use error::{ConfigError, Problem};
 pub use listen::{Admin, DEFAULT_SOCKET, Http};
 pub use node::Node;
 pub use place::Place;
 pub use pool::Pool;
 pub use profile::Profile;
-pub use state::{DEFAULT_STATE_FILE, State};
+pub use state::{DEFAULT_JOURNAL, DEFAULT_STATE_FILE, State};
 
 use crate::health_check::Credentials;
 use crate::yaml::{self, YamlError};
@@ -174,13 +174,13 @@ impl Config {
 
         let pools = filled(document.required("pools", "a list with one pool", pools)?, "pool")?;
         let datapath = Datapath::check(&document, document.optional("datapath", datapath))?;
-        let state = State::check(&document, document.optional("state", state))?;
+        let (state, places) = State::check(&document, document.optional("state", state))?;
         let control_plane = document.optional("controlPlane", control_plane);
         let control_plane = control_plane.map(ControlPlane::check).transpose()?;
         let around = pool::Around {
             discover,
             control_plane: control_plane.as_ref(),
-            state: &state.value,
+            state: &state,
             close_sockets: datapath.close_sockets,
         };
         let checked: Vec<(At<String>, Pool)> =
@@ -206,7 +206,7 @@ impl Config {
         let own = [("this configuration", file), ("admin.socket", &admin.socket)].into_iter();
         let of_plane = control_plane.iter().flat_map(ControlPlane::files);
         let needed = own.chain(pools.iter().flat_map(Pool::files)).chain(of_plane);
-        state::check_apart(&state, &datapath.bpffs, needed)?;
+        state::check_apart(&state, places, &datapath.bpffs, needed)?;
 
         Ok(Self {
             frontends,
@@ -218,7 +218,7 @@ impl Config {
             lease: LEASE.apply(document.optional("lease", lease))?,
             self_test_interval: SELF_TEST_INTERVAL
                 .apply(document.optional("selfTestInterval", self_test_interval))?,
-            state: state.value,
+            state,
             node: Node::check(document.optional("node", node))?,
         })
     }

@@ -8,7 +8,7 @@
 //! | one per probe under way | its connection | the connection closes, nothing is reported |
 //! | one per sentinel | its connection | the connection closes, nothing is reported |
 //! | one per order to close connections | its list of sockets | waves that have not begun are left out |
-//! | writing the table on disk (a blocking thread) | a file | it is written all the same |
+//! | writing the table on disk, and the journal (a blocking thread each) | a file | it is written all the same |
 //! | the self-test | its connections | they close, nothing is concluded |
 //! | admin server, HTTP server | their listeners | clients see the connection close |
 //! | one relay per loopback address | its listener and connections | those connections close |
@@ -26,6 +26,7 @@ mod durations;
 mod expiry;
 mod failovers;
 mod hints;
+mod journal;
 mod load;
 mod members;
 mod memory;
@@ -37,36 +38,36 @@ mod start;
 mod status;
 mod sync;
 mod ticks;
+mod upkeep;
 
-use std::collections::BTreeSet;
 use std::future;
 use std::io;
-use std::net::IpAddr;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nllb_common::maps::Evidence;
 use nllb_common::{Event, EventKind};
-use nllb_core::{BackendId, EvidenceFact, Machine, TableError};
+use nllb_core::{EvidenceFact, Machine, TableError};
 use thiserror::Error;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::{debug, error, info, warn};
+use tokio::time::{sleep_until, timeout};
+use tracing::{debug, error, info};
 
 use crate::config::Config;
-use crate::datapath::maps::{KernelMaps, Maps as _, Sockets};
+use crate::datapath::maps::{KernelMaps, Sockets};
 use crate::datapath::{DatapathError, events};
 use crate::drain::DrainRequest;
 use crate::heap;
-use crate::network::{self, Change, Network};
+use crate::journal::What;
+use crate::network::{Change, Network};
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
 use crate::status::{HistoryRequest, StatusRequest};
+use crate::telemetry::{LogLevel, LogRequest};
 
 use self::alarm::Alarm;
 use self::attachment::Attached;
@@ -75,6 +76,7 @@ use self::config::Reloads;
 use self::expiry::ExpiryWarnings;
 use self::failovers::Failovers;
 use self::hints::Hints;
+use self::journal::Journal;
 use self::members::Members;
 use self::memory::Memory;
 use self::probes::{Probes, Who};
@@ -122,7 +124,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// When it cannot be set up; what an earlier agent left in place stays.
-pub fn run(file: &Path, config: Config) -> Result<(), RunError> {
+pub fn run(file: &Path, config: Config, log: LogLevel) -> Result<(), RunError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
@@ -130,7 +132,7 @@ pub fn run(file: &Path, config: Config) -> Result<(), RunError> {
     let file = file.to_owned();
     // A task like the others: what is waited for outside of tasks is looked at whenever any of them wakes.
     let driver = runtime.spawn_local(async move {
-        let (driver, inputs) = Driver::start(&file, config).await?;
+        let (driver, inputs) = Driver::start(&file, config, log).await?;
         driver.serve(inputs).await;
         Ok(())
     });
@@ -157,10 +159,12 @@ struct Driver {
     /// Without it changes of the network are not seen.
     network: Option<Network>,
     memory: Memory,
+    journal: Journal,
     expiry: ExpiryWarnings,
     relays: Relays,
     reloads: Reloads,
     manager: ServiceManager,
+    log: LogLevel,
     started: Instant,
     adopted: bool,
 }
@@ -172,6 +176,7 @@ struct Inputs {
     status: mpsc::Receiver<StatusRequest>,
     histories: mpsc::Receiver<HistoryRequest>,
     drains: mpsc::Receiver<DrainRequest>,
+    logs: mpsc::Receiver<LogRequest>,
     reload: Reload,
     stop: Stop,
     /// Held so that the servers end with the driver.
@@ -187,6 +192,7 @@ impl Driver {
             mut status,
             mut histories,
             mut drains,
+            mut logs,
             mut reload,
             mut stop,
             _servers,
@@ -228,6 +234,7 @@ impl Driver {
                     if ticks.lease.take(now) {
                         self.renew_lease();
                         self.memory.keep(&self.machine, self.members.vips());
+                        self.journal.write(now);
                         self.sentinels.renew(|pool| self.probes.prober(pool));
                     }
                     if !testing && ticks.self_test.take(now) {
@@ -245,20 +252,25 @@ impl Driver {
                     if self.attached.conclude(findings, &mut self.maps) {
                         ticks.self_test.hurry(Instant::now());
                     }
+                    self.record_attachment();
                     self.attached.replace_other_versions(&mut self.maps, &self.sync);
                     if loads.is_empty() {
                         self.report();
                     }
                 }
                 closed = self.closings.next() => {
-                    if let Some(after) = closed {
+                    if let Some(after) = closed.as_ref().and_then(|closed| closed.dead_after) {
                         self.failovers.closed(after);
                     }
+                    self.record(closed.map(|closed| closed.what));
                 }
                 () = self.memory.next() => {}
+                () = self.journal.next() => {}
                 Some(request) = status.recv() => request.answer(self.status()),
                 Some(request) = histories.recv() => request.answer(self.history()),
                 Some(request) = drains.recv() => self.obey(request),
+                Some(request) = logs.recv() => request.obey(&mut self.log, Instant::now()),
+                () = reached(self.log.back_at()) => self.log.look(Instant::now()),
                 // One after another, else an older file could win.
                 () = reload.next(), if loads.is_empty() => {
                     self.manager.reloading();
@@ -284,9 +296,12 @@ impl Driver {
                     info!(reason, "stopping; the data path stays in place");
                     self.manager.stopping();
                     // A disk that does not answer must not keep the agent.
-                    let writing = self.memory.finish(&self.machine, self.members.vips());
+                    let duration_ms = status::millis(self.started.elapsed());
+                    self.record([What::Stopped { reason: reason.to_owned(), duration_ms }]);
+                    let table = self.memory.finish(&self.machine, self.members.vips());
+                    let writing = async { tokio::join!(table, self.journal.finish()) };
                     let finished = timeout(LINGER, writing).await;
-                    debug!(written = finished.is_ok(), "table on disk");
+                    debug!(written = finished.is_ok(), "table on disk, journal");
                     break;
                 }
             }
@@ -327,54 +342,14 @@ impl Driver {
             self.members.nudge();
         }
     }
-
-    /// Tells the machine how many connections each backend has.
-    fn count_connections(&mut self) {
-        let backends =
-            self.machine.table().fresh.iter().map(|(id, epoch)| (BackendId(*id), *epoch));
-        let count = |who: Who| Some((who.0, self.evidence(who)?.connections()));
-        let active = backends.filter_map(count).collect();
-        self.machine.handle_connections(&active, Instant::now());
-    }
-
-    /// What the kernel saw of a backend; `None` when the maps hold another epoch.
-    fn evidence(&self, (BackendId(id), epoch): Who) -> Option<Evidence> {
-        self.maps.evidence(id).ok().filter(|held| held.epoch == epoch)
-    }
-
-    /// What changes without anybody telling.
-    fn look_around(&mut self) {
-        if let Some(own) = own_addresses() {
-            self.machine.handle_own_addresses(own);
-        }
-        self.expiry.look(&self.machine.view());
-        self.closings.refresh();
-        if let Err(error) = self.maps.sweep_netns() {
-            debug!(%error, "cannot forget network namespaces");
-        }
-    }
-
-    /// Renews the lease, and makes good what an earlier round could not write.
-    fn renew_lease(&mut self) {
-        self.attached.set_short_timeouts(&self.closings.closing());
-        let control = self.attached.datapath().lease(self.config.lease);
-        if let Err(error) = self.maps.set_control(control) {
-            error!(%error, "cannot renew the lease");
-        }
-        if self.sync.error.is_some() {
-            let desired = self.machine.table();
-            if let Err(error) = self.sync.resync(&mut self.maps, desired, Instant::now) {
-                debug!(%error, "the maps are still not as wanted");
-            }
-        }
-    }
 }
 
-/// The addresses of this host; `None` when they cannot be listed.
-fn own_addresses() -> Option<BTreeSet<IpAddr>> {
-    network::own_addresses()
-        .map_err(|error| warn!(%error, "cannot list this host's addresses"))
-        .ok()
+/// Waits until then; for ever without a time.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => future::pending().await,
+    }
 }
 
 /// Waits for the next change; for ever where none is seen.

@@ -15,6 +15,7 @@ mod file_watch;
 pub mod health_check;
 mod heap;
 pub mod init;
+pub mod journal;
 pub mod limits;
 pub mod metrics;
 pub mod network;

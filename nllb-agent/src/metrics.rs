@@ -166,6 +166,8 @@ impl Metrics {
             closing,
             failovers,
             table_on_disk,
+            journal: _,
+            log: _,
             kubelet_version,
             discovery,
             frontends,

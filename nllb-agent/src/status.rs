@@ -13,13 +13,15 @@ mod history;
 mod verdict;
 
 pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, Run, Sentinel};
-pub use closing::{Closing, TableOnDisk};
+pub use closing::{Closing, Journal, TableOnDisk};
 pub use datapath::{DatapathState, Link, SelfTest, Watched};
 pub use discovery::{Discovery, Source};
 pub use durations::{Durations, Failovers};
 pub use frontend::{Frontend, FrontendBackend};
 pub use history::{BackendHistory, History};
 pub use verdict::{Judgement, Verdict};
+
+pub use crate::telemetry::LogState;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -67,6 +69,8 @@ pub struct Status {
     pub verdict: Judgement,
     /// The agent itself.
     pub agent: Agent,
+    /// What it logs.
+    pub log: LogState,
     /// Its configuration.
     pub config: ConfigState,
     /// Programs and maps.
@@ -79,6 +83,8 @@ pub struct Status {
     pub failovers: Failovers,
     /// The last known backends, as they are kept for the next start.
     pub table_on_disk: TableOnDisk,
+    /// What happened, as it is kept for who asks afterwards.
+    pub journal: Journal,
     /// Version of this node's kubelet, told by the operator or by the API; `None` when not known.
     pub kubelet_version: Option<String>,
     /// Where backends come from.

@@ -1,10 +1,15 @@
 //! What the agent says: text for people or JSON for collectors, on standard error.
 
+mod level;
+
+pub use level::{FOR, LogLevel, LogLevelBody, LogRequest, LogSource, LogState};
+
 use std::io::{self, IsTerminal as _};
 use std::str::FromStr;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 /// How a line looks.
@@ -34,11 +39,14 @@ pub enum TelemetryError {
     /// The process has a log already.
     #[error("the log is set up already: {0}")]
     Twice(#[from] TryInitError),
+    /// The log is gone, which it never is.
+    #[error("the level cannot be changed: {0}")]
+    Gone(#[from] reload::Error),
 }
 
-/// Sets up the log of this process.
-pub fn install(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
-    let targets = targets(level)?;
+/// Sets up the log of this process; gives its level, which may be changed.
+pub fn install(level: &str, format: LogFormat) -> Result<LogLevel, TelemetryError> {
+    let (targets, handle) = reload::Layer::new(targets(level)?);
     let registry = tracing_subscriber::registry().with(targets);
     match format {
         LogFormat::Text => {
@@ -51,7 +59,15 @@ pub fn install(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
                 .try_init()?;
         }
     }
-    Ok(())
+    Ok(LogLevel::new(handle, level))
+}
+
+/// Says what is wrong with a level.
+///
+/// # Errors
+/// When it is none.
+pub fn check_level(level: &str) -> Result<(), TelemetryError> {
+    targets(level).map(drop)
 }
 
 /// The HTTP/2 library warns of each strange frame, so a backend could fill the log; what matters of

@@ -104,6 +104,8 @@ pub enum Command {
         id: BackendId,
         /// Its address.
         addr: SocketAddr,
+        /// Index of its pool in the settings.
+        pool: usize,
         /// The state before.
         from: State,
         /// The state now.

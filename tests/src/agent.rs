@@ -29,6 +29,7 @@ pub struct Agent {
     process: Option<Process>,
     program: Option<PathBuf>,
     log_level: Option<&'static str>,
+    log_format: Option<&'static str>,
     place: Place,
     cgroup: PathBuf,
     bpffs: PathBuf,
@@ -55,6 +56,7 @@ impl Agent {
             process: None,
             program: None,
             log_level: Some("debug"),
+            log_format: None,
             place: node.place(),
             cgroup: node.cgroup().to_owned(),
             bpffs: node.bpffs().to_owned(),
@@ -81,6 +83,11 @@ impl Agent {
     /// Lets it log, from its next start on, what it logs when it is told nothing. Otherwise it tells more.
     pub fn log_by_default(&mut self) {
         self.log_level = None;
+    }
+
+    /// Lets it log objects, from its next start on.
+    pub fn log_json(&mut self) {
+        self.log_format = Some("json");
     }
 
     /// Its configuration file.
@@ -154,6 +161,7 @@ impl Agent {
         let args: Vec<OsString> = ["run".into(), "--config".into(), self.file().into()]
             .into_iter()
             .chain(level)
+            .chain(self.log_format.map(|format| format!("--log-format={format}").into()))
             .collect();
         let args = self.words(&args);
         let log = self.directory.join("log");
@@ -178,6 +186,12 @@ impl Agent {
             None => vec!["agent".into()],
         };
         [&before, args].concat()
+    }
+
+    /// Starts another `nllb` on the same node, with a pipe for what it says. Its errors go to this file.
+    pub fn start_nllb(&self, args: &[OsString], errors: &Path) -> Result<Process> {
+        let args: Vec<_> = ["agent".into()].into_iter().chain(args.iter().cloned()).collect();
+        Process::spawn(&self.place, &args, Some(errors))
     }
 
     /// The status document.

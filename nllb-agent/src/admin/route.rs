@@ -8,12 +8,13 @@
 //! | 409 | the agent will not do it |
 //! | 503 | the driver does not answer; an order is not carried out later |
 
-use super::Sources;
+use super::{Sources, events};
 use crate::drain::{
     CLOSE_AFTER, DrainBody, DrainRequest, DrainSource, Order, Refused, UndrainBody,
 };
 use crate::serve::{self, Answer};
 use crate::status;
+use crate::telemetry::{FOR, LogLevelBody, LogRequest, LogSource, check_level};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Method, Request, StatusCode};
@@ -32,6 +33,10 @@ pub const HISTORY_PATH: &str = "/v1/history";
 pub const DRAIN_PATH: &str = "/v1/drain";
 /// Path that takes orders to undo that.
 pub const UNDRAIN_PATH: &str = "/v1/undrain";
+/// Path of the journal.
+pub const EVENTS_PATH: &str = "/v1/events";
+/// Path that tells what is logged, and takes another level.
+pub const LOG_LEVEL_PATH: &str = "/v1/log-level";
 
 /// An order is some 100 bytes.
 const LARGEST_BODY: usize = 4 << 10;
@@ -39,7 +44,7 @@ const LARGEST_BODY: usize = 4 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) async fn route(request: Request<Incoming>, sources: Sources) -> Answer {
-    let Sources { status, history, drain } = sources;
+    let Sources { status, history, drain, events, log } = sources;
     match (request.method(), request.uri().path()) {
         (&Method::GET, STATUS_PATH) => made_by_the_driver(&status).await,
         (&Method::GET, HISTORY_PATH) => made_by_the_driver(&history).await,
@@ -59,9 +64,19 @@ pub(super) async fn route(request: Request<Incoming>, sources: Sources) -> Answe
             };
             give(request, order, &drain).await
         }
+        (&Method::GET, EVENTS_PATH) => events::answer(request.uri().query(), &events).await,
+        (_, EVENTS_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
+        (&Method::GET, LOG_LEVEL_PATH) => log_level(None, &log).await,
+        (&Method::PUT, LOG_LEVEL_PATH) => match body(request.into_body()).await {
+            Ok(order) => log_level(Some(order), &log).await,
+            Err(refusal) => refusal,
+        },
+        (_, LOG_LEVEL_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and PUT"),
         (_, DRAIN_PATH | UNDRAIN_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only POST"),
         _ => {
-            let paths = [STATUS_PATH, HISTORY_PATH, DRAIN_PATH, UNDRAIN_PATH].join(", ");
+            let paths =
+                [STATUS_PATH, HISTORY_PATH, DRAIN_PATH, UNDRAIN_PATH, EVENTS_PATH, LOG_LEVEL_PATH];
+            let paths = paths.join(", ");
             serve::text(StatusCode::NOT_FOUND, &format!("here are {paths}"))
         }
     }
@@ -101,6 +116,31 @@ async fn give<B: DeserializeOwned>(
         Some(Err(refused @ Refused::Unsafe(_))) => {
             serve::text(StatusCode::CONFLICT, &refused.to_string())
         }
+        None => busy(),
+    }
+}
+
+/// Tells what is logged, and changes it before when that is ordered.
+async fn log_level(order: Option<LogLevelBody>, source: &LogSource) -> Answer {
+    if let Some(LogLevelBody { level, for_ms }) = &order {
+        let (least, most) = (FOR.start().as_millis(), FOR.end().as_millis());
+        let time = for_ms.map(Duration::from_millis);
+        if time.is_some_and(|time| !FOR.contains(&time)) {
+            let line = format!("the body: forMs is out of range: use {least} to {most}");
+            return serve::text(StatusCode::BAD_REQUEST, &line);
+        }
+        if let Err(error) = check_level(level) {
+            return serve::text(StatusCode::BAD_REQUEST, &format!("the body: {error}"));
+        }
+    }
+    let ask = async {
+        let (request, reply) = LogRequest::new(order);
+        source.send(request).await.ok()?;
+        reply.await.ok()
+    };
+    match timeout(serve::STATUS_TIMEOUT, ask).await.ok().flatten() {
+        Some(Ok(state)) => document(&state),
+        Some(Err(line)) => serve::text(StatusCode::INTERNAL_SERVER_ERROR, &line),
         None => busy(),
     }
 }

@@ -23,7 +23,12 @@ fn driver() -> Sources {
             }
         }
     });
-    Sources { status, history, drain }
+    sources(status, history, drain)
+}
+
+/// With an empty journal, and nobody who changes the log.
+fn sources(status: StatusSource, history: HistorySource, drain: DrainSource) -> Sources {
+    Sources { status, history, drain, events: Feed::new(None, 0), log: mpsc::channel(1).0 }
 }
 
 /// Knows one backend, and keeps it unless it is forced.
@@ -88,7 +93,7 @@ async fn a_stopped_driver_is_an_answer_and_not_a_hang() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("admin.sock");
     let (status, history, drain) = (mpsc::channel(1).0, mpsc::channel(1).0, mpsc::channel(1).0);
-    let sources = Sources { status, history, drain };
+    let sources = sources(status, history, drain);
     tokio::spawn(Listener::open(&path).expect("open").serve(sources));
     for path_of in [STATUS_PATH, HISTORY_PATH] {
         assert!(get(&path, "GET", path_of).await.starts_with("HTTP/1.1 503"));
@@ -103,7 +108,7 @@ async fn an_order_that_was_answered_with_a_timeout_is_abandoned() {
     let path = dir.path().join("admin.sock");
     let (status, history) = (mpsc::channel(1).0, mpsc::channel(1).0);
     let (drain, mut drains) = mpsc::channel::<DrainRequest>(1);
-    let sources = Sources { status, history, drain };
+    let sources = sources(status, history, drain);
     tokio::spawn(Listener::open(&path).expect("open").serve(sources));
     let order = r#"{"backend":"10.0.0.11:6443"}"#;
     assert!(post(&path, DRAIN_PATH, order).await.starts_with("HTTP/1.1 503"));

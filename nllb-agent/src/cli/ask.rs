@@ -19,16 +19,16 @@ use tokio::runtime::{Builder, Runtime};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is asked.
-pub(super) struct Question {
+pub(super) struct Question<'a> {
     pub(super) method: Method,
-    pub(super) path: &'static str,
+    pub(super) path: &'a str,
     /// JSON, or nothing.
     pub(super) body: String,
 }
 
-impl Question {
+impl<'a> Question<'a> {
     /// A question that changes nothing.
-    pub(super) const fn get(path: &'static str) -> Self {
+    pub(super) const fn get(path: &'a str) -> Self {
         Self { method: Method::GET, path, body: String::new() }
     }
 }
@@ -98,7 +98,7 @@ impl From<AskError> for Failure {
 }
 
 /// Asks the agent that listens at `socket`.
-pub(super) fn ask(socket: &Path, question: Question) -> Result<Bytes, AskError> {
+pub(super) fn ask(socket: &Path, question: Question<'_>) -> Result<Bytes, AskError> {
     runtime()?.block_on(inquire(socket, question))
 }
 
@@ -108,12 +108,12 @@ pub(super) fn runtime() -> Result<Runtime, AskError> {
 }
 
 /// The same within a runtime that is there already.
-pub(super) async fn inquire(socket: &Path, question: Question) -> Result<Bytes, AskError> {
+pub(super) async fn inquire(socket: &Path, question: Question<'_>) -> Result<Bytes, AskError> {
     let fetched = tokio::time::timeout(TIMEOUT, fetch(socket, question)).await;
     fetched.unwrap_or(Err(AskError::Timeout))
 }
 
-async fn fetch(socket: &Path, question: Question) -> Result<Bytes, AskError> {
+async fn fetch(socket: &Path, question: Question<'_>) -> Result<Bytes, AskError> {
     let stream = UnixStream::connect(socket).await.map_err(|error| of_connect(socket, error))?;
     let (status, body) = exchange(stream, question).await?;
     if status == StatusCode::OK {
@@ -136,7 +136,7 @@ fn of_connect(socket: &Path, error: io::Error) -> AskError {
 
 async fn exchange(
     stream: UnixStream,
-    question: Question,
+    question: Question<'_>,
 ) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
     let Question { method, path, body } = question;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

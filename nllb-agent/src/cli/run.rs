@@ -8,7 +8,7 @@ use crate::telemetry::{self, LogFormat};
 use std::path::Path;
 
 pub(super) fn run(file: &Path, log_level: &str, format: LogFormat) -> Result<(), Failure> {
-    telemetry::install(log_level, format)
+    let log = telemetry::install(log_level, format)
         .map_err(|error| Failure::new(Exit::Configuration, &error))?;
     if let Err(error) = limits::raise_descriptors() {
         tracing::warn!(%error, "cannot raise the limit of descriptors; fewer connections are relayed");
@@ -18,7 +18,7 @@ pub(super) fn run(file: &Path, log_level: &str, format: LogFormat) -> Result<(),
     for line in config.unresolved() {
         tracing::warn!("{line}");
     }
-    driver::run(file, config).map_err(|error| Failure::new(exit(&error), &error))
+    driver::run(file, config, log).map_err(|error| Failure::new(exit(&error), &error))
 }
 
 const fn exit(error: &RunError) -> Exit {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::drain::{Done, DrainRequest, Order, Refused};
 use crate::status::{Status, StatusRequest, example};
+use crate::telemetry::{self, LogRequest};
 use clap::CommandFactory as _;
 use std::path::Path;
 
@@ -122,12 +123,19 @@ fn agent(
                 let (drain, mut drains) = tokio::sync::mpsc::channel::<DrainRequest>(1);
                 let admin = crate::admin::Listener::bind(&socket).expect("open");
                 open.send(()).expect("the test waits");
-                tokio::spawn(admin.serve(crate::admin::Sources { status, history, drain }));
+                let (log, mut logs) = tokio::sync::mpsc::channel::<LogRequest>(1);
+                let mut level = telemetry::LogLevel::detached("info");
+                let events = crate::journal::Feed::new(None, 0);
+                let sources = crate::admin::Sources { status, history, drain, events, log };
+                tokio::spawn(admin.serve(sources));
                 loop {
                     tokio::select! {
                         Some(request) = requests.recv() => {
                             let request: StatusRequest = request;
                             request.answer(example::status());
+                        }
+                        Some(request) = logs.recv() => {
+                            request.obey(&mut level, std::time::Instant::now());
                         }
                         Some(request) = drains.recv() => {
                             let answer = answer(request.backend(), request.order());
@@ -233,6 +241,32 @@ fn a_drain_needs_an_agent_and_a_time_that_makes_sense() {
     assert_eq!(err, "nllb: no agent is running: there is no admin socket /nowhere/admin.sock\n");
     for (time, why) in [("5", "is not a duration"), ("0s", "is out of range: use 1s to 24h")] {
         let (exit, _, err) = nllb(&["drain", "10.0.0.11", "--close-after", time]);
+        assert_eq!(exit.code(), 2);
+        assert!(err.contains(why), "{err}");
+    }
+}
+
+#[test]
+fn the_level_of_the_log_is_shown_and_changed_for_a_while_or_until_the_agent_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = agent(&dir.path().join("admin.sock"), obey);
+    let told = |args: &[&str]| {
+        let (exit, out, err) = nllb(&[&["log-level"], args, &["--socket", &path]].concat());
+        assert_eq!((exit, err.as_str()), (Exit::Success, ""));
+        out
+    };
+    assert_eq!(told(&[]), "info\n");
+    assert_eq!(told(&["debug", "--for", "10m"]), "debug, info again in 10m\n");
+    assert!(told(&[]).starts_with("debug, info again in "), "it is still so");
+    let modules = "warn,nllb_agent::probe=trace";
+    assert_eq!(told(&[modules]), format!("{modules}, until the agent ends; usually info\n"));
+    assert_eq!(told(&["info"]), "info\n");
+    for (args, why) in [
+        (&["loud=very"][..], "\"loud=very\" is not a log level: use error"),
+        (&["debug", "--for", "0s"], "is out of range: use 1s to 168h"),
+        (&["--for", "10m"], "required arguments were not provided"),
+    ] {
+        let (exit, _, err) = nllb(&[&["log-level"], args].concat());
         assert_eq!(exit.code(), 2);
         assert!(err.contains(why), "{err}");
     }

@@ -24,7 +24,10 @@ impl Limits {
 }
 
 /// The duration that is written, when it is not out of bounds.
-pub(super) fn within(text: &str, min: Duration, max: Duration) -> Result<Duration, Problem> {
+///
+/// # Errors
+/// When it is, or is no duration.
+pub fn within(text: &str, min: Duration, max: Duration) -> Result<Duration, Problem> {
     let duration = parse(text).ok_or_else(|| Problem::Duration { found: text.to_owned() })?;
     if (min..=max).contains(&duration) {
         return Ok(duration);

@@ -289,7 +289,7 @@ pub enum Problem {
         path: PathBuf,
     },
     /// A file of the agent that is needed for something else.
-    #[error("\"{}\" is {what}, which the table would replace: name another file", path.display())]
+    #[error("\"{}\" is {what}, which would be replaced: name another file", path.display())]
     Replaces {
         /// The file.
         path: PathBuf,

@@ -54,7 +54,8 @@ pools:
     assert_eq!((pools[0].latency_bands, pools[0].rebalance), (true, None));
     assert_eq!((frontends[0].version_skew, &frontends[0].min_version), (VersionSkew::Off, &None));
     assert_eq!(frontends[0].policy, Policy::Random);
-    assert_eq!(state.file.as_deref(), Some(Path::new("/var/lib/nllb/table.json")));
+    assert_eq!(state.file.as_deref(), Some(Path::new(DEFAULT_STATE_FILE)));
+    assert_eq!(state.journal.as_deref(), Some(Path::new(DEFAULT_JOURNAL)));
     assert_eq!(node, &Node::default());
     assert_eq!(datapath.close_sockets, CloseSockets::Auto);
     assert_eq!(pools[0].check.to_string(), "https /readyz");
@@ -133,7 +134,7 @@ selfTestInterval: 500ms
     assert_eq!(frontend.min_version, version("1.30"));
     assert_eq!(settings.kubelet_version, version("v1.29.3"));
     assert_eq!(config.node.name.as_deref(), Some("worker-1.example.com"));
-    assert_eq!(config.state.file, None);
+    assert_eq!(config.state, State { file: None, journal: None });
     assert_eq!(config.pools[0].check.to_string(), "https /livez?verbose");
     assert_eq!(config.datapath.cgroup, Cgroup::Path("/sys/fs/cgroup/unified/x".into()));
     assert_eq!(config.datapath.log_level, LogLevel::Debug);
@@ -321,6 +322,26 @@ pools:
     let pool = &config.pools[0];
     assert_eq!(pool.rebalance, Some(RebalanceSettings::default()));
     assert_eq!((pool.health.drain_close_after, pool.health.sentinel), (None, false));
+}
+
+#[test]
+fn the_journal_is_beside_the_table_unless_it_is_said_where() {
+    let journal = |state: &str| {
+        let text = format!(
+            "apiVersion: nllb.dev/v1alpha1
+kind: AgentConfiguration
+frontends: [{{name: kubernetes, kind: vip, addresses: ['10.96.0.1:443']}}]
+pools: [{{name: apiserver, endpoints: ['10.0.0.11:6443'], probe: {{insecureSkipVerify: true}}}}]
+state: {{{state}}}
+"
+        );
+        let journal = parse(&text, &Discovered::default()).state.journal;
+        journal.map(|path| path.display().to_string())
+    };
+    assert_eq!(journal("file: /v/t").as_deref(), Some("/v/journal.jsonl"));
+    assert_eq!(journal("file: /v/t, journal: /w/j").as_deref(), Some("/w/j"));
+    assert_eq!(journal("file: off, journal: /w/j").as_deref(), Some("/w/j"));
+    assert_eq!(journal("file: /v/t, journal: off"), None);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use tokio::task::{self, AbortHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::probes::Who;
+use super::status::millis;
 use crate::datapath::closing::{CloseError, Closed, Closer, Closing, Order, Reach};
+use crate::journal::{What, short};
 
 /// An order that was carried out.
 #[derive(Debug)]
@@ -20,6 +22,14 @@ struct Done {
     order: CloseOrder,
     closed: Closed,
     began: Instant,
+}
+
+/// Connections that an order ended.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) what: What,
+    /// How long after the order, of connections to a dead backend.
+    pub(super) dead_after: Option<Duration>,
 }
 
 /// What a task ended with.
@@ -103,9 +113,9 @@ impl Closings {
         });
     }
 
-    /// Waits until an order is carried out, and takes note; for ever while none is under way. When it ended
-    /// connections to a dead backend, says how long that took. Safe to cancel.
-    pub(super) async fn next(&mut self) -> Option<Duration> {
+    /// Waits until an order is carried out, and gives what it ended; for ever while none is under way. Safe
+    /// to cancel.
+    pub(super) async fn next(&mut self) -> Option<Ends> {
         let ended = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ended))) => {
                 self.under_way.remove(&id);
@@ -132,21 +142,23 @@ impl Closings {
         }
     }
 
-    fn conclude(&mut self, done: Done) -> Option<Duration> {
+    fn conclude(&mut self, done: Done) -> Option<Ends> {
         let Done { who, addr, order, closed, began } = done;
         let CloseOrder { cause, reason, count: _, spread: _ } = order;
         let Closed { sockets, namespaces, searched, errors } = closed;
         *self.sockets.entry((who, cause)).or_default() += sockets;
         self.note(&errors);
         let duration = began.elapsed();
-        let took = (cause == CloseCause::Dead && sockets > 0).then_some(duration);
+        let took = (cause == CloseCause::Dead).then_some(duration);
         let cause = cause.label();
-        if sockets > 0 {
-            info!(backend = %addr, cause, reason, sockets, namespaces, searched, ?duration, "connections closed");
-        } else {
+        if sockets == 0 {
             debug!(backend = %addr, cause, reason, ?duration, "no connections to close");
+            return None;
         }
-        took
+        info!(backend = %addr, cause, reason, sockets, namespaces, searched, ?duration, "connections closed");
+        let (cause, reason, duration_ms) = (cause.to_owned(), short(&reason), millis(duration));
+        let what = What::Closed { backend: addr, cause, reason, sockets, duration_ms };
+        Some(Ends { what, dead_after: took })
     }
 
     /// Takes note of what cannot be reached, and says so once.

@@ -50,6 +50,9 @@ impl Driver {
         let replaced = loaded
             .map_err(|error| error.to_string())
             .and_then(|config| self.replace_config(config));
+        let read = replaced.as_ref().map(|is_new| *is_new).map_err(String::as_str);
+        let what = self.journal.chronicle.configuration(read);
+        self.record(what);
         let Reloads { generation, applied_at, error } = &mut self.reloads;
         match replaced {
             Ok(false) => {
@@ -90,7 +93,7 @@ impl Driver {
         self.probes.set_probers(probers(&config));
         self.sentinels.set_node_name(config.node.name.clone());
         self.config = config;
-        self.keep_known();
+        self.keep_known("the configuration is another");
         self.relays.set(self.config.loopback_addresses());
         Ok(true)
     }

@@ -9,6 +9,7 @@ use nllb_core::{BackendView, CloseCause, Drain, DrainError, View};
 use super::Driver;
 use crate::datapath::closing::Closing;
 use crate::drain::{self, Done, DrainRequest, Order, Refused};
+use crate::journal::What;
 
 const CLOSES_NOTHING: &str =
     "the agent cannot close connections on this node; nllb status says why under closing";
@@ -69,6 +70,14 @@ impl Driver {
             note: close_at.filter(|_| !closes).map(|_| CLOSES_NOTHING.to_owned()),
         };
         tracing::info!(backend = %addr, ?order, changed = done.changed, "told by an operator");
+        let what = match order {
+            Order::Drain { close_after: _, force } => {
+                let close_after_ms = done.close_after_ms;
+                Some(What::Drain { backend: addr, close_after_ms, forced: force })
+            }
+            Order::Undrain => done.changed.then_some(What::Undrain { backend: addr }),
+        };
+        self.record(what);
         Ok(done)
     }
 }

@@ -18,8 +18,8 @@ use nllb_core::{
 };
 use tracing::{error, info, warn};
 
-use super::Driver;
 use super::probes::Who;
+use super::{Driver, journal};
 use crate::config::{Config, ControlPlane};
 use crate::discovery::{News, What};
 use crate::reserved;
@@ -224,7 +224,7 @@ impl Driver {
         match self.machine.handle_members(self.members.settings(&self.config), now) {
             Ok(()) => {
                 self.members.applied();
-                self.keep_known();
+                self.keep_known("its sources say so");
             }
             Err(problem) => {
                 let problem = problem.to_string();
@@ -239,9 +239,12 @@ impl Driver {
         }
     }
 
-    /// Whoever else keeps something by backend forgets those that are gone.
-    pub(super) fn keep_known(&mut self) {
+    /// Whoever else keeps something by backend forgets those that are gone. `reason` says why some may be.
+    pub(super) fn keep_known(&mut self, reason: &str) {
         let view = self.machine.view();
+        let pools = journal::pools(&view);
+        let whats = self.journal.chronicle.members(&pools, reason, Instant::now());
+        self.record(whats);
         // The pools of the view are those of the configuration, in the same order.
         let places = view.pools.iter().enumerate().flat_map(|(index, pool)| {
             pool.backends.iter().map(move |backend| ((backend.id, backend.epoch), index))

@@ -7,6 +7,7 @@ use tracing::{debug, error, info};
 
 use super::Driver;
 use super::probes::Who;
+use crate::journal::Transition;
 
 impl Driver {
     /// Carries out what the machine wants.
@@ -42,7 +43,7 @@ impl Driver {
                         self.closings.start((id, epoch), addr, order);
                     }
                 }
-                Command::Transition { id, addr, from, to, reason, first_sign } => {
+                Command::Transition { id, addr, pool, from, to, reason, first_sign } => {
                     // Rebalancing is for calm times.
                     self.closings.cancel(CloseCause::Rebalance, |_| true);
                     // The maps came first: they have it, if they take anything.
@@ -57,6 +58,12 @@ impl Driver {
                         reason,
                         "backend changed its state"
                     );
+                    let pools = &self.config.pools;
+                    let pool = pools.get(pool).map_or("", |pool| pool.name.as_str());
+                    let (backend, reason) = (addr, reason.as_str());
+                    let change = Transition { pool, backend, from, to, reason, first_sign };
+                    let whats = self.journal.chronicle.transition(change, Instant::now());
+                    self.record(whats);
                 }
             }
         }

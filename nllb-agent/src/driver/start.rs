@@ -17,22 +17,26 @@ use super::config::{self, Reloads};
 use super::expiry::ExpiryWarnings;
 use super::failovers::Failovers;
 use super::hints::Hints;
+use super::journal;
 use super::members::Members;
 use super::memory::Reading;
 use super::probes::Probes;
 use super::sentinels::Sentinels;
 use super::shutdown::Stop;
 use super::sync::Sync;
-use super::{Driver, Inputs, RunError, own_addresses};
+use super::upkeep::own_addresses;
+use super::{Driver, Inputs, RunError};
 use crate::admin;
 use crate::config::Config;
 use crate::datapath::closing::Closer;
 use crate::datapath::{Datapath, DatapathError, Opened};
+use crate::journal::What;
 use crate::metrics::http;
 use crate::network::Network;
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
+use crate::telemetry::LogLevel;
 
 /// Requests that wait: each is answered at once, so more than a few means a stuck driver, and then those
 /// who ask should wait in their socket instead of here.
@@ -40,7 +44,11 @@ const REQUEST_QUEUE: usize = 16;
 
 impl Driver {
     /// Sets everything up: the data path first, so that connects are served while the rest starts.
-    pub(super) async fn start(file: &Path, config: Config) -> Result<(Self, Inputs), RunError> {
+    pub(super) async fn start(
+        file: &Path,
+        config: Config,
+        log_level: LogLevel,
+    ) -> Result<(Self, Inputs), RunError> {
         let stop = Stop::new().map_err(setup("wait for signals"))?;
         let alarm = Alarm::new().map_err(setup("make a timer"))?;
         let settings = config::datapath_settings(&config);
@@ -54,6 +62,7 @@ impl Driver {
 
         // Until the data path is open it is read.
         let table = Reading::begin(config.state.file.clone());
+        let journal = journal::Reading::begin(config.state.journal.clone());
         let (now, seed) = (Instant::now(), seed());
         let mut machine = Machine::new(config.settings(), seed, now)
             .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
@@ -61,7 +70,7 @@ impl Driver {
             Datapath::open(&settings)?;
         let closer = Closer::start(datapath.directory(), config::close_sockets(&config));
         let mut sync = Sync::start(&maps, Instant::now()).map_err(DatapathError::from)?;
-        let (memory, known) = table.end().await;
+        let ((memory, known), (journal, past)) = tokio::join!(table.end(), journal.end());
         let mut members = Members::new(&config, &known, sync.actual(), seed);
         if let Err(error) = machine.handle_members(members.settings(&config), now) {
             error!(%error, "the hosts that are remembered cannot all be backends; those configured can");
@@ -82,8 +91,15 @@ impl Driver {
         let (status_requests, status) = mpsc::channel(REQUEST_QUEUE);
         let (history, histories) = mpsc::channel(REQUEST_QUEUE);
         let (drain, drains) = mpsc::channel(REQUEST_QUEUE);
+        let (log_requests, logs) = mpsc::channel(REQUEST_QUEUE);
         let mut servers = JoinSet::new();
-        let sources = admin::Sources { status: status_requests.clone(), history, drain };
+        let sources = admin::Sources {
+            status: status_requests.clone(),
+            history,
+            drain,
+            events: journal.feed(),
+            log: log_requests,
+        };
         servers.spawn_local(admin.serve(sources));
         servers.spawn_local(http.serve(status_requests));
         if let Some(log) = log {
@@ -102,6 +118,7 @@ impl Driver {
             members,
             network: watch_network(),
             memory,
+            journal,
             expiry: ExpiryWarnings::default(),
             config,
             machine,
@@ -111,12 +128,17 @@ impl Driver {
             sockets,
             relays: Relays::default(),
             manager: ServiceManager::find(),
+            log: log_level,
             reloads: Reloads { generation: 1, applied_at: now, error: None },
             started: now,
             adopted,
         };
         driver.sentinels.set_node_name(driver.config.node.name.clone());
-        driver.keep_known();
+        driver.journal.start(&past, &driver.machine.view());
+        let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
+        driver.record([What::Started { version, adopted, pid }]);
+        driver.keep_known("it starts");
+        driver.record_attachment();
         driver.renew_lease();
         match driver.sync.due() {
             Some(_) => driver.members.listen_ahead(&driver.config),
@@ -130,7 +152,17 @@ impl Driver {
         );
         Ok((
             driver,
-            Inputs { events, alarm, status, histories, drains, reload, stop, _servers: servers },
+            Inputs {
+                events,
+                alarm,
+                status,
+                histories,
+                drains,
+                logs,
+                reload,
+                stop,
+                _servers: servers,
+            },
         ))
     }
 }

@@ -38,12 +38,14 @@ impl Driver {
             schema: status::SCHEMA,
             verdict: status::Judgement::default(),
             agent: self.agent(now),
+            log: self.log.state(now),
             config: self.config_state(),
             datapath: datapath(&self.attached, &self.sync, now),
             lease: self.lease(),
             closing: closing(&self.closings, &counters),
             failovers: self.failovers.status(),
             table_on_disk: table_on_disk(&self.memory),
+            journal: self.journal.status(),
             kubelet_version: kubelet_version.map(|version| version.to_string()),
             discovery: sources::of(&self.members, now),
             frontends: frontends.into_iter().map(|it| frontend(it, &pools, &self.hints)).collect(),
@@ -74,6 +76,11 @@ impl Driver {
             let pools: Vec<_> = machine.view().pools.into_iter().map(pool).collect();
             format!("{attachment}; {}", pools.join("; "))
         });
+    }
+
+    /// What is wrong with the attachment, in one line.
+    pub(super) fn attachment_problem(&self) -> String {
+        datapath(&self.attached, &self.sync, Instant::now()).problems().join("; ")
     }
 
     fn agent(&self, now: Instant) -> status::Agent {

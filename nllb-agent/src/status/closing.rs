@@ -31,3 +31,17 @@ pub struct TableOnDisk {
     /// Backends that this agent took from it when it started.
     pub used: u64,
 }
+
+/// What happened, as it is kept for who asks afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Journal {
+    /// The file; `None` when none is kept.
+    pub file: Option<PathBuf>,
+    /// The number of the newest entry; 0 when there is none.
+    pub newest: u64,
+    /// Entries of this agent that are not on the disk and will not be.
+    pub dropped: u64,
+    /// Why it could not be read or written, until it could be.
+    pub error: Option<String>,
+}

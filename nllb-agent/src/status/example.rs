@@ -14,6 +14,11 @@ pub(crate) fn status() -> Status {
             adopted: true,
             kernel_features: [("set_retval".to_owned(), true)].into(),
         },
+        log: LogState {
+            level: "debug".to_owned(),
+            usual: "info".to_owned(),
+            back_in_ms: Some(540_000),
+        },
         config: ConfigState {
             path: "/etc/nllb/agent.yaml".into(),
             generation: 2,
@@ -34,6 +39,12 @@ pub(crate) fn status() -> Status {
             age_ms: Some(12_000),
             error: None,
             used: 2,
+        },
+        journal: Journal {
+            file: Some("/var/lib/nllb/journal.jsonl".into()),
+            newest: 218,
+            dropped: 0,
+            error: None,
         },
         kubelet_version: Some("v1.30.4".to_owned()),
         discovery: discovery(),

@@ -15,8 +15,8 @@
 mod pools;
 
 use super::{
-    Closing, ConfigState, DatapathState, Discovery, Frontend, Lease, Link, Listener, ListenerState,
-    SelfTest, Source, Status, TableOnDisk, Watched,
+    Closing, ConfigState, DatapathState, Discovery, Frontend, Journal, Lease, Link, Listener,
+    ListenerState, SelfTest, Source, Status, TableOnDisk, Watched,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,12 +83,14 @@ impl Status {
             schema: _,
             verdict: _,
             agent: _,
+            log: _,
             config,
             datapath,
             lease,
             closing,
             failovers: _,
             table_on_disk,
+            journal,
             kubelet_version,
             discovery,
             frontends,
@@ -106,6 +108,7 @@ impl Status {
         findings.of_closing(closing);
         findings.of_listeners(listeners);
         findings.of_table(table_on_disk);
+        findings.of_journal(journal);
         findings.of_kubelet(kubelet_version.as_deref(), frontends);
         findings.conclude()
     }
@@ -283,6 +286,14 @@ impl Findings {
         let TableOnDisk { file: _, generation: _, age_ms: _, error, used: _ } = table;
         if let Some(error) = error {
             self.degraded(error);
+        }
+    }
+
+    fn of_journal(&mut self, journal: &Journal) {
+        let Journal { file: _, newest: _, dropped: _, error } = journal;
+        // It is for people, and nothing depends on it.
+        if let Some(error) = error {
+            self.note(error);
         }
     }
 

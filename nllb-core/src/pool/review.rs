@@ -74,12 +74,12 @@ impl Machine {
         if from != to {
             backend.since = now;
             backend.transitions += 1;
-            let (addr, reason) = (backend.addr, backend.reason());
+            let (addr, pool, reason) = (backend.addr, backend.pool, backend.reason());
             let sign = backend.first_sign.take().unwrap_or(now);
             let served = matches!(from, State::Healthy | State::Degraded);
             let failed = served && backend.is_out() && !backend.is_drained_only();
             let first_sign = failed.then_some(sign);
-            let notice = Command::Transition { id, addr, from, to, reason, first_sign };
+            let notice = Command::Transition { id, addr, pool, from, to, reason, first_sign };
             self.notices.push_back(notice);
         }
         backend.forget_drain();

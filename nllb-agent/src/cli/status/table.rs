@@ -119,7 +119,7 @@ fn self_test(SelfTest { age_ms, failures, runs: _, failed_runs: _ }: &SelfTest) 
 }
 
 fn wide_head(out: &mut String, status: &Status) -> std::fmt::Result {
-    let Status { agent, config, datapath, lease, closing, table_on_disk, .. } = status;
+    let Status { agent, log, config, datapath, lease, closing, table_on_disk, .. } = status;
     let adopted = if agent.adopted { ", took over from an earlier one" } else { "" };
     writeln!(
         out,
@@ -135,6 +135,11 @@ fn wide_head(out: &mut String, status: &Status) -> std::fmt::Result {
         config.generation,
         age(config.age_ms)
     )?;
+    if let Some(ms) = log.back_in_ms {
+        writeln!(out, "log            {}, {} again in {}", log.level, log.usual, age(ms))?;
+    } else if log.level != log.usual {
+        writeln!(out, "log            {}, usually {}", log.level, log.usual)?;
+    }
     let attached = if datapath.problems().is_empty() { "attached" } else { "NOT PROVEN" };
     writeln!(
         out,

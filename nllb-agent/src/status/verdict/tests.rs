@@ -341,6 +341,12 @@ const CASES: &[Case] = &[
         &["R cannot write"],
     ),
     (
+        "a journal that is not written",
+        |s| s.journal.error = some("cannot write"),
+        Verdict::Healthy,
+        &["N cannot write"],
+    ),
+    (
         "an unknown kubelet",
         |s| s.kubelet_version = None,
         Verdict::Healthy,

@@ -1,0 +1,159 @@
+//! What `nllb events` tells of a failover: why, for how long, across a restart of the agent, while it runs and
+//! without it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Output;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nllb_agent::journal::{Entry, What};
+use nllb_lab::agent::backend;
+use nllb_lab::lab::VIP_V4;
+use nllb_lab::process::Process;
+use nllb_lab::wait::wait_until;
+use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab};
+
+#[test]
+fn a_failover_is_told_with_causes_and_durations_across_a_restart_of_the_agent() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let mut agent = Agent::start(&lab, &Configuration::of(&lab).quick()).expect("an agent");
+    let (follower, followed) = follow(&agent);
+    let server = lab.control_plane(0).tls();
+    let client = lab.client(0).expect("a client");
+    open_to(&client, server);
+    lab.control_plane(0).power_off().expect("off");
+    let closed = agent.await_status("a closed connection", |status| {
+        let closed = backend(status, server).and_then(|backend| backend.closed.get("dead"));
+        closed.is_some_and(|closed| *closed == 1)
+    });
+    closed.expect("closed");
+    assert!(agent.terminate().expect("ended").success());
+
+    // Nobody answers now, so it is read from the disk.
+    let file = journal(&agent);
+    assert_eq!(fs::metadata(&file).expect("a journal").permissions().mode() & 0o777, 0o600);
+    let output = events(&agent, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.ends_with(&format!(": read from {}\n", file.display())), "{said}");
+    let table = String::from_utf8_lossy(&output.stdout);
+    println!("{table}");
+    let left = format!("failover       {server:<21}  left apiserver, 2 in service: ");
+    assert!(table.contains(&left) && table.contains(" after the first sign\n"), "{table}");
+    assert!(table.contains("1 connection ended, dead: ") && table.contains("SIGTERM"), "{table}");
+
+    agent.restart().expect("started");
+    lab.control_plane(0).power_on().expect("on");
+    agent.await_state(server, "healthy").expect("healthy");
+    let entries = parsed(&events(&agent, &["-o", "json"]));
+    for (expected, entry) in (1..).zip(&entries) {
+        assert_eq!(entry.seq, expected, "{entries:?}");
+    }
+    let about = |entry: &&Entry| entry.what.is_about(|backend| backend == server);
+    let about: Vec<&Entry> = entries.iter().filter(about).collect();
+    let failover = about.iter().find_map(|entry| match &entry.what {
+        What::Failover { remaining: 2, duration_ms: Some(after), reason, .. } => {
+            Some((entry.time_ms, *after, reason.clone()))
+        }
+        _ => None,
+    });
+    let (lost_at, after, reason) = failover.expect("a failover with its duration");
+    println!("failover after {after} ms of doubt: {reason}");
+    let is_lost = |what: &What| matches!(what, What::Transition { from, to, .. } if from == "healthy" && to == "unhealthy");
+    assert!(about.iter().any(|entry| is_lost(&entry.what)), "{about:?}");
+    let is_closed =
+        |what: &What| matches!(what, What::Closed { cause, sockets: 1, .. } if cause == "dead");
+    assert!(about.iter().any(|entry| is_closed(&entry.what)), "{about:?}");
+    let recovered = about.iter().find_map(|entry| match &entry.what {
+        What::Recovered { duration_ms: Some(out), .. } => Some((entry.time_ms, *out)),
+        _ => None,
+    });
+    let (back_at, out) = recovered.expect("a recovery with its duration");
+    // Two agents measured it, so the clock on the wall did.
+    let between = u64::try_from(back_at - lost_at).expect("later");
+    assert!(out.abs_diff(between) < 1000, "{out} ms, of {between}");
+    let starts = entries.iter().filter_map(|entry| match &entry.what {
+        What::Started { adopted, .. } => Some(*adopted),
+        _ => None,
+    });
+    assert_eq!(starts.collect::<Vec<_>>(), [false, true]);
+
+    // Who followed all the time has seen the same.
+    let numbers = entries.iter().map(|entry| entry.seq);
+    for number in numbers {
+        let line = followed.recv_timeout(Duration::from_secs(60)).expect("it is told");
+        let entry: Entry = serde_json::from_str(&line).expect("an entry");
+        assert_eq!(entry.seq, number);
+    }
+    drop(follower);
+}
+
+#[test]
+fn without_a_disk_the_agent_goes_on_and_the_newest_entries_are_told_from_memory() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let mut agent = Agent::prepare(&lab, 0).expect("an agent");
+    agent.configure(&Configuration::of(&lab).quick()).expect("configured");
+    // A directory with the name of the journal.
+    fs::create_dir(journal(&agent)).expect("made");
+    let status = agent.restart().expect("started");
+    let error = status.journal.error.expect("a reason");
+    assert!(error.contains("journal.jsonl"), "{error}");
+    let server = lab.control_plane(1).tls();
+    lab.control_plane(1).crash().expect("crashed");
+    agent.await_state(server, "unhealthy").expect("a verdict");
+    let entries = parsed(&events(&agent, &["-o", "json", "--backend", &server.to_string()]));
+    let told = entries.iter().any(|entry| matches!(entry.what, What::Failover { .. }));
+    assert!(told, "{entries:?}");
+}
+
+/// Where an agent of a lab keeps its journal: beside the table.
+fn journal(agent: &Agent) -> PathBuf {
+    agent.file().with_file_name("journal.jsonl")
+}
+
+fn args(agent: &Agent, args: &[&str]) -> Vec<std::ffi::OsString> {
+    let own = ["--socket".into(), agent.socket().into(), "--journal".into(), journal(agent).into()];
+    std::iter::once("events".into()).chain(args.iter().map(Into::into)).chain(own).collect()
+}
+
+fn events(agent: &Agent, words: &[&str]) -> Output {
+    agent.nllb(&args(agent, words)).expect("it runs")
+}
+
+fn parsed(output: &Output) -> Vec<Entry> {
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect()
+}
+
+/// Follows the journal; the lines arrive as they are told.
+fn follow(agent: &Agent) -> (Process, mpsc::Receiver<String>) {
+    let errors = agent.file().with_file_name("follower.log");
+    let words = args(agent, &["--follow", "-o", "json"]);
+    let mut process = agent.start_nllb(&words, &errors).expect("it runs");
+    let lines = BufReader::new(process.take_stdout().expect("a pipe")).lines();
+    let (sender, receiver) = mpsc::channel();
+    // It ends with the process.
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    (process, receiver)
+}
+
+/// A connection through the VIP to this server; those that went elsewhere are closed.
+fn open_to(client: &Client, server: SocketAddr) -> u64 {
+    let vip = Connect { ask: Ask::Echo, keep: true, ..Connect::to((VIP_V4, 443).into()) };
+    let opened = wait_until("a connection to the server", || {
+        let outcome = client.connect(&vip)?;
+        let handle = outcome.handle.expect("a handle");
+        if outcome.peer == Some(server) {
+            return Ok(Some(handle));
+        }
+        client.close(handle)?;
+        Ok(None)
+    });
+    opened.expect("opened")
+}
