@@ -18,6 +18,7 @@
 //! The kernel programs need none of them: when the agent ends, they go on.
 
 mod alarm;
+mod announcements;
 mod attachment;
 mod closings;
 mod config;
@@ -70,6 +71,7 @@ use crate::status::{HistoryRequest, StatusRequest};
 use crate::telemetry::{LogLevel, LogRequest};
 
 use self::alarm::Alarm;
+use self::announcements::Announcements;
 use self::attachment::Attached;
 use self::closings::Closings;
 use self::config::Reloads;
@@ -160,6 +162,7 @@ struct Driver {
     network: Option<Network>,
     memory: Memory,
     journal: Journal,
+    announcements: Announcements,
     expiry: ExpiryWarnings,
     relays: Relays,
     reloads: Reloads,
@@ -266,6 +269,7 @@ impl Driver {
                 }
                 () = self.memory.next() => {}
                 () = self.journal.next() => {}
+                () = self.announcements.next() => {}
                 Some(request) = status.recv() => request.answer(self.status()),
                 Some(request) = histories.recv() => request.answer(self.history()),
                 Some(request) = drains.recv() => self.obey(request),

@@ -8,6 +8,7 @@
 //! [`schedule`] says when to look again, [`eligible`] holds the certificate against each frontend,
 //! [`table`] says what the kernel maps should hold, and [`mod@diff`] which writes lead there.
 
+pub mod announce;
 pub mod backend;
 pub mod band;
 pub mod command;
@@ -38,6 +39,7 @@ pub mod table;
 pub mod version;
 pub mod view;
 
+pub use announce::{Announcement, Announcer, Told};
 pub use backend::BackendId;
 pub use command::{CloseCause, CloseOrder, Command, LONGEST_PAUSE, Question, Via};
 pub use diff::{Change, diff};

@@ -1,5 +1,5 @@
 //! What `nllb events` tells of a failover: why, for how long, across a restart of the agent, while it runs and
-//! without it.
+//! without it; and what the cluster is told as Events of the node.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use nllb_agent::journal::{Entry, What};
 use nllb_lab::agent::backend;
+use nllb_lab::apiserver::{Api, Endpoint, Objects};
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::process::Process;
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab};
+use serde_json::Value;
 
 #[test]
 fn a_failover_is_told_with_causes_and_durations_across_a_restart_of_the_agent() {
@@ -109,6 +111,81 @@ fn without_a_disk_the_agent_goes_on_and_the_newest_entries_are_told_from_memory(
     let entries = parsed(&events(&agent, &["-o", "json", "--backend", &server.to_string()]));
     let told = entries.iter().any(|entry| matches!(entry.what, What::Failover { .. }));
     assert!(told, "{entries:?}");
+}
+
+#[test]
+fn the_cluster_is_told_of_failovers_and_who_refuses_is_not_asked_again() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let servers: Vec<SocketAddr> = lab.control_planes().iter().map(|plane| plane.tls()).collect();
+    let endpoints: Vec<_> = servers.iter().copied().map(Endpoint::ready).collect();
+    lab.set_objects(Objects::kubernetes(&endpoints, &[VIP_V4.into()])).expect("told");
+    let mut agent = Agent::prepare(&lab, 0).expect("an agent");
+    let kubeconfig = lab.directory().join("kubeconfig");
+    let own = lab.directory().join("agent0");
+    let text = format!(
+        "clusters: [{{name: a, cluster: {{server: 'https://kubernetes:6443', \
+         certificate-authority: {own}/ca.pem}}}}]\nusers: [{{name: a, user: {{tokenFile: {own}/token}}}}]\n",
+        own = own.display()
+    );
+    fs::write(&kubeconfig, text).expect("written");
+    let source = format!(
+        "hosts: ['{}'], kubernetes: {{events: true, kubeconfig: {}}}",
+        servers[0].ip(),
+        kubeconfig.display()
+    );
+    let configuration = Configuration {
+        endpoints: Vec::new(),
+        control_plane: Some(source),
+        ..Configuration::of(&lab).quick()
+    };
+    let text = agent.text(&configuration) + "node: { name: worker-1 }\n";
+    agent.write(&text).expect("written");
+    agent.restart().expect("started");
+    for server in &servers {
+        agent.await_state(*server, "healthy").expect("a verdict");
+    }
+
+    lab.control_plane(0).crash().expect("crashed");
+    agent.await_state(servers[0], "unhealthy").expect("a verdict");
+    let event = wait_until("an event of the node", || {
+        let planes = &lab.control_planes()[1..];
+        let stats: Vec<_> = planes.iter().map(|plane| plane.stats()).collect::<Result<_, _>>()?;
+        let mut events = stats.into_iter().flat_map(|stats| stats.events);
+        Ok(events.find(|event| event["reason"] == "ControlPlaneFailover"))
+    });
+    let event: Value = event.expect("told");
+    assert_eq!(event["involvedObject"]["kind"], "Node");
+    assert_eq!(event["involvedObject"]["name"], "worker-1");
+    assert_eq!(
+        (&event["type"], &event["metadata"]["namespace"]),
+        (&"Warning".into(), &"default".into())
+    );
+    let message = event["message"].as_str().expect("text");
+    let begins = format!("new connections to apiserver no longer go to {} (", servers[0]);
+    assert!(message.starts_with(&begins) && message.ends_with("; 2 left"), "{message}");
+
+    // From now on it may not, says who is left when another one goes.
+    let (left, second) = (lab.control_plane(1), lab.control_plane(2));
+    left.set_modes(|modes| modes.events = Api::Refuse(403)).expect("told");
+    second.crash().expect("crashed");
+    let refused =
+        "events of this node are not taken by the cluster: 403: allow the account to create";
+    wait_until("a line that says so", || Ok(agent.log().contains(refused).then_some(())))
+        .expect("said");
+    let asked = || {
+        let requests = left.stats().expect("told").requests;
+        requests.get("/api/v1/namespaces/default/events").copied().unwrap_or_default()
+    };
+    let before = asked();
+    assert!(before > 0);
+    for _ in 0..2 {
+        second.restart().expect("restarted");
+        agent.await_state(servers[2], "healthy").expect("a verdict");
+        second.crash().expect("crashed");
+        agent.await_state(servers[2], "unhealthy").expect("a verdict");
+    }
+    assert_eq!(asked(), before, "it was not tried again");
+    assert_eq!(agent.log().matches(refused).count(), 1);
 }
 
 /// Where an agent of a lab keeps its journal: beside the table.

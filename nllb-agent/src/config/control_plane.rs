@@ -28,6 +28,7 @@ pub(super) struct RawControlPlane {
 struct RawKubernetes {
     kubeconfig: Option<Spanned<String>>,
     server_name: Option<Spanned<String>>,
+    events: Option<Spanned<bool>>,
 }
 
 /// Who the control-plane hosts are.
@@ -61,6 +62,8 @@ pub struct Kubernetes {
     pub kubeconfig: Option<PathBuf>,
     /// The name that the certificate must carry.
     pub server_name: String,
+    /// Whether failovers and the like are told to the cluster, as Events of the node.
+    pub events: bool,
 }
 
 impl ControlPlane {
@@ -113,7 +116,7 @@ impl ControlPlane {
 
 impl Kubernetes {
     fn check(raw: At<RawKubernetes>) -> Result<Self, Fault> {
-        let At { place, value: RawKubernetes { kubeconfig, server_name: name } } = raw;
+        let At { place, value: RawKubernetes { kubeconfig, server_name: name, events } } = raw;
         let kubeconfig = place.optional("kubeconfig", kubeconfig);
         let path = absolute("/etc/kubernetes/kubelet.conf");
         Ok(Self {
@@ -122,6 +125,7 @@ impl Kubernetes {
                 Some(raw) => raw.check(server_name)?.value,
                 None => SERVER_NAME.to_owned(),
             },
+            events: place.optional("events", events).is_some_and(|events| events.value),
         })
     }
 }

@@ -206,7 +206,7 @@ pools:
     let plane = config.control_plane.as_ref().expect("a control plane");
     let kubernetes = plane.kubernetes.as_ref().expect("asked");
     assert_eq!(kubernetes.server_name, "kubernetes.default.svc");
-    assert_eq!(kubernetes.kubeconfig, None);
+    assert_eq!((&kubernetes.kubeconfig, kubernetes.events), (&None, false));
     let name = |name: &str, port| Name { name: name.to_owned(), port };
     assert_eq!(plane.names, [name("cp.example.org", None), name("cp.example.net.", Some(6443))]);
     let settings = config.settings();

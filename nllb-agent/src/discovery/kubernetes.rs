@@ -4,11 +4,14 @@
 //! The watch dials one address, which the kernel translates, so it fails over like any client of the
 //! node; whom it meets it verifies by `server_name`.
 //!
+//! What this node has to tell the cluster goes the same way (`events`).
+//!
 //! One task; it ends when nobody takes its news, and dropping it closes its connections. Each kind of
 //! object has a connection of its own (`follow`), and `joint` makes the news of both one source's.
 
 mod backoff;
 mod client;
+mod events;
 mod follow;
 mod identity;
 mod joint;
@@ -25,6 +28,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+pub use events::{NodeEvent, NotTaken};
 pub use identity::{Identity, IdentityError, SERVICE_ACCOUNT};
 
 /// The name that every API server's certificate carries.

@@ -93,6 +93,7 @@ impl Driver {
         self.probes.set_probers(probers(&config));
         self.sentinels.set_node_name(config.node.name.clone());
         self.config = config;
+        self.announcements.configure(&self.config, Instant::now());
         self.keep_known("the configuration is another");
         self.relays.set(self.config.loopback_addresses());
         Ok(true)

@@ -232,6 +232,7 @@ impl Driver {
         }
         let moment = Moment { now: Instant::now(), wall: SystemTime::now() };
         for what in whats {
+            self.announcements.add(&what, moment);
             self.journal.add(what, moment);
         }
         self.journal.write(moment.now);

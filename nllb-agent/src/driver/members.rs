@@ -25,6 +25,7 @@ use crate::discovery::{News, What};
 use crate::reserved;
 
 use sources::Sources;
+pub(super) use sources::settings_of;
 
 /// What status calls the agent's own frontend. No frontend of a configuration can have a dot in its name.
 const OWN_FRONTEND: &str = "nllb.api";

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::alarm::Alarm;
+use super::announcements::Announcements;
 use super::attachment::Attached;
 use super::closings::Closings;
 use super::config::{self, Reloads};
@@ -119,6 +120,7 @@ impl Driver {
             network: watch_network(),
             memory,
             journal,
+            announcements: Announcements::default(),
             expiry: ExpiryWarnings::default(),
             config,
             machine,
@@ -134,6 +136,7 @@ impl Driver {
             adopted,
         };
         driver.sentinels.set_node_name(driver.config.node.name.clone());
+        driver.announcements.configure(&driver.config, now);
         driver.journal.start(&past, &driver.machine.view());
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
         driver.record([What::Started { version, adopted, pid }]);

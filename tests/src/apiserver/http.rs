@@ -10,12 +10,13 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::Notify;
 
 use super::cluster::{self, Cluster};
 use super::collections::{self, Collection};
+use super::settings::Api;
 use super::state::State;
 use super::watches;
 
@@ -26,6 +27,7 @@ pub(super) type Body = BoxBody<Bytes, Infallible>;
 const ANONYMOUS: &str = "system:anonymous";
 const WATCHES: &str = "/api/v1/watch/";
 const NODES: &str = "/api/v1/nodes/";
+const EVENTS: &str = "/api/v1/namespaces/default/events";
 
 /// What a request handler knows of its connection.
 pub(super) struct Session {
@@ -67,6 +69,9 @@ pub(super) async fn answer(request: Request<Incoming>, session: Arc<Session>) ->
         }
         return collections::answer(collection, &request, &session).await;
     }
+    if path == EVENTS && request.method() == Method::POST {
+        return session.take_event(request, user, modes.events).await;
+    }
     match path.as_str() {
         "/readyz" => {
             let code = StatusCode::from_u16(session.state.readyz());
@@ -104,6 +109,23 @@ impl Session {
         } else {
             self.certified.then_some("certificate")
         }
+    }
+
+    /// Takes an Event, as an API server does from who may create them.
+    async fn take_event(&self, request: Request<Incoming>, user: &str, how: Api) -> Response<Body> {
+        if user == ANONYMOUS {
+            return collections::refusal(403, "anonymous may not");
+        }
+        if let Api::Refuse(code) = how {
+            return collections::refusal(code, "so it was told");
+        }
+        let body = request.into_body().collect().await.map(|body| body.to_bytes());
+        let event = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+        let Some(event) = event else { return collections::refusal(400, "this is no object") };
+        let mut answer = object(&event);
+        *answer.status_mut() = StatusCode::CREATED;
+        self.state.count(|stats| stats.events.push(event));
+        answer
     }
 
     pub(super) fn count(&self, path: &str) {

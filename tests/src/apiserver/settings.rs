@@ -93,6 +93,8 @@ pub struct Modes {
     pub slices: Service,
     /// How Services are served.
     pub services: Service,
+    /// How Events are taken.
+    pub events: Api,
     /// The time between two bookmarks of a watch of objects: a minute in kube-apiserver.
     pub bookmark_interval: Duration,
 }
@@ -143,6 +145,7 @@ impl Default for Modes {
             goaway_per_mille: 0,
             slices: Service::default(),
             services: Service::default(),
+            events: Api::default(),
             bookmark_interval: Duration::from_secs(60),
         }
     }

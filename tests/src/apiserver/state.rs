@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::objects::{History, Objects};
@@ -28,6 +29,8 @@ pub struct Stats {
     pub connections: BTreeMap<String, u64>,
     /// HTTP/2 pings received.
     pub pings: u64,
+    /// Events that were taken.
+    pub events: Vec<Value>,
 }
 
 /// How far the server is from its end.

@@ -119,6 +119,33 @@ fn the_agent_may_read_what_it_has_to_and_nothing_else() {
 }
 
 #[test]
+fn events_are_made_and_never_read_and_only_where_an_overlay_says_so() {
+    if !has_or_say("kustomize") {
+        return;
+    }
+    for overlay in overlays() {
+        let objects = render(&overlay);
+        let of_events = objects.iter().filter(|object| object["metadata"]["name"] == "nllb-events");
+        let of_events: Vec<&Value> = of_events.collect();
+        if !overlay.ends_with("events") {
+            assert!(of_events.is_empty(), "{}", overlay.display());
+            continue;
+        }
+        let role = of_events.iter().find(|object| object["kind"] == "Role").expect("a role");
+        let rule = json!({ "apiGroups": [""], "resources": ["events"], "verbs": ["create"] });
+        assert_eq!(role["rules"], json!([rule]));
+        let binding = of_events.iter().find(|object| object["kind"] == "RoleBinding");
+        let binding = binding.expect("a binding");
+        let account =
+            json!({ "kind": "ServiceAccount", "name": "nllb", "namespace": "kube-system" });
+        assert_eq!(binding["subjects"], json!([account]));
+        for object in of_events {
+            assert_eq!(object["metadata"]["namespace"], "default");
+        }
+    }
+}
+
+#[test]
 fn static_pod_and_daemon_set_run_the_agent_alike() {
     let daemon_set = daemon_set();
     let pod = yaml(&text("static-pod/nllb.yaml")).remove(0);

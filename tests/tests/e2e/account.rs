@@ -21,7 +21,16 @@ pub(crate) fn create(admin: &Admin) -> Result<()> {
         let there = || matches!(admin.ask(Method::GET, &path, None), Ok((200, _)));
         wait_until(&path, || Ok(there().then_some(())))?;
     }
-    manifests()?.iter().try_for_each(|object| admin.create(&collection(object)?, object).map(drop))
+    make(admin, &manifests("base")?)
+}
+
+/// Makes every object of the component that lets the agent tell events.
+pub(crate) fn allow_events(admin: &Admin) -> Result<()> {
+    make(admin, &manifests("components/events")?)
+}
+
+fn make(admin: &Admin, objects: &[Value]) -> Result<()> {
+    objects.iter().try_for_each(|object| admin.create(&collection(object)?, object).map(drop))
 }
 
 /// A token of the account, as the kubelet asks for it.
@@ -51,14 +60,16 @@ pub(crate) fn give_back(admin: &Admin) -> Result<()> {
     admin.create(BINDINGS, &manifest("RoleBinding")?).map(drop)
 }
 
-fn manifests() -> Result<Vec<Value>> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/base/rbac.yaml");
+/// The objects of a file `rbac.yaml` below `deploy/kustomize`.
+fn manifests(of: &str) -> Result<Vec<Value>> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize");
+    let file = file.join(of).join("rbac.yaml");
     let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     serde_saphyr::from_multiple(&text).with_context(|| file.display().to_string())
 }
 
 fn manifest(kind: &str) -> Result<Value> {
-    let found = manifests()?.into_iter().find(|object| object["kind"] == kind);
+    let found = manifests("base")?.into_iter().find(|object| object["kind"] == kind);
     found.with_context(|| format!("no {kind}"))
 }
 

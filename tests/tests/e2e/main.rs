@@ -9,6 +9,7 @@ mod anonymous;
 mod cluster;
 mod discovery;
 mod drain;
+mod events;
 mod failover;
 mod rights;
 mod server;

@@ -11,13 +11,13 @@ use super::identity::Access;
 use super::objects::Object;
 use super::trouble::Trouble;
 use super::{Pace, Settings};
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use kube::core::params::{ListParams, WatchParams};
+use kube::core::params::{ListParams, PostParams, WatchParams};
 use kube::core::response::Status;
 use kube::core::{ObjectList, Request as Path, WatchEvent};
 use rustls_pki_types::ServerName;
@@ -37,7 +37,7 @@ const AGENT: &str = concat!("nllb/", env!("CARGO_PKG_VERSION"));
 
 /// A connection; dropping it closes it.
 pub(super) struct Connection {
-    requests: SendRequest<Empty<Bytes>>,
+    requests: SendRequest<Full<Bytes>>,
     access: Access,
     host: HeaderValue,
     pace: Pace,
@@ -102,15 +102,23 @@ impl Connection {
         Ok(Events { body: answer.into_body(), line: Vec::new(), silence: self.pace.silence })
     }
 
+    /// Makes an object, given as JSON, of those at `path`.
+    pub(super) async fn create(&mut self, path: &str, object: Vec<u8>) -> Result<(), Trouble> {
+        let request = Path::new(path).create(&PostParams::default(), object);
+        let answer = self.ask(request.map_err(Trouble::Request)?).await?;
+        // It is the object again, which says nothing new.
+        whole(answer.into_body(), self.pace.answer).await.map(drop)
+    }
+
     async fn ask(&mut self, request: Request<Vec<u8>>) -> Result<Response<Incoming>, Trouble> {
-        let (mut parts, _) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         parts.headers.insert(HOST, self.host.clone());
         parts.headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(authorization) = self.access.authorization()? {
             parts.headers.insert(AUTHORIZATION, authorization);
         }
-        let request = Request::from_parts(parts, Empty::new());
+        let request = Request::from_parts(parts, Full::from(body));
         let answer = timeout(self.pace.answer, async {
             self.requests.ready().await?;
             self.requests.send_request(request).await

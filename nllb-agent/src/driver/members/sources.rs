@@ -123,18 +123,21 @@ fn own_way() -> SocketAddr {
     if has_v6 { v6 } else { v4 }
 }
 
+/// How the cluster is asked, and told.
+pub(in crate::driver) fn settings_of(kubernetes: &Kubernetes, seed: u32) -> kubernetes::Settings {
+    let identity = load::identity(kubernetes);
+    let Kubernetes { kubeconfig: _, server_name, events: _ } = kubernetes;
+    let (server_name, pace) = (server_name.clone(), Pace::default());
+    kubernetes::Settings { address: own_way(), server_name, identity, pace, seed }
+}
+
 fn start(source: Source, changes: Changes, news: discovery::Sender, seed: u32) -> AbortHandle {
     match source {
         Source::Looked(place) => {
             spawn_local(discovery::watch(place, changes, news, seed)).abort_handle()
         }
         Source::Kubernetes(kubernetes) => {
-            let identity = load::identity(&kubernetes);
-            let Kubernetes { kubeconfig: _, server_name } = kubernetes;
-            let pace = Pace::default();
-            let settings =
-                kubernetes::Settings { address: own_way(), server_name, identity, pace, seed };
-            spawn_local(kubernetes::watch(settings, news)).abort_handle()
+            spawn_local(kubernetes::watch(settings_of(&kubernetes, seed), news)).abort_handle()
         }
     }
 }
