@@ -63,7 +63,8 @@ pub(crate) fn command(workspace: &Workspace, options: &Options) -> Result<ExitCo
 fn static_program(workspace: &Workspace, dev: bool) -> Result<Option<PathBuf>> {
     let mut command = workspace.cargo(["rustc", "--package", "nllb-agent", "--bin", "nllb"]);
     command.args((!dev).then_some("--release"));
-    command.args(["--", "-Ctarget-feature=+crt-static", "-Cstrip=debuginfo"]);
+    // The names of functions are a seventh of it, and a panic names its place without them.
+    command.args(["--", "-Ctarget-feature=+crt-static", "-Cstrip=symbols"]);
     let profile = if dev { "debug" } else { "release" };
     Ok(succeeds(&mut command)?.then(|| workspace.side_target(profile).join("nllb")))
 }
