@@ -58,11 +58,12 @@ fn a_failover_is_told_with_causes_and_durations_across_a_restart_of_the_agent() 
     }
     let about = |entry: &&Entry| entry.what.is_about(|backend| backend == server);
     let about: Vec<&Entry> = entries.iter().filter(about).collect();
-    let failover = about.iter().find_map(|entry| match &entry.what {
-        What::Failover { remaining: 2, duration_ms: Some(after), reason, .. } => {
-            Some((entry.time_ms, *after, reason.clone()))
-        }
-        _ => None,
+    let failover = about.iter().find_map(|entry| {
+        let What::Failover { remaining: 2, duration_ms: Some(after), reason, .. } = &entry.what
+        else {
+            return None;
+        };
+        Some((entry.time_ms, *after, reason.clone()))
     });
     let (lost_at, after, reason) = failover.expect("a failover with its duration");
     println!("failover after {after} ms of doubt: {reason}");
@@ -71,17 +72,17 @@ fn a_failover_is_told_with_causes_and_durations_across_a_restart_of_the_agent() 
     let is_closed =
         |what: &What| matches!(what, What::Closed { cause, sockets: 1, .. } if cause == "dead");
     assert!(about.iter().any(|entry| is_closed(&entry.what)), "{about:?}");
-    let recovered = about.iter().find_map(|entry| match &entry.what {
-        What::Recovered { duration_ms: Some(out), .. } => Some((entry.time_ms, *out)),
-        _ => None,
+    let recovered = about.iter().find_map(|entry| {
+        let What::Recovered { duration_ms: Some(out), .. } = &entry.what else { return None };
+        Some((entry.time_ms, *out))
     });
     let (back_at, out) = recovered.expect("a recovery with its duration");
     // Two agents measured it, so the clock on the wall did.
     let between = u64::try_from(back_at - lost_at).expect("later");
     assert!(out.abs_diff(between) < 1000, "{out} ms, of {between}");
-    let starts = entries.iter().filter_map(|entry| match &entry.what {
-        What::Started { adopted, .. } => Some(*adopted),
-        _ => None,
+    let starts = entries.iter().filter_map(|entry| {
+        let What::Started { adopted, .. } = &entry.what else { return None };
+        Some(*adopted)
     });
     assert_eq!(starts.collect::<Vec<_>>(), [false, true]);
 

@@ -54,9 +54,12 @@ impl NodeEvent {
             let mut connection = Connection::open(settings).await?;
             connection.create(PATH, self.body()).await
         };
-        told.await.map_err(|trouble| match trouble {
-            Trouble::Forbidden(said) => NotTaken::Refused(said),
-            trouble => NotTaken::Failed(printable(&trouble.to_string())),
+        told.await.map_err(|trouble| {
+            if let Trouble::Forbidden(said) = trouble {
+                NotTaken::Refused(said)
+            } else {
+                NotTaken::Failed(printable(&trouble.to_string()))
+            }
         })
     }
 

@@ -66,6 +66,7 @@ impl Scene {
 
 /// What is told, in short.
 fn words(what: &What) -> String {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are looked at whole")]
     match what {
         What::Failover { backend, remaining, duration_ms, .. } => {
             format!("failover of {}, {remaining} left, {duration_ms:?}", backend.ip())
