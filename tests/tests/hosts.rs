@@ -79,9 +79,9 @@ fn an_agent_that_starts_without_its_sources_goes_by_the_maps_and_the_table_on_di
 #[test]
 fn a_fixed_list_and_a_file_add_up_and_status_says_who_named_whom() {
     let Some((lab, mut agent, hosts)) = lab_with_file(&[0, 1]) else { return };
-    let files = format!("files: [{}]", hosts.display());
-    let both = Configuration { endpoints: servers(&lab, &[0, 2]), ..configuration(&lab, files) };
-    agent.configure(&both).expect("written");
+    let [first, last] = [0, 2].map(|plane| lab.control_plane(plane).v4());
+    let sources = format!("hosts: ['{first}', '{last}'], files: [{}]", hosts.display());
+    agent.configure(&configuration(&lab, sources)).expect("written");
     agent.spawn().expect("spawned");
     // The file is read while the configuration is in force already.
     let all = servers(&lab, &[0, 1, 2]);
