@@ -6,6 +6,7 @@
 //! | freeze | TCP accepts (the kernel does), nothing answers |
 //! | power off | silence: frames to and from the host vanish, ARP and neighbour discovery too |
 //! | drop to / from | TCP and UDP vanish in one direction, the host still answers ARP |
+//! | drop larger | what is longer than so many bytes vanishes, what is shorter arrives |
 //! | delay, weaken | everything late, both ways; some of it lost |
 //! | drain | `/readyz` 500, served until the delay ends, then refused |
 
@@ -95,6 +96,13 @@ impl ControlPlane {
     /// Whether TCP and UDP from the host vanish.
     pub fn drop_from(&self, drop: bool) -> Result<()> {
         self.state().drop_from = drop;
+        self.filter()
+    }
+
+    /// Frames towards the host with more bytes than this vanish, as where a hop has a small MTU and its ICMP
+    /// is filtered.
+    pub fn drop_larger_to(&self, bytes: Option<u32>) -> Result<()> {
+        self.state().largest_to = bytes;
         self.filter()
     }
 
@@ -192,6 +200,10 @@ impl ControlPlane {
              add chain bridge lab {name} {{ type filter hook forward priority 0; }}\n\
              flush chain bridge lab {name}\n"
         );
+        if let Some(bytes) = state.largest_to {
+            script +=
+                &format!("add rule bridge lab {name} oifname {name} meta length > {bytes} drop\n");
+        }
         for (drop, direction) in [(state.drop_to, "oifname"), (state.drop_from, "iifname")] {
             if drop {
                 script += &format!(

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -42,6 +43,19 @@ pub(super) struct Session {
 }
 
 pub(super) async fn answer(request: Request<Incoming>, session: Arc<Session>) -> Response<Body> {
+    let ahead = session.state.modes().ahead;
+    let mut response = content(request, session).await;
+    if ahead != 0 {
+        let skew = Duration::from_secs(ahead.unsigned_abs());
+        let now = SystemTime::now();
+        let theirs = if ahead > 0 { now + skew } else { now - skew };
+        let date = HeaderValue::try_from(httpdate::fmt_http_date(theirs));
+        response.headers_mut().extend(date.ok().map(|date| (DATE, date)));
+    }
+    response
+}
+
+async fn content(request: Request<Incoming>, session: Arc<Session>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     session.count(&path);
     let modes = session.state.modes();

@@ -95,6 +95,8 @@ pub struct Modes {
     pub services: Service,
     /// How Events are taken.
     pub events: Api,
+    /// How many seconds its clock is ahead, as the dates of its answers say.
+    pub ahead: i64,
     /// The time between two bookmarks of a watch of objects: a minute in kube-apiserver.
     pub bookmark_interval: Duration,
 }
@@ -146,6 +148,7 @@ impl Default for Modes {
             slices: Service::default(),
             services: Service::default(),
             events: Api::default(),
+            ahead: 0,
             bookmark_interval: Duration::from_secs(60),
         }
     }

@@ -37,6 +37,7 @@ pub(crate) struct State {
     pub(crate) relay: Option<Relay>,
     pub(crate) drop_to: bool,
     pub(crate) drop_from: bool,
+    pub(crate) largest_to: Option<u32>,
 }
 
 pub(crate) struct Server {
@@ -68,6 +69,7 @@ impl ControlPlane {
                 relay: None,
                 drop_to: false,
                 drop_from: false,
+                largest_to: None,
             }),
             name,
         })
