@@ -2,6 +2,7 @@
 
 mod ask;
 mod check_config;
+mod doctor;
 mod drain;
 mod events;
 mod explain;
@@ -54,6 +55,8 @@ enum Command {
     Top(top::TopArgs),
     /// Say what would become of a connect from here or elsewhere, and why.
     Explain(explain::ExplainArgs),
+    /// Look for what is wrong on this node, and say how to mend it.
+    Doctor(doctor::DoctorArgs),
     /// Send no new connections to a backend until `nllb undrain`; those that are open stay.
     Drain(DrainArgs),
     /// Use a drained backend again.
@@ -190,6 +193,7 @@ fn dispatch(
         Command::Status(args) => return status::run(args, terminal, out, err),
         Command::Top(args) => top::run(args, terminal),
         Command::Explain(args) => explain::run(args, out),
+        Command::Doctor(args) => return doctor::run(&args, terminal, out),
         Command::Drain(args) => drain::drain(args, out),
         Command::Undrain(args) => drain::undrain(args, out),
         Command::Events(args) => events::run(args, out, err),

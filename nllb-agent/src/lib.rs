@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod datapath;
 pub mod discovery;
+pub mod doctor;
 pub mod drain;
 pub mod driver;
 pub mod exit;

@@ -23,6 +23,7 @@ mod certificate;
 mod chain;
 mod credentials;
 mod dial;
+mod examine;
 mod get;
 mod grpc;
 mod http;

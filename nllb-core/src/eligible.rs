@@ -287,19 +287,26 @@ fn objection(demand: Demand<'_>, known: Knowledge<'_>) -> Option<Reason> {
         }
         Knowledge::Seen(seen) => seen,
     };
-    let names = &seen.certificate.names;
-    let missing = match demand.coverage {
+    uncovered(&seen.certificate, demand.coverage, demand.addresses).or_else(|| seen.outdated())
+}
+
+/// Which name or address of a frontend a certificate is not for, if there is one.
+#[must_use]
+pub fn uncovered(
+    certificate: &CertificateFacts,
+    coverage: &Coverage,
+    addresses: &[SocketAddr],
+) -> Option<Reason> {
+    let names = &certificate.names;
+    let wanted = match coverage {
         Coverage::Trusted => None,
         Coverage::ServerName(name) => (!covers_name(names, name)).then(|| name.clone()),
         Coverage::Address => {
-            let uncovered = demand.addresses.iter().find(|addr| !covers_ip(names, addr.ip()));
+            let uncovered = addresses.iter().find(|addr| !covers_ip(names, addr.ip()));
             uncovered.map(|addr| addr.ip().to_string())
         }
-    };
-    match missing {
-        Some(wanted) => Some(Reason::NotCovered { wanted, names: names.clone() }),
-        None => seen.outdated(),
-    }
+    }?;
+    Some(Reason::NotCovered { wanted, names: names.clone() })
 }
 
 #[cfg(test)]

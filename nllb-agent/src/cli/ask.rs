@@ -10,9 +10,11 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 
 /// Above the agent's own limit for finding an answer.
@@ -113,6 +115,17 @@ pub(super) async fn inquire(socket: &Path, question: Question<'_>) -> Result<Byt
     fetched.unwrap_or(Err(AskError::Timeout))
 }
 
+/// Asks the agent's HTTP listener; `None` unless it answers with 200.
+pub(super) fn get(listener: SocketAddr, path: &'static str) -> Option<Bytes> {
+    let asked = async {
+        let stream = TcpStream::connect(listener).await?;
+        exchange(stream, Question::get(path)).await
+    };
+    let answer = runtime().ok()?.block_on(async { tokio::time::timeout(TIMEOUT, asked).await });
+    let (status, body) = answer.ok()?.ok()?;
+    (status == StatusCode::OK).then_some(body)
+}
+
 async fn fetch(socket: &Path, question: Question<'_>) -> Result<Bytes, AskError> {
     let stream = UnixStream::connect(socket).await.map_err(|error| of_connect(socket, error))?;
     let (status, body) = exchange(stream, question).await?;
@@ -134,10 +147,13 @@ fn of_connect(socket: &Path, error: io::Error) -> AskError {
     }
 }
 
-async fn exchange(
-    stream: UnixStream,
+async fn exchange<S>(
+    stream: S,
     question: Question<'_>,
-) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>> {
+) -> Result<(StatusCode, Bytes), Box<dyn Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let Question { method, path, body } = question;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()

@@ -45,9 +45,9 @@ impl Paint {
 /// The colour of a word for a verdict or a state.
 pub(super) fn tone(word: &str) -> Option<Tone> {
     match word {
-        "healthy" | "good" | "listening" => Some(Tone::Good),
-        "degraded" | "draining" | "unknown" => Some(Tone::Warning),
-        "panic" | "not-attached" | "unhealthy" | "failing" | "failed" => Some(Tone::Bad),
+        "healthy" | "good" | "listening" | "pass" => Some(Tone::Good),
+        "degraded" | "draining" | "unknown" | "WARN" => Some(Tone::Warning),
+        "panic" | "not-attached" | "unhealthy" | "failing" | "failed" | "FAIL" => Some(Tone::Bad),
         _ => None,
     }
 }

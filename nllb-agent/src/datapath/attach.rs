@@ -4,6 +4,7 @@
 //! on the cgroups of the processes that matter is asked of the kernel, again and again.
 
 mod cgroup;
+pub mod inspect;
 
 use std::fs::{self, File};
 use std::io;
@@ -306,7 +307,9 @@ fn attach(
         }
     }
     let link = sys::link_create(fd, &cgroup.dir, hook.attach_type()).map_err(|source| {
-        exclusive_owner(cgroup, hook, &source).unwrap_or_else(|| failed("attach")(source))
+        let refused = source.raw_os_error() == Some(libc::EPERM);
+        let owner = if refused { exclusive_owner(cgroup, hook) } else { None };
+        owner.unwrap_or_else(|| failed("attach")(source))
     })?;
     // A pin of a link on another cgroup goes only now, when its successor works.
     match fs::remove_file(&pin) {
@@ -319,11 +322,8 @@ fn attach(
     Ok(AttachedLink { hook, link, program: id, origin: Origin::New })
 }
 
-/// On EPERM, finds the program on the cgroup or above it that excludes all others.
-fn exclusive_owner(cgroup: &Cgroup, hook: Hook, error: &io::Error) -> Option<AttachError> {
-    if error.raw_os_error() != Some(libc::EPERM) {
-        return None;
-    }
+/// Finds the program on the cgroup or above it that excludes all others.
+fn exclusive_owner(cgroup: &Cgroup, hook: Hook) -> Option<AttachError> {
     cgroup.path.ancestors().take_while(|path| path.starts_with(&cgroup.mount)).find_map(|path| {
         let dir = File::open(path).ok()?;
         let attached = sys::query(dir.as_fd(), hook.attach_type(), false).ok()?;

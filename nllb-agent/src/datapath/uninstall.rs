@@ -127,13 +127,13 @@ fn empty(directory: &Directory, removal: &mut Removal) -> Result<bool, LoadError
     Ok(all)
 }
 
-fn is_version(name: &OsStr) -> bool {
+pub(super) fn is_version(name: &OsStr) -> bool {
     name.to_str()
         .and_then(|name| name.strip_prefix('v'))
         .is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-fn is_link(name: &OsStr) -> bool {
+pub(super) fn is_link(name: &OsStr) -> bool {
     name.to_string_lossy().starts_with("link_")
 }
 
