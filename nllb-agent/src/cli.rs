@@ -13,6 +13,7 @@ mod paint;
 mod run;
 mod status;
 mod top;
+mod ui;
 mod uninstall;
 mod version;
 
@@ -53,6 +54,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Show on a terminal what goes on, drawn anew each second; q ends it.
     Top(top::TopArgs),
+    /// Serve a page to this host's browsers that shows the same, until Ctrl-C.
+    Ui(ui::UiArgs),
     /// Say what would become of a connect from here or elsewhere, and why.
     Explain(explain::ExplainArgs),
     /// Look for what is wrong on this node, and say how to mend it.
@@ -192,6 +195,7 @@ fn dispatch(
         Command::Init(args) => init::run(args, out, err),
         Command::Status(args) => return status::run(args, terminal, out, err),
         Command::Top(args) => top::run(args, terminal),
+        Command::Ui(args) => ui::run(args, out, err),
         Command::Explain(args) => explain::run(args, out),
         Command::Doctor(args) => return doctor::run(&args, terminal, out),
         Command::Drain(args) => drain::drain(args, out),

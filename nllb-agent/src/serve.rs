@@ -1,4 +1,4 @@
-//! HTTP/1 on one accepted connection, for the two places where the agent can be asked.
+//! HTTP/1 for the places where this program can be asked: the agent's two, and the local page.
 
 use crate::status;
 use http_body_util::Full;
@@ -8,16 +8,21 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// A client that sends no whole request for this long is let go. All are on this host, where a
 /// request takes microseconds.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Far longer than the driver ever takes between two requests; a stuck driver is an error.
 pub(crate) const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pause after a failed accept, so that a lasting cause does not eat the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Nothing that is asked here is long.
 const BUFFER: usize = 8 << 10;
 
@@ -42,6 +47,36 @@ where
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "a client of the agent's own HTTP went away");
+    }
+}
+
+/// Answers whoever connects, until it is dropped. Every process of this host can, so nobody may keep others out by
+/// holding connections: when this many are open, the oldest makes room.
+pub(crate) async fn crowd<A, F>(listener: &TcpListener, most: usize, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    // Oldest first.
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: waiting is all there is to do.
+                tracing::warn!(%error, "the HTTP listener cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= most {
+            let oldest = open.pop_front();
+            oldest.iter().for_each(AbortHandle::abort);
+        }
+        open.push_back(connections.spawn(connection(stream, answer.clone())));
     }
 }
 

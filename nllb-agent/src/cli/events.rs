@@ -204,5 +204,15 @@ impl Shown<'_> {
     }
 }
 
+/// An entry of the agent in words, for who shows it otherwise: when, what, of whom, and the rest.
+pub(super) fn told(value: &Value) -> Value {
+    // One of a newer agent is shown as it is.
+    let entry: Option<Entry> = serde_json::from_value(value.clone()).ok();
+    let (whose, text) = line::words(entry.as_ref(), value);
+    serde_json::json!({
+        "seq": value["seq"], "timeMs": value["timeMs"], "what": value["what"], "whose": whose, "text": text
+    })
+}
+
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,6 @@
 //!
 //! Tasks: one accepts, one per connection answers; all end with the future of [`Listener::serve`].
 //! Healthy means that the driver answers; ready that the data path is proven and a probe has ended.
-//!
-//! Every process of this host can connect, so nobody may keep others out by holding connections: when
-//! all places are taken, the oldest connection makes room.
 
 mod life;
 
@@ -15,18 +12,13 @@ use hyper::body::Incoming;
 use hyper::header::ACCEPT;
 use hyper::{Method, Request, StatusCode};
 use life::Life;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::task::{AbortHandle, JoinSet};
 
 /// A scraper, a kubelet's probe and a person: a few connections at once are plenty.
 const MOST_CONNECTIONS: usize = 16;
-/// Pause after a failed accept, so that a lasting cause does not eat the processor.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The open listener.
 #[derive(Debug)]
@@ -50,30 +42,10 @@ impl Listener {
     /// Answers until it is dropped.
     pub async fn serve(self, source: StatusSource) {
         let life = Arc::new(Life::new(source));
-        let mut connections = JoinSet::new();
-        // Oldest first.
-        let mut open: VecDeque<AbortHandle> = VecDeque::new();
-        loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of descriptors, most likely: waiting is all there is to do.
-                    tracing::warn!(%error, "the HTTP listener cannot accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            while connections.try_join_next().is_some() {}
-            open.retain(|connection| !connection.is_finished());
-            if open.len() >= MOST_CONNECTIONS {
-                let oldest = open.pop_front();
-                oldest.iter().for_each(AbortHandle::abort);
-            }
-            let life = Arc::clone(&life);
-            open.push_back(connections.spawn(serve::connection(stream, move |request| {
-                route(request, Arc::clone(&life))
-            })));
-        }
+        serve::crowd(&self.listener, MOST_CONNECTIONS, move |request| {
+            route(request, Arc::clone(&life))
+        })
+        .await;
     }
 }
 

@@ -9,14 +9,16 @@ use std::fmt::Display;
 pub(super) fn of(time_ms: i64, word: &str, entry: Option<&Entry>, value: &Value) -> String {
     let time = DateTime::from_timestamp_millis(time_ms).unwrap_or_default();
     let time = time.to_rfc3339_opts(SecondsFormat::Millis, true);
-    let (whose, text) = match entry {
-        Some(entry) => words(&entry.what),
-        None => (String::new(), value.to_string()),
-    };
+    let (whose, text) = words(entry, value);
     format!("{time}  {word:<13}  {whose:<21}  {text}").trim_end().to_owned()
 }
 
-fn words(what: &What) -> (String, String) {
+/// Of whom it tells, and what.
+pub(super) fn words(entry: Option<&Entry>, value: &Value) -> (String, String) {
+    entry.map_or_else(|| (String::new(), value.to_string()), |entry| sentence(&entry.what))
+}
+
+fn sentence(what: &What) -> (String, String) {
     match what {
         What::Transition { pool: _, backend, from, to, reason, duration_ms } => {
             let lasted = after(" (", *duration_ms, &format!(" {from})"));

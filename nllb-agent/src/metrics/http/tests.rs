@@ -4,6 +4,7 @@ use super::*;
 use crate::status::{StatusRequest, example};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Clients run outside the runtime: while one does, paused time stands still.

@@ -1,0 +1,54 @@
+//! What the page may ask of the agent: three documents, and nothing else.
+
+use crate::admin::{EVENTS_PATH, HISTORY_PATH, STATUS_PATH};
+use crate::cli::ask::{AskError, Question, inquire};
+use crate::cli::events::told;
+use crate::journal::Events;
+use hyper::body::Bytes;
+use std::path::PathBuf;
+use tokio::sync::Semaphore;
+
+/// How long the agent may keep a question until there is something to tell; shorter than its answer is waited
+/// for.
+const WAIT_SECONDS: u64 = 3;
+/// The agent lets four wait, and `nllb events --follow` wants a place too.
+const MOST_WAITING: usize = 2;
+
+/// The agent behind a socket, there or not.
+pub(super) struct Agent {
+    socket: PathBuf,
+    waiting: Semaphore,
+}
+
+impl Agent {
+    pub(super) const fn new(socket: PathBuf) -> Self {
+        Self { socket, waiting: Semaphore::const_new(MOST_WAITING) }
+    }
+
+    pub(super) async fn status(&self) -> Result<String, AskError> {
+        self.ask(STATUS_PATH).await.and_then(text)
+    }
+
+    pub(super) async fn history(&self) -> Result<String, AskError> {
+        self.ask(HISTORY_PATH).await.and_then(text)
+    }
+
+    /// What came after this entry, in the words of `nllb events`. Waits for a moment when there is nothing, unless
+    /// others do.
+    pub(super) async fn events(&self, after: u64) -> Result<String, AskError> {
+        let place = self.waiting.try_acquire();
+        let wait = if place.is_ok() { WAIT_SECONDS } else { 0 };
+        let answer = self.ask(&format!("{EVENTS_PATH}?after={after}&wait={wait}")).await?;
+        let mut events: Events = serde_json::from_slice(&answer)?;
+        events.entries = events.entries.iter().map(told).collect();
+        Ok(serde_json::to_string(&events)?)
+    }
+
+    async fn ask(&self, path: &str) -> Result<Bytes, AskError> {
+        inquire(&self.socket, Question::get(path)).await
+    }
+}
+
+fn text(answer: Bytes) -> Result<String, AskError> {
+    String::from_utf8(answer.into()).map_err(|error| AskError::Answer(error.into()))
+}
