@@ -33,7 +33,8 @@ fn the_page_follows_the_agent_and_strangers_see_nothing() {
 
     let page = ui.get("");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("<!doctype html>"), "{page}");
-    for header in ["content-security-policy: default-src 'none'; ", "referrer-policy: no-referrer"] {
+    for header in ["content-security-policy: default-src 'none'; ", "referrer-policy: no-referrer"]
+    {
         assert!(page.contains(&format!("\r\n{header}")), "{page}");
     }
     assert!(!page.contains("access-control-"), "{page}");
@@ -74,7 +75,10 @@ fn the_page_follows_the_agent_and_strangers_see_nothing() {
 
     agent.kill().expect("killed");
     let answer = ui.get("v1/status");
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("no agent is running"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("no agent is running"),
+        "{answer}"
+    );
     agent.restart().expect("restarted");
     ui.document::<Status>("v1/status").expect("the status again");
     ui.process.signal(Signal::SIGTERM).expect("told");
@@ -95,9 +99,10 @@ fn a_browser_shows_the_backends_and_what_happened() {
 
     let shown = wait_until("every backend in the page", || {
         let page = browse(&browser, &lab, &["--dump-dom".to_owned(), ui.address.clone()]);
-        let all = lab.control_planes().iter().all(|plane| {
-            page.contains(&format!("<th scope=\"row\">{}</th>", plane.tls()))
-        });
+        let all = lab
+            .control_planes()
+            .iter()
+            .all(|plane| page.contains(&format!("<th scope=\"row\">{}</th>", plane.tls())));
         Ok((all && page.contains(">failover</td>")).then_some(page))
     });
     let shown = shown.expect("shown");
@@ -136,7 +141,8 @@ impl Ui {
         let mut said = BufReader::new(process.take_stdout().expect("a pipe"));
         said.read_line(&mut address).expect("its address");
         let address = address.trim_end().to_owned();
-        let rest = address.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.strip_suffix('/'));
+        let rest =
+            address.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.strip_suffix('/'));
         let (port, token) = rest.and_then(|rest| rest.split_once('/')).expect("a port and a token");
         let (port, token) = (port.parse().expect("a port"), token.to_owned());
         Self { process, netns: lab.node(0).netns().to_owned(), address, port, token }

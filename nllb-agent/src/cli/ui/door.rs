@@ -98,7 +98,8 @@ impl Door {
         let mut hosts = request.headers().get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
         // Some ask as if of a proxy.
-        let authority = request.uri().authority().is_none_or(|authority| is_ours(authority.as_str()));
+        let authority =
+            request.uri().authority().is_none_or(|authority| is_ours(authority.as_str()));
         authority && host.to_str().is_ok_and(is_ours)
     }
 }

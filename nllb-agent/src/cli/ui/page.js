@@ -6,7 +6,7 @@ const STATUS_MS = 2000;
 const HISTORY_MS = 10000;
 const PAUSE_MS = 1000;
 const PATIENCE_MS = 15000;
-const SLOTS = 360; // Of the history: an hour.
+const LEAST_SLOTS = 30; // Of the history: five minutes, so that a new agent's graphs can be read.
 const HEIGHT = 40;
 const MOST_EVENTS = 200;
 const WORDS = { // What a state looks like besides its colour.
@@ -26,6 +26,7 @@ function age(time) {
   if (s < 60) return s + "." + Math.floor((time % 1000) / 100) + " s";
   if (s < 3600) return Math.floor(s / 60) + "m" + two(s % 60) + "s";
   if (s < 86400) return Math.floor(s / 3600) + "h" + two(Math.floor((s % 3600) / 60)) + "m";
+  if (s >= 8640000) return Math.floor(s / 86400) + "d";
   return Math.floor(s / 86400) + "d" + two(Math.floor((s % 86400) / 3600)) + "h";
 }
 
@@ -79,11 +80,11 @@ function shape(name, attributes) {
 }
 
 // The newest slot is at the right; where there was no round trip the line has a gap.
-function line(values, top) {
+function line(values, slots, top) {
   let path = "", drawn = false;
   values.forEach((value, at) => {
     if (value !== null) {
-      const x = SLOTS - values.length + at + 0.5, y = (HEIGHT - 2 - (value / top) * (HEIGHT - 4)).toFixed(1);
+      const x = slots - values.length + at + 0.5, y = (HEIGHT - 2 - (value / top) * (HEIGHT - 4)).toFixed(1);
       path += drawn ? `L${x} ${y}` : `M${x} ${y}h.01`;
     }
     drawn = value !== null;
@@ -94,11 +95,13 @@ function line(values, top) {
 function showHistory({ slotMs, backends }) {
   const all = backends.flatMap((backend) => backend.smoothedUs.filter((value) => value !== null));
   const top = Math.max(1, ...all);
-  say($("hour"), all.length ? `RTT, last hour, 0 to ${ms(top)}` : "RTT, last hour");
+  const slots = Math.max(LEAST_SLOTS, ...backends.map((backend) => backend.smoothedUs.length));
+  say($("graph"), `RTT, last ${age(slots * slotMs)}` + (all.length ? `, 0 to ${ms(top)}` : ""));
   for (const { pool, address, bestUs, smoothedUs } of backends) {
     const graph = graphs.get(key(pool, address)) ?? shape("svg", {
-      viewBox: `0 0 ${SLOTS} ${HEIGHT}`, preserveAspectRatio: "none", role: "img",
+      preserveAspectRatio: "none", role: "img",
     });
+    graph.setAttribute("viewBox", `0 0 ${slots} ${HEIGHT}`);
     graphs.set(key(pool, address), graph);
     const known = smoothedUs.filter((value) => value !== null);
     const last = smoothedUs.findLast((value) => value !== null);
@@ -106,9 +109,9 @@ function showHistory({ slotMs, backends }) {
       ? `${age(smoothedUs.length * slotMs)}: ${ms(Math.min(...known))} to ${ms(Math.max(...known))}, last ${ms(last)}`
       : "no round trip");
     graph.replaceChildren(
-      shape("line", { x1: 0, x2: SLOTS, y1: HEIGHT - 1, y2: HEIGHT - 1 }),
-      shape("path", { class: "best", d: line(bestUs, top) }),
-      shape("path", { d: line(smoothedUs, top) }),
+      shape("line", { x1: 0, x2: slots, y1: HEIGHT - 1, y2: HEIGHT - 1 }),
+      shape("path", { class: "best", d: line(bestUs, slots, top) }),
+      shape("path", { d: line(smoothedUs, slots, top) }),
     );
   }
 }
@@ -123,13 +126,13 @@ function showBackends(pools) {
       backend.heldMs !== null && `held back for ${age(backend.heldMs)}`, certificate?.warning];
     return [
       address, pool.name, word(state, backend.drained ? `${state} (drained)` : state), [age(backend.stateAgeMs), "number"],
-      [ms(backend.rttUs), "number"], graphs.get(key(pool.name, address)) ?? "–", [String(backend.band), "number"],
+      [why.filter(Boolean).join("; "), "text"], [ms(backend.rttUs), "number"], graphs.get(key(pool.name, address)) ?? "–", [String(backend.band), "number"],
       [dash(evidence && String(evidence.active)), "number"], [dash(evidence && String(evidence.established)), "number"],
       sentinel.state + (sentinel.ageMs === null ? "" : " " + age(sentinel.ageMs)),
       !evidence ? "–" : evidence.suspectMs ? word("degraded", `suspect for ${age(evidence.suspectMs)}`) : "good",
       lastProbe ? `${lastProbe.outcome}, ${age(lastProbe.ageMs)} ago` : "–",
       !certificate ? "–" : certificate.endsInS < 0 ? word("panic", "ended") : age(certificate.endsInS * 1000),
-      dash(backend.version), [why.filter(Boolean).join("; "), "text"],
+      dash(backend.version),
     ];
   }));
   for (const one of graphs.keys()) if (!now.has(one)) graphs.delete(one);
@@ -185,7 +188,7 @@ function showStatus(status) {
   say($("verdict"), first + (verdict.reasons.length ? `: ${verdict.reasons[0]}` : ""), kind);
   document.title = `${verdict.state} – nllb`;
   say($("agent"), `nllb ${agent.version}, up ${age(agent.uptimeMs)}, lease ${age(lease.remainingMs)} of ${age(lease.lengthMs)}`);
-  list($("problems"), verdict.reasons);
+  list($("problems"), verdict.reasons.slice(1));
   list($("notes"), verdict.notes);
   showBackends(status.pools);
   showFrontends(status.frontends);
@@ -197,7 +200,7 @@ let events = [];
 
 function showEvents() {
   fill($("events"), events.map(({ timeMs, what, whose, text }) => [
-    new Date(timeMs).toISOString().replace("T", " ").slice(0, 19),
+    new Date(timeMs).toISOString().replace("T", " ").slice(0, 23),
     [what, KINDS[what] ?? ""], whose || "–", [text, "text"],
   ]));
 }

@@ -110,7 +110,10 @@ fn the_page_asks_nobody_else_and_makes_no_markup_of_what_it_is_told() {
     for (text, words) in [
         (HTML, &["style=", "<style", "onclick", "onload", "//"][..]),
         (STYLE, &["@import", "url(", "//"][..]),
-        (SCRIPT, &["innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "style"][..]),
+        (
+            SCRIPT,
+            &["innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "style"][..],
+        ),
     ] {
         for word in words {
             // The first line of a page is no address, and neither is the name of SVG.
@@ -134,7 +137,8 @@ async fn page(socket: &Path) -> SocketAddr {
 }
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
-    send(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")).await
+    send(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"))
+        .await
 }
 
 /// The status, the head and the body.
