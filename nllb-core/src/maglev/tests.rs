@@ -82,13 +82,30 @@ proptest! {
     }
 
     #[test]
-    fn a_new_backend_takes_its_share_and_moves_few_others(addresses in addresses()) {
+    fn a_new_backend_takes_a_share(addresses in addresses()) {
         let (last, before) = addresses.split_last().expect("at least one");
         prop_assume!(!before.is_empty());
-        let (old, new) = (owners(before), owners(&addresses));
-        let others: BTreeSet<_> = before.iter().collect();
-        let swapped = old.iter().zip(&new).filter(|(o, n)| o != n && others.contains(n)).count();
-        prop_assert!(new.contains(last));
-        prop_assert!(swapped <= MAGLEV_ENTRIES / 4, "{} moved between others", swapped);
+        prop_assert!(owners(&addresses).contains(last));
+    }
+}
+
+/// A single set may have bad luck: of three random addresses a third of the entries was once seen to move.
+#[test]
+fn a_new_backend_moves_few_others_on_average() {
+    for count in [3_u8, 5, 16] {
+        let sets = 200;
+        let moved: usize = (0..sets)
+            .map(|set| {
+                let one = |host| SocketAddr::from(([10, set, host, 7], 6443));
+                let all: Vec<_> = (0..count).map(one).collect();
+                let (_, before) = all.split_last().expect("some");
+                let others: BTreeSet<_> = before.iter().collect();
+                let (old, new) = (owners(before), owners(&all));
+                old.iter().zip(&new).filter(|(o, n)| o != n && others.contains(n)).count()
+            })
+            .sum();
+        let average = moved / usize::from(sets);
+        println!("{count}: {average} of {MAGLEV_ENTRIES}");
+        assert!(average <= MAGLEV_ENTRIES / 10, "{average} of {count} backends move");
     }
 }
