@@ -103,7 +103,7 @@ impl Site {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         guarded(match self.door.enter(&request) {
             Ok(wanted) => self.page(wanted, request.uri().query()).await,
-            Err(refused) => refused,
+            Err(refused) => refused.answer(),
         })
     }
 

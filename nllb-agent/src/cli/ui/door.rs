@@ -45,6 +45,17 @@ pub(super) fn token() -> Result<String, Failure> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
+/// Why a request stays outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It was sent to somebody else's name.
+    Host,
+    /// It would do more than read.
+    Method,
+    /// It does not know the token.
+    Token,
+}
+
 /// What a request has to know.
 pub(super) struct Door {
     address: SocketAddr,
@@ -73,21 +84,18 @@ impl Door {
         format!("http://{}/{}/", self.address, self.token)
     }
 
-    /// What is wanted behind the door; or the answer that says why not.
-    pub(super) fn enter<'a, B>(&self, request: &'a Request<B>) -> Result<&'a str, Answer> {
-        let refuse = |line| Err(serve::text(StatusCode::FORBIDDEN, line));
+    /// What is wanted behind the door.
+    pub(super) fn enter<'a, B>(&self, request: &'a Request<B>) -> Result<&'a str, Refused> {
         if !self.is_meant(request) {
-            return refuse("the Host header names somebody else: use localhost or 127.0.0.1");
+            return Err(Refused::Host);
         }
         if request.method() != Method::GET {
-            let mut answer = serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-            return Err(answer);
+            return Err(Refused::Method);
         }
         let path = request.uri().path().trim_start_matches('/');
         let (token, wanted) = path.split_once('/').unwrap_or_default();
         if !bool::from(token.as_bytes().ct_eq(self.token.as_bytes())) {
-            return refuse("open the address that nllb ui printed, with its token");
+            return Err(Refused::Token);
         }
         Ok(wanted)
     }
@@ -101,6 +109,27 @@ impl Door {
         let authority =
             request.uri().authority().is_none_or(|authority| is_ours(authority.as_str()));
         authority && host.to_str().is_ok_and(is_ours)
+    }
+}
+
+impl Refused {
+    /// What it is told.
+    pub(super) fn answer(self) -> Answer {
+        match self {
+            Self::Host => {
+                let line = "the Host header names somebody else: use localhost or 127.0.0.1";
+                serve::text(StatusCode::FORBIDDEN, line)
+            }
+            Self::Method => {
+                let mut answer = serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+                answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+                answer
+            }
+            Self::Token => {
+                let line = "open the address that nllb ui printed, with its token";
+                serve::text(StatusCode::FORBIDDEN, line)
+            }
+        }
     }
 }
 

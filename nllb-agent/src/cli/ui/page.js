@@ -222,7 +222,7 @@ function trouble(error) {
   const old = heard === null ? "" : ` What is below was true at ${heard.toISOString().slice(11, 19)} UTC.`;
   say($("trouble"), `${error.message}. Asking again.${old}`);
   document.title = "no answer – nllb";
-  if (heard === null) say($("verdict"), "no answer from the agent", "bad");
+  say($("verdict"), "no answer from the agent", "bad");
 }
 
 // The number of the newest entry, once it is known.
