@@ -2,14 +2,18 @@
 //! makes of it.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::ChildStdin;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use nix::sys::signal::Signal;
 use nllb_agent::status::{History, Status};
 use nllb_lab::lab::say_skipped;
@@ -18,7 +22,7 @@ use nllb_lab::place::Place;
 use nllb_lab::process::Process;
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Configuration, Lab, tools};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Names a browser that is none of those in PATH.
 const BROWSER: &str = "CHROMIUM";
@@ -86,8 +90,8 @@ fn the_page_follows_the_agent_and_strangers_see_nothing() {
 }
 
 #[test]
-fn a_browser_shows_the_backends_and_what_happened() {
-    let Some(browser) = browser() else {
+fn a_browser_shows_the_backends_and_what_happened_and_that_the_agent_has_gone() {
+    let Some(program) = browser() else {
         return say_skipped("no chromium here; install one or name it in CHROMIUM");
     };
     let Some(lab) = Lab::builder().build_or_skip() else { return };
@@ -96,31 +100,26 @@ fn a_browser_shows_the_backends_and_what_happened() {
     lab.control_plane(1).crash().expect("crashed");
     agent.await_state(dead, "unhealthy").expect("seen");
     let ui = Ui::start(&lab, &agent);
+    let mut page = Page::open(&program, &lab, &ui.address);
 
-    let shown = wait_until("every backend in the page", || {
-        let page = browse(&browser, &lab, &["--dump-dom".to_owned(), ui.address.clone()]);
-        let all = lab
-            .control_planes()
-            .iter()
-            .all(|plane| page.contains(&format!("<th scope=\"row\">{}</th>", plane.tls())));
-        Ok((all && page.contains(">failover</td>")).then_some(page))
+    let shown = page.shows("every backend and the failover", |page| {
+        let servers = lab.control_planes().iter().map(|plane| plane.tls());
+        let mut rows = servers.map(|server| format!("<th scope=\"row\">{server}</th>"));
+        rows.all(|row| page.contains(&row)) && page.contains(">failover</td>")
     });
-    let shown = shown.expect("shown");
     assert!(shown.contains("class=\"poor\">! degraded: "), "{shown}");
     assert!(shown.contains("✓ healthy") && shown.contains("✗ unhealthy"), "{shown}");
     assert_eq!(shown.matches("<svg ").count(), 3, "{shown}");
-
     let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ui.png");
-    let options = [
-        format!("--screenshot={}", picture.display()),
-        "--window-size=1500,900".to_owned(),
-        "--hide-scrollbars".to_owned(),
-        ui.address.clone(),
-    ];
-    browse(&browser, &lab, &options);
-    let bytes = fs::read(&picture).expect("a picture");
-    assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 20_000, "{} bytes", bytes.len());
+    fs::write(&picture, page.picture()).expect("written");
     println!("a picture of it is {}", picture.display());
+
+    agent.kill().expect("killed");
+    page.shows("that nobody answers", |page| {
+        page.contains("no agent is running: ") && page.contains("<body class=\"old\">")
+    });
+    agent.restart().expect("restarted");
+    page.shows("the agent again", |page| page.contains("<body class=\"\">"));
 }
 
 /// A page that is served on the lab's first node.
@@ -180,36 +179,99 @@ fn browser() -> Option<PathBuf> {
     named.or_else(known)
 }
 
-/// Lets a browser on the lab's first node load a page, and gives what it prints. Its clock stands still while it
-/// loads something, so what it shows is what the page had made of the first answers.
-fn browse(browser: &Path, lab: &Lab, options: &[String]) -> String {
-    let directory = lab.directory().join("browser");
-    let mut args = vec!["exec".into(), "--".into(), browser.into()];
-    args.extend(
-        [
-            "--headless".to_owned(),
+/// A page in a browser on the lab's first node, which is told what to do over a pipe: messages of JSON, each with a
+/// zero byte at its end (the DevTools protocol). The pipes are expected to be descriptors 3 and 4.
+struct Page {
+    _process: Process,
+    orders: ChildStdin,
+    answers: mpsc::Receiver<Value>,
+    session: Option<String>,
+    last: u64,
+}
+
+impl Page {
+    fn open(program: &Path, lab: &Lab, address: &str) -> Self {
+        let directory = lab.directory().join("browser");
+        let mut args: Vec<OsString> =
+            ["exec", "--", "sh", "-c", "exec \"$0\" \"$@\" 3<&0 4>&1"].map(OsString::from).into();
+        args.push(program.into());
+        let options = [
+            "--headless",
             // It runs as root, in a network without ways out, and shows a page of ours.
-            "--no-sandbox".to_owned(),
-            "--disable-gpu".to_owned(),
-            "--disable-dev-shm-usage".to_owned(),
-            "--virtual-time-budget=3000".to_owned(),
-            format!("--user-data-dir={}", directory.display()),
-        ]
-        .iter()
-        .chain(options)
-        .map(Into::into),
-    );
-    let place = Place::in_netns(lab.node(0).netns());
-    let log = lab.directory().join("browser.log");
-    let mut process = Process::spawn(&place, &args, Some(&log)).expect("it starts");
-    let mut output = process.take_stdout().expect("a pipe");
-    let (sender, printed) = mpsc::channel();
-    // It ends with the process.
-    thread::spawn(move || {
-        let mut text = String::new();
-        sender.send(output.read_to_string(&mut text).map(|_| text))
-    });
-    let printed = printed.recv_timeout(PATIENCE);
-    let said = || fs::read_to_string(&log).unwrap_or_default();
-    printed.unwrap_or_else(|_| panic!("the browser does not end: {}", said())).expect("text")
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            "--window-size=1500,900",
+            "--remote-debugging-pipe",
+        ];
+        args.extend(options.map(OsString::from));
+        args.push(format!("--user-data-dir={}", directory.display()).into());
+        let place = Place::in_netns(lab.node(0).netns());
+        let log = lab.directory().join("browser.log");
+        let mut process = Process::spawn(&place, &args, Some(&log)).expect("it starts");
+        let orders = process.take_stdin().expect("a pipe");
+        let messages = BufReader::new(process.take_stdout().expect("a pipe")).split(0);
+        let (sender, answers) = mpsc::channel();
+        // It ends with the process.
+        thread::spawn(move || {
+            let read = |message: Vec<u8>| serde_json::from_slice(&message).ok();
+            let mut messages = messages.map_while(Result::ok).filter_map(read);
+            messages.try_for_each(|message| sender.send(message))
+        });
+        let mut page = Self { _process: process, orders, answers, session: None, last: 0 };
+        let target = page.order("Target.createTarget", &json!({ "url": address })).expect("a page");
+        let target = json!({ "targetId": target["targetId"], "flatten": true });
+        let session = page.order("Target.attachToTarget", &target).expect("a session");
+        page.session = session["sessionId"].as_str().map(str::to_owned);
+        page
+    }
+
+    /// What came of an order, or what the browser has against it.
+    fn order(&mut self, method: &str, params: &Value) -> Result<Value, String> {
+        self.last += 1;
+        let mut order = json!({ "id": self.last, "method": method, "params": params });
+        if let Some(session) = &self.session {
+            order["sessionId"] = session.as_str().into();
+        }
+        write!(self.orders, "{order}\0").expect("the browser lives");
+        loop {
+            let answer = self.answers.recv_timeout(PATIENCE).expect("the browser answers");
+            if answer["id"] == self.last {
+                let error = answer["error"]["message"].as_str();
+                return error.map_or_else(
+                    || Ok(answer["result"].clone()),
+                    |error| Err(format!("{method}: {error}")),
+                );
+            }
+        }
+    }
+
+    /// The page as it stands; nothing while the browser has not come to it.
+    fn text(&mut self) -> String {
+        let expression = json!({ "expression": "document.documentElement.outerHTML" });
+        let value = self.order("Runtime.evaluate", &expression).unwrap_or_default();
+        value["result"]["value"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the page is as wanted; gives it.
+    fn shows(&mut self, what: &str, good: impl Fn(&str) -> bool) -> String {
+        let mut last = String::new();
+        let shown = wait_until(what, || {
+            last = self.text();
+            Ok(good(&last).then_some(()))
+        });
+        shown.unwrap_or_else(|error| panic!("{error:#}: {last}"));
+        last
+    }
+
+    /// It as a PNG file.
+    fn picture(&mut self) -> Vec<u8> {
+        let format = json!({ "format": "png" });
+        let picture = self.order("Page.captureScreenshot", &format).expect("a picture");
+        let bytes = BASE64_STANDARD.decode(picture["data"].as_str().expect("text"));
+        let bytes = bytes.expect("base64");
+        assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 20_000, "{} bytes", bytes.len());
+        bytes
+    }
 }
