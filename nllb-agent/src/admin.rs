@@ -10,7 +10,9 @@ mod route;
 
 pub use crate::drain::{DrainRequest, DrainSource};
 pub use crate::status::{self, HistorySource, StatusRequest, StatusSource};
-pub use route::{DRAIN_PATH, EVENTS_PATH, HISTORY_PATH, LOG_LEVEL_PATH, STATUS_PATH, UNDRAIN_PATH};
+pub use route::{
+    DRAIN_PATH, DRILL_PATH, EVENTS_PATH, HISTORY_PATH, LOG_LEVEL_PATH, STATUS_PATH, UNDRAIN_PATH,
+};
 
 use crate::journal::Feed;
 use crate::serve;

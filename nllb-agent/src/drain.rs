@@ -1,8 +1,10 @@
-//! Draining by hand: what `nllb drain` and `nllb undrain` ask of the driver, and what they are told.
+//! Draining by hand and for a drill: what `nllb drain`, `nllb undrain` and `nllb drill` ask of the driver, and
+//! what they are told.
 //!
 //! The words of both ends of the admin socket, and the value that carries a request to the driver,
 //! as [`crate::status`] has it for the status document.
 
+use nllb_core::Drill;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 /// off.
 pub const CLOSE_AFTER: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
+/// For how long a drill may go on without a word of who watches it.
+pub const LEASE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 
 /// Where requests go.
 pub type DrainSource = mpsc::Sender<DrainRequest>;
@@ -29,8 +34,17 @@ pub enum Order {
         /// Also when it is the last eligible backend of its pool.
         force: bool,
     },
-    /// As if it had never been drained.
+    /// As if it had never been drained, nor been in a drill.
     Undrain,
+    /// Out of service for a drill, until the lease ends; the same again renews it.
+    Drill {
+        /// What is rehearsed.
+        how: Drill,
+        /// Within [`LEASE`].
+        lease: Duration,
+    },
+    /// No drill any more; what an operator ordered stays.
+    DrillOver,
 }
 
 /// An order on its way to the driver.
@@ -97,6 +111,31 @@ pub struct DrainBody {
 pub struct UndrainBody {
     /// As in [`DrainBody`].
     pub backend: String,
+}
+
+/// The body of a request on the admin socket to take a backend out of service for a drill, or to end that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DrillBody {
+    /// As in [`DrainBody`].
+    pub backend: String,
+    /// What is wanted.
+    pub mode: DrillMode,
+    /// As in [`Order::Drill`]; without one it is over.
+    #[serde(default)]
+    pub lease_ms: Option<u64>,
+}
+
+/// What a drill does to a backend, as a word on the admin socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DrillMode {
+    /// It is drained.
+    Simulate,
+    /// It is treated as dead.
+    Blackhole,
+    /// Nothing any more.
+    Over,
 }
 
 /// What was done.

@@ -12,6 +12,7 @@ use crate::command::Via;
 use crate::damping::Damping;
 use crate::death::{Answered, Death};
 use crate::doubt::{Doubt, Doubts};
+use crate::drain::Drill;
 use crate::eligible::Seen;
 use crate::health::{Direction, Health, Run};
 use crate::ping::Ping;
@@ -27,7 +28,7 @@ mod drained;
 mod hear;
 mod trouble;
 
-pub(crate) use drained::Drained;
+pub(crate) use drained::{Drained, Drilled};
 pub(crate) use hear::{Around, Heard};
 pub(crate) use trouble::Trouble;
 
@@ -78,6 +79,8 @@ pub(crate) struct Backend {
     pub(crate) first_sign: Option<Instant>,
     /// Set while an operator has drained it.
     pub(crate) drained: Option<Drained>,
+    /// Set while it is out of service for a drill.
+    pub(crate) drilled: Option<Drilled>,
     /// Whether its connections were closed since it drains.
     pub(crate) drain_done: bool,
     /// What the last [`Machine::review`](crate::Machine) told of it: its state, and whether it is in
@@ -186,6 +189,7 @@ impl Backend {
             trouble: None,
             first_sign: None,
             drained: None,
+            drilled: None,
             drain_done: false,
             told: (State::Unknown, false),
             since: now,
@@ -223,9 +227,14 @@ impl Backend {
         self
     }
 
-    /// Its state: what probes say, unless an operator drained it.
-    pub(crate) const fn state(&self) -> State {
-        match (self.health.state(), self.drained.is_some()) {
+    /// Its state: what probes say, unless an operator drained it or it is in a drill.
+    pub(crate) fn state(&self) -> State {
+        let ordered = match self.drilled.map(|drilled| drilled.how) {
+            Some(Drill::Blackhole) => return State::Unhealthy,
+            Some(Drill::Simulate) => true,
+            None => self.drained.is_some(),
+        };
+        match (self.health.state(), ordered) {
             (State::Unknown | State::Healthy | State::Degraded, true) => State::Draining,
             (state, _) => state,
         }
@@ -233,30 +242,34 @@ impl Backend {
 
     /// Why it has its state.
     pub(crate) fn reason(&self) -> String {
-        if self.is_drained_only() {
-            "drained by an operator".to_owned()
-        } else {
-            self.cause.to_string()
+        match self.drilled.filter(|_| self.is_drained_only()) {
+            Some(drilled) => format!("drill ({})", drilled.how.label()),
+            None if self.is_drained_only() => "drained by an operator".to_owned(),
+            None => self.cause.to_string(),
         }
     }
 
     /// The same in one word of a few.
-    pub(crate) const fn cause(&self) -> &'static str {
-        if self.is_drained_only() { "drained" } else { self.cause.label() }
+    pub(crate) fn cause(&self) -> &'static str {
+        match self.drilled.filter(|_| self.is_drained_only()) {
+            Some(_) => "drill",
+            None if self.is_drained_only() => "drained",
+            None => self.cause.label(),
+        }
     }
 
-    /// Whether it would have another state without an operator's order.
-    pub(crate) const fn is_drained_only(&self) -> bool {
-        self.state() as u8 != self.health.state() as u8
+    /// Whether it would have another state without an order.
+    pub(crate) fn is_drained_only(&self) -> bool {
+        self.state() != self.health.state()
     }
 
     /// Whether it gets new connections.
-    pub(crate) const fn is_eligible(&self) -> bool {
+    pub(crate) fn is_eligible(&self) -> bool {
         matches!(self.state(), State::Healthy | State::Degraded)
     }
 
     /// Whether it is out of service.
-    pub(crate) const fn is_out(&self) -> bool {
+    pub(crate) fn is_out(&self) -> bool {
         matches!(self.state(), State::Draining | State::Unhealthy)
     }
 

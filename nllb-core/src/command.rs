@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nllb_common::maps::State;
 
 use crate::backend::BackendId;
+use crate::drain::{Drill, DrillEnd};
 
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,17 @@ pub enum Command {
     ///
     /// [`Machine::table`]: crate::Machine::table
     Apply,
+    /// A backend is no longer in a drill; for the journal.
+    DrillOver {
+        /// Its address.
+        addr: SocketAddr,
+        /// What was rehearsed.
+        how: Drill,
+        /// Why it ended.
+        end: DrillEnd,
+        /// How long it lasted.
+        lasted: Duration,
+    },
     /// A backend changed its state; for logs and metrics.
     Transition {
         /// The backend.
@@ -158,6 +170,8 @@ pub enum CloseCause {
     Dead,
     /// It has been draining for longer than it may.
     Drained,
+    /// A drill treats it as dead.
+    Drill,
     /// It has more connections than its share.
     Rebalance,
     /// Connects, not established, whose next SYN is further away than [`LONGEST_PAUSE`]: a backend of the
@@ -171,7 +185,8 @@ pub const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 impl CloseCause {
     /// Every cause.
-    pub const ALL: [Self; 4] = [Self::Dead, Self::Drained, Self::Rebalance, Self::Waiting];
+    pub const ALL: [Self; 5] =
+        [Self::Dead, Self::Drained, Self::Drill, Self::Rebalance, Self::Waiting];
 
     /// The word for it in status, logs and metrics.
     #[must_use]
@@ -179,6 +194,7 @@ impl CloseCause {
         match self {
             Self::Dead => "dead",
             Self::Drained => "drained",
+            Self::Drill => "drill",
             Self::Rebalance => "rebalance",
             Self::Waiting => "waiting",
         }

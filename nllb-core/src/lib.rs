@@ -44,7 +44,7 @@ pub use backend::BackendId;
 pub use command::{CloseCause, CloseOrder, Command, LONGEST_PAUSE, Question, Via};
 pub use diff::{Change, diff};
 pub use doubt::Doubt;
-pub use drain::{Drain, DrainError};
+pub use drain::{Drain, DrainError, Drill, DrillEnd};
 pub use eligible::{Eligibility, Reason};
 pub use expiry::{Ending, Expiry, Urgency};
 pub use health::{Direction, Run};

@@ -199,6 +199,11 @@ impl Agent {
         admin::get(&self.socket(), STATUS_PATH)
     }
 
+    /// Sends an order to `path` of its admin socket; the status of the answer, and the answer.
+    pub fn order(&self, path: &str, order: &str) -> Result<(u16, String)> {
+        admin::post(&self.socket(), path, order)
+    }
+
     /// The round trips of the last hour.
     pub fn history(&self) -> Result<History> {
         admin::get(&self.socket(), HISTORY_PATH)

@@ -10,7 +10,8 @@
 
 use super::{Sources, events};
 use crate::drain::{
-    CLOSE_AFTER, DrainBody, DrainRequest, DrainSource, Order, Refused, UndrainBody,
+    CLOSE_AFTER, DrainBody, DrainRequest, DrainSource, DrillBody, DrillMode, LEASE, Order, Refused,
+    UndrainBody,
 };
 use crate::serve::{self, Answer};
 use crate::status;
@@ -18,9 +19,11 @@ use crate::telemetry::{FOR, LogLevelBody, LogRequest, LogSource, check_level};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Method, Request, StatusCode};
+use nllb_core::Drill;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -33,6 +36,8 @@ pub const HISTORY_PATH: &str = "/v1/history";
 pub const DRAIN_PATH: &str = "/v1/drain";
 /// Path that takes orders to undo that.
 pub const UNDRAIN_PATH: &str = "/v1/undrain";
+/// Path that takes a backend out of service for a drill, and ends that.
+pub const DRILL_PATH: &str = "/v1/drill";
 /// Path of the journal.
 pub const EVENTS_PATH: &str = "/v1/events";
 /// Path that tells what is logged, and takes another level.
@@ -64,6 +69,7 @@ pub(super) async fn route(request: Request<Incoming>, sources: Sources) -> Answe
             };
             give(request, order, &drain).await
         }
+        (&Method::POST, DRILL_PATH) => give(request, drill, &drain).await,
         (&Method::GET, EVENTS_PATH) => events::answer(request.uri().query(), &events).await,
         (_, EVENTS_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
         (&Method::GET, LOG_LEVEL_PATH) => log_level(None, &log).await,
@@ -72,10 +78,19 @@ pub(super) async fn route(request: Request<Incoming>, sources: Sources) -> Answe
             Err(refusal) => refusal,
         },
         (_, LOG_LEVEL_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and PUT"),
-        (_, DRAIN_PATH | UNDRAIN_PATH) => serve::text(StatusCode::METHOD_NOT_ALLOWED, "only POST"),
+        (_, DRAIN_PATH | UNDRAIN_PATH | DRILL_PATH) => {
+            serve::text(StatusCode::METHOD_NOT_ALLOWED, "only POST")
+        }
         _ => {
-            let paths =
-                [STATUS_PATH, HISTORY_PATH, DRAIN_PATH, UNDRAIN_PATH, EVENTS_PATH, LOG_LEVEL_PATH];
+            let paths = [
+                STATUS_PATH,
+                HISTORY_PATH,
+                DRAIN_PATH,
+                UNDRAIN_PATH,
+                DRILL_PATH,
+                EVENTS_PATH,
+                LOG_LEVEL_PATH,
+            ];
             let paths = paths.join(", ");
             serve::text(StatusCode::NOT_FOUND, &format!("here are {paths}"))
         }
@@ -145,14 +160,30 @@ async fn log_level(order: Option<LogLevelBody>, source: &LogSource) -> Answer {
     }
 }
 
-/// The bounds of the command line hold for whoever else writes orders too.
+/// An order for a drill.
+fn drill(body: DrillBody) -> Result<(String, Order), String> {
+    let DrillBody { backend, mode, lease_ms } = body;
+    let how = match mode {
+        DrillMode::Simulate => Drill::Simulate,
+        DrillMode::Blackhole => Drill::Blackhole,
+        DrillMode::Over => return Ok((backend, Order::DrillOver)),
+    };
+    let lease = lease_ms.ok_or("leaseMs is missing: a drill always has a lease")?;
+    Ok((backend, Order::Drill { how, lease: within("leaseMs", lease, &LEASE)? }))
+}
+
 fn close_after(ms: u64) -> Result<Duration, String> {
+    within("closeAfterMs", ms, &CLOSE_AFTER)
+}
+
+/// The bounds of the command line hold for whoever else writes orders too.
+fn within(key: &str, ms: u64, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let time = Duration::from_millis(ms);
-    if CLOSE_AFTER.contains(&time) {
+    if bounds.contains(&time) {
         return Ok(time);
     }
-    let (least, most) = (CLOSE_AFTER.start().as_millis(), CLOSE_AFTER.end().as_millis());
-    Err(format!("closeAfterMs {ms} is out of range: use {least} to {most}"))
+    let (least, most) = (bounds.start().as_millis(), bounds.end().as_millis());
+    Err(format!("{key} {ms} is out of range: use {least} to {most}"))
 }
 
 /// The whole body as what it should be, or the answer that says why not.

@@ -39,7 +39,7 @@ fn obey(backend: &str, order: Order) -> Result<Done, Refused> {
         Order::Drain { close_after, force: true } => {
             close_after.map(|time| u64::try_from(time.as_millis()).expect("short"))
         }
-        Order::Undrain => None,
+        Order::Undrain | Order::Drill { .. } | Order::DrillOver => None,
     };
     Ok(Done { backend, changed: true, connections: 41, close_after_ms, note: None })
 }

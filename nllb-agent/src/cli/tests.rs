@@ -176,7 +176,7 @@ fn obey(backend: &str, order: Order) -> Result<Done, Refused> {
             return Err(Refused::Unsafe("10.0.0.11:6443 is the last one".into()));
         }
         Order::Drain { close_after, force: _ } => close_after,
-        Order::Undrain => None,
+        Order::Undrain | Order::Drill { .. } | Order::DrillOver => None,
     };
     Ok(Done {
         backend,

@@ -149,6 +149,8 @@ fn sentence(what: &What) -> Option<(&'static str, String, bool)> {
         | What::Config { .. }
         | What::Drain { .. }
         | What::Undrain { .. }
+        | What::Drill { .. }
+        | What::DrillOver { .. }
         | What::Lease { .. }
         | What::Started { .. }
         | What::Stopped { .. }

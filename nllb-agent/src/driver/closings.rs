@@ -83,9 +83,13 @@ impl Closings {
             *other == who && *cause == order.cause
         };
         match order.cause {
-            CloseCause::Dead | CloseCause::Waiting if self.under_way.values().any(same) => return,
+            CloseCause::Dead | CloseCause::Drill | CloseCause::Waiting
+                if self.under_way.values().any(same) =>
+            {
+                return;
+            }
             CloseCause::Drained => self.cancel(CloseCause::Drained, |other| other == who),
-            CloseCause::Dead | CloseCause::Rebalance | CloseCause::Waiting => {}
+            CloseCause::Dead | CloseCause::Drill | CloseCause::Rebalance | CloseCause::Waiting => {}
         }
         let (BackendId(backend), epoch) = who;
         let CloseOrder { cause, reason: _, count, spread } = order;

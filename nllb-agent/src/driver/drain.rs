@@ -1,10 +1,11 @@
-//! Orders of an operator: finds the backend that is meant, tells the machine, and says what comes of
-//! it.
+//! Orders of an operator, or of a drill: finds the backend that is meant, tells the machine, and says what
+//! comes of it.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use nllb_core::{BackendView, CloseCause, Drain, DrainError, View};
+use nllb_core::{BackendView, CloseCause, Drain, DrainError, Drill, DrillEnd, View};
 
 use super::Driver;
 use crate::datapath::closing::Closing;
@@ -34,10 +35,14 @@ impl Driver {
         let drain = match order {
             Order::Drain { close_after, force } => Drain::On { close_after, force },
             Order::Undrain => Drain::Off,
+            Order::Drill { how, lease } => Drain::Drill { how, lease },
+            Order::DrillOver => Drain::DrillOver,
         };
         self.machine.handle_drain(addr, drain, now).map_err(|error| match error {
             DrainError::Unknown { .. } => Refused::NotFound(error.to_string()),
-            DrainError::Last { .. } => Refused::Unsafe(error.to_string()),
+            DrainError::Last { .. } | DrainError::Alone { .. } | DrainError::Drained(_) => {
+                Refused::Unsafe(error.to_string())
+            }
         })?;
         // An operator who was told that it is done may restart the host next.
         self.memory.keep(&self.machine, self.members.vips());
@@ -49,16 +54,25 @@ impl Driver {
         };
         let (before, after) = (meant(&before), meant(&view));
         let is_on = matches!(drain, Drain::On { .. });
-        if !is_on {
+        if drain == Drain::Off {
             let meant = |who| after.iter().any(|backend| (backend.id, backend.epoch) == who);
             self.closings.cancel(CloseCause::Drained, meant);
         }
         let evidence = |backend: &BackendView| self.evidence((backend.id, backend.epoch));
         let close_at = after.iter().filter_map(|backend| backend.close_at).min().filter(|_| is_on);
+        let blackholed = matches!(order, Order::Drill { how: Drill::Blackhole, .. });
         let closes = matches!(self.closings.closing(), Closing::SockDiag);
+        let drill = |view: &[BackendView]| -> Vec<_> {
+            view.iter().map(|backend| backend.drill.map(|(how, _)| how)).collect()
+        };
+        let changed = match order {
+            Order::Drain { .. } => before.iter().any(|backend| !backend.drained),
+            Order::Undrain => before.iter().any(|one| one.drained || one.drill.is_some()),
+            Order::Drill { .. } | Order::DrillOver => drill(&before) != drill(&after),
+        };
         let done = Done {
             backend: addr,
-            changed: before.iter().any(|backend| backend.drained != is_on),
+            changed,
             connections: after
                 .iter()
                 .filter_map(evidence)
@@ -67,8 +81,13 @@ impl Driver {
             close_after_ms: close_at
                 .filter(|_| closes)
                 .map(|at| super::status::millis(at.saturating_duration_since(now))),
-            note: close_at.filter(|_| !closes).map(|_| CLOSES_NOTHING.to_owned()),
+            note: (!closes && (close_at.is_some() || blackholed))
+                .then(|| CLOSES_NOTHING.to_owned()),
         };
+        if matches!(order, Order::Drill { .. }) && !changed {
+            // It is renewed every second or so.
+            return Ok(done);
+        }
         tracing::info!(backend = %addr, ?order, changed = done.changed, "told by an operator");
         let what = match order {
             Order::Drain { close_after: _, force } => {
@@ -76,9 +95,30 @@ impl Driver {
                 Some(What::Drain { backend: addr, close_after_ms, forced: force })
             }
             Order::Undrain => done.changed.then_some(What::Undrain { backend: addr }),
+            Order::Drill { how, lease } => {
+                let (mode, lease_ms) = (how.label().to_owned(), super::status::millis(lease));
+                Some(What::Drill { backend: addr, mode, lease_ms })
+            }
+            // The machine tells.
+            Order::DrillOver => None,
         };
         self.record(what);
         Ok(done)
+    }
+
+    /// A backend is in no drill any more.
+    pub(super) fn drill_over(
+        &mut self,
+        addr: SocketAddr,
+        how: Drill,
+        end: DrillEnd,
+        lasted: Duration,
+    ) {
+        let (mode, reason) = (how.label(), end.label());
+        tracing::info!(backend = %addr, mode, reason, ?lasted, "a drill is over");
+        let (mode, reason) = (mode.to_owned(), reason.to_owned());
+        let duration_ms = super::status::millis(lasted);
+        self.record([What::DrillOver { backend: addr, mode, reason, duration_ms }]);
     }
 }
 

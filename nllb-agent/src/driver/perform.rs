@@ -38,10 +38,14 @@ impl Driver {
                     self.sentinels.ask((id, epoch), question);
                 }
                 Command::Close { id, epoch, addr, order } => {
-                    // The machine repeats the order while a backend stays dead.
-                    if order.cause != CloseCause::Dead || self.has_connections((id, epoch)) {
+                    // The machine repeats the order while a backend stays dead, or in a drill.
+                    let repeated = matches!(order.cause, CloseCause::Dead | CloseCause::Drill);
+                    if !repeated || self.has_connections((id, epoch)) {
                         self.closings.start((id, epoch), addr, order);
                     }
+                }
+                Command::DrillOver { addr, how, end, lasted } => {
+                    self.drill_over(addr, how, end, lasted);
                 }
                 Command::Transition { id, addr, pool, from, to, reason, first_sign } => {
                     // Rebalancing is for calm times.

@@ -66,7 +66,7 @@ pub enum What {
     Closed {
         /// To whom.
         backend: SocketAddr,
-        /// `dead`, `drained`, `rebalance` or `waiting`.
+        /// `dead`, `drained`, `drill`, `rebalance` or `waiting`.
         cause: String,
         /// Why.
         reason: String,
@@ -106,6 +106,26 @@ pub enum What {
     Undrain {
         /// Which backend.
         backend: SocketAddr,
+    },
+    /// A drill took a backend out of service.
+    Drill {
+        /// Which backend.
+        backend: SocketAddr,
+        /// `simulate` or `blackhole`.
+        mode: String,
+        /// How long it lasts unless it is renewed.
+        lease_ms: u64,
+    },
+    /// It ended.
+    DrillOver {
+        /// Which backend.
+        backend: SocketAddr,
+        /// `simulate` or `blackhole`.
+        mode: String,
+        /// Who or what ended it.
+        reason: String,
+        /// How long it lasted.
+        duration_ms: u64,
     },
     /// No backend of a pool is in service: connects go to who may still answer.
     PanicEntered {
@@ -196,6 +216,8 @@ impl What {
             | Self::Closed { backend: of, .. }
             | Self::Drain { backend: of, .. }
             | Self::Undrain { backend: of }
+            | Self::Drill { backend: of, .. }
+            | Self::DrillOver { backend: of, .. }
             | Self::PanicLeft { backend: of, .. } => is_meant(*of),
             Self::Members { joined, left, .. } => joined.iter().chain(left).copied().any(is_meant),
             Self::Attach { .. }

@@ -56,6 +56,8 @@ impl Past {
             | What::Config { .. }
             | What::Drain { .. }
             | What::Undrain { .. }
+            | What::Drill { .. }
+            | What::DrillOver { .. }
             | What::Lease { .. }
             | What::Started { .. }
             | What::Stopped { .. } => {}

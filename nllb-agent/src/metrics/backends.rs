@@ -53,7 +53,7 @@ impl Backends {
         registry.register_with_unit("probe_interval", "Time between two probes of a settled backend, as in force", Unit::Seconds, probe_interval);
         registry.register_with_unit("ping_interval", "Time between two pings over a sentinel in calm, as in force", Unit::Seconds, ping_interval);
         registry.register("backend_state", "1 for the state that it is in", state);
-        registry.register("backend_state_reason", "1; why it is in that state: the outcome of a probe as in nllb_backend_probes_total, new, adopted (from the maps) or drained (by an operator)", state_reason);
+        registry.register("backend_state_reason", "1; why it is in that state: the outcome of a probe as in nllb_backend_probes_total, new, adopted (from the maps), drained (by an operator) or drill", state_reason);
         registry.register_with_unit("backend_state_age", "Time in that state", Unit::Seconds, state_age);
         registry.register("backend_transitions", "Changes of state", transitions);
         registry.register("backend_doubted", "1 while others are preferred to it, though its state stands", doubted);
@@ -61,7 +61,7 @@ impl Backends {
         registry.register("backend_drained", "1 while an operator drains it", drained);
         registry.register("backend_held", "1 while it answers and is held back, because it was lost often", held);
         registry.register("backend_sentinel_up", "1 while the sentinel to it is up", sentinel_up);
-        registry.register("closed_sockets", "Connections closed by the agent: to a dead backend, to one drained for too long, for the sake of balance, and connects that would have slept on (waiting) although a backend answers again", closed_sockets);
+        registry.register("closed_sockets", "Connections closed by the agent: to a dead backend, to one drained for too long, for the sake of balance, for a drill, and connects that would have slept on (waiting) although a backend answers again", closed_sockets);
         registry.register_with_unit("backend_rtt", "Smoothed round-trip time, of pings or else of connects", Unit::Seconds, rtt);
         registry.register_with_unit("backend_round_trip", "Round trips of pings and connects", Unit::Seconds, round_trips);
         registry.register("backend_band", "Latency band; 0 is the nearest", band);

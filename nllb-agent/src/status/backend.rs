@@ -43,7 +43,7 @@ pub struct Backend {
     pub state_age_ms: u64,
     /// Why.
     pub reason: String,
-    /// The same in one word: new, adopted, drained, or the outcome of a probe.
+    /// The same in one word: new, adopted, drained, drill, or the outcome of a probe.
     pub cause: String,
     /// Why others are preferred to it for the moment, though its state stands.
     pub doubt: Option<String>,
@@ -51,11 +51,15 @@ pub struct Backend {
     pub doubts: u64,
     /// Whether an operator drained it.
     pub drained: bool,
+    /// The drill that it is in: simulate or blackhole.
+    pub drill: Option<String>,
+    /// When that ends unless it is renewed.
+    pub drill_ends_in_ms: Option<u64>,
     /// Time until its open connections are closed, because it drains for too long.
     pub closes_in_ms: Option<u64>,
     /// How long it must still answer well before it is let in, because it was lost often.
     pub held_ms: Option<u64>,
-    /// Connections that the agent closed so far, by cause: dead, drained or rebalance.
+    /// Connections that the agent closed so far, by cause: dead, drained, drill, rebalance or waiting.
     pub closed: BTreeMap<String, u64>,
     /// The connection that tells of its death.
     pub sentinel: Sentinel,

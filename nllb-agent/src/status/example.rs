@@ -235,6 +235,8 @@ fn backends() -> Vec<Backend> {
         doubt: None,
         doubts: 3,
         drained: false,
+        drill: None,
+        drill_ends_in_ms: None,
         closes_in_ms: None,
         held_ms: None,
         closed: [("dead".to_owned(), 0), ("drained".to_owned(), 0)].into(),

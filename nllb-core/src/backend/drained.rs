@@ -1,10 +1,11 @@
-//! Draining, by an operator or by its own word, and what comes of it when it takes too long.
+//! Draining, by an operator or by its own word, and what comes of it when it takes too long. And drills.
 
 use std::time::{Duration, Instant};
 
 use nllb_common::maps::State;
 
 use crate::backend::Backend;
+use crate::drain::{Drill, DrillEnd};
 use crate::settings::HealthSettings;
 
 /// An operator's drain.
@@ -14,7 +15,27 @@ pub(crate) struct Drained {
     pub(crate) close_after: Option<Duration>,
 }
 
+/// A drill that is under way. It is never remembered: it must not outlive who watches it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drilled {
+    pub(crate) how: Drill,
+    pub(crate) since: Instant,
+    pub(crate) until: Instant,
+}
+
 impl Backend {
+    /// Why its drill must end now; `alone` says whether nobody else of its pool is eligible.
+    pub(crate) fn drill_end(&self, alone: bool, now: Instant) -> Option<DrillEnd> {
+        let drilled = self.drilled?;
+        let over = (drilled.until <= now).then_some(DrillEnd::LeaseOver);
+        over.or_else(|| alone.then_some(DrillEnd::NobodyElse))
+    }
+
+    /// Whether an order keeps it out of service.
+    pub(crate) const fn is_drained(&self) -> bool {
+        self.drained.is_some() || self.drilled.is_some()
+    }
+
     /// When its established connections are to be closed, and how long after the drain that is.
     pub(crate) fn close_at(&self, settings: &HealthSettings) -> Option<(Instant, Duration)> {
         if self.drain_done {

@@ -2,6 +2,7 @@
 //!
 //! - Of a dead backend all at once: whoever waits on one waits for nothing. Again with each further
 //!   sign of its death, since a connection may have been under way.
+//! - Of one that a drill treats as dead, at once as well.
 //! - Of one that drains for too long: in waves, and only when others get connections; closing what has
 //!   nowhere else to go would only make it come back.
 //! - Of connects that began while nobody answered, those that would sleep on, once somebody answers.
@@ -22,6 +23,15 @@ impl Machine {
     /// Closes all connections to a dead backend.
     pub(crate) fn close_dead(&mut self, id: BackendId, reason: &str) {
         let (cause, reason) = (CloseCause::Dead, reason.to_owned());
+        self.close(id, CloseOrder { cause, reason, count: None, spread: Duration::ZERO });
+    }
+
+    /// Closes all connections to a backend that a drill treats as dead.
+    pub(crate) fn close_drilled(&mut self, id: BackendId) {
+        if self.roster.backends.get(&id).is_none_or(|backend| backend.drilled.is_none()) {
+            return;
+        }
+        let (cause, reason) = (CloseCause::Drill, "drill (blackhole)".to_owned());
         self.close(id, CloseOrder { cause, reason, count: None, spread: Duration::ZERO });
     }
 

@@ -14,6 +14,7 @@ use crate::pool::Machine;
 
 impl Machine {
     pub(crate) fn review(&mut self, now: Instant) {
+        self.end_drills(now);
         let ids: Vec<BackendId> = self.roster.backends.keys().copied().collect();
         let mut moved = false;
         for id in ids {
@@ -32,7 +33,7 @@ impl Machine {
         let held = self
             .roster
             .backends_mut()
-            .filter(|(backend, settings)| backend.drained.is_none() && backend.is_held(settings));
+            .filter(|(backend, settings)| !backend.is_drained() && backend.is_held(settings));
         let held: Vec<_> = held.map(|(backend, _)| (backend.id, backend.epoch)).collect();
         let mut moved = false;
         for (id, epoch) in held {

@@ -23,7 +23,7 @@ impl Machine {
             let due = self.roster.pool(pool).filter_map(|backend| backend.next_due(alert)).min();
             due.into_iter().chain(self.count_due(pool)).min()
         };
-        pools.filter_map(of_pool).chain(self.drain_due()).min()
+        pools.filter_map(of_pool).chain(self.drain_due()).chain(self.drill_due()).min()
     }
 
     /// Does what is due. Whatever was heard until `now` must have been handed in before: an answer that

@@ -9,6 +9,7 @@ use nllb_common::maps::State;
 
 use crate::backend::{Backend, BackendId};
 use crate::doubt::Doubt;
+use crate::drain::Drill;
 use crate::health::Run;
 use crate::report::{CertificateFacts, Outcome};
 use crate::rtt::RttHistogram;
@@ -31,7 +32,7 @@ pub struct BackendView {
     pub since: Instant,
     /// Why it has that state.
     pub reason: String,
-    /// The same in one word: `new`, `adopted`, `drained` by an operator, or [`Outcome::label`].
+    /// The same in one word: `new`, `adopted`, `drained` by an operator, `drill`, or [`Outcome::label`].
     pub cause: &'static str,
     /// Outcomes in a row that ask for another state.
     pub run: Option<Run>,
@@ -57,6 +58,8 @@ pub struct BackendView {
     pub doubt: Option<Doubt>,
     /// Whether an operator drained it.
     pub drained: bool,
+    /// The drill that it is in, and when that ends unless it is renewed.
+    pub drill: Option<(Drill, Instant)>,
     /// When its established connections will be closed because it drains for too long.
     pub close_at: Option<Instant>,
     /// After a loss too many: until when it must answer well before it is let in again.
@@ -144,6 +147,7 @@ impl BackendView {
             trouble: _,
             first_sign: _,
             drained,
+            drilled,
             drain_done: _,
             told: _,
             since,
@@ -193,6 +197,7 @@ impl BackendView {
             certificate: seen.as_ref().map(|seen| seen.certificate.clone()),
             doubt: backend.doubt(),
             drained: drained.is_some(),
+            drill: drilled.map(|drilled| (drilled.how, drilled.until)),
             close_at: closes.map(|(at, _)| at),
             held_until: damping.until().filter(|_| held),
             sentinel: SentinelView::of(sentinel.phase()),

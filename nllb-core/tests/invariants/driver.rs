@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nllb_common::EventKind;
 use nllb_common::maps::State;
 use nllb_core::{
-    Answer, BackendId, BackendView, Change, CloseCause, Command, Drain, DrainError, EvidenceFact,
-    Machine, Outcome, SentinelFact, SentinelView, Table, TcpState, Via, View, diff,
+    Answer, BackendId, BackendView, Change, CloseCause, Command, DrainError, EvidenceFact, Machine,
+    Outcome, SentinelFact, SentinelView, Table, TcpState, Via, View, diff,
 };
 
 use crate::ledger::{Ledger, Who};
@@ -101,14 +101,18 @@ impl Driver {
             Operation::Drain { host, drain } => {
                 let result = self.machine.handle_drain(endpoint(*host), *drain, self.now);
                 match result {
-                    Err(DrainError::Last { .. } | DrainError::Unknown { .. }) => {
+                    Err(
+                        DrainError::Last { .. }
+                        | DrainError::Alone { .. }
+                        | DrainError::Drained(_)
+                        | DrainError::Unknown { .. },
+                    ) => {
                         assert_eq!(self.machine.view(), before, "refused, but something changed");
                     }
                     Ok(()) => {
                         let backends = before.pools.iter().flat_map(|pool| &pool.backends);
                         for one in backends.filter(|one| one.addr == endpoint(*host)) {
-                            let on = matches!(drain, Drain::On { .. });
-                            self.model.drained((one.id, one.epoch), on);
+                            self.model.ordered((one.id, one.epoch), *drain, self.now);
                         }
                     }
                 }
@@ -156,6 +160,7 @@ impl Driver {
         self.model.settle(self.now);
         self.check_states();
         self.check_nobody_waits_in_vain();
+        self.check_drills();
         self.check_verdicts();
     }
 
@@ -218,7 +223,7 @@ impl Driver {
                     CloseCause::Dead => {
                         self.ledger.buried((id, epoch), self.now);
                     }
-                    CloseCause::Drained => {
+                    CloseCause::Drained | CloseCause::Drill => {
                         let view = self.machine.view();
                         let pool = pool_of(&view, id);
                         assert!(pool.iter().any(|one| one.id != id && eligible(one)));
@@ -227,10 +232,13 @@ impl Driver {
                     // The driver closes nothing that is established.
                     CloseCause::Waiting => {}
                 },
+                // The model knows.
+                Command::DrillOver { .. } => {}
                 Command::Transition { id, from, to, reason, first_sign, .. } => {
                     let served = matches!(from, State::Healthy | State::Degraded);
                     let out = matches!(to, State::Draining | State::Unhealthy);
-                    let by_order = reason == "drained by an operator";
+                    let by_order =
+                        reason == "drained by an operator" || reason.starts_with("drill (");
                     assert_eq!(first_sign.is_some(), served && out && !by_order, "{reason}");
                     assert!(first_sign.is_none_or(|sign| sign <= self.now));
                     if reason == Outcome::Unresponsive.to_string() {

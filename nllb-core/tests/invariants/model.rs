@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use nllb_common::maps::State::{self, Degraded, Draining, Healthy, Unhealthy, Unknown};
-use nllb_core::{Outcome, Via};
+use nllb_core::{Drain, Drill, Outcome, Via};
 
 use crate::ledger::Who;
 
@@ -21,6 +21,8 @@ struct One {
     pool: String,
     state: State,
     drained: bool,
+    /// What a drill does to it, and until when.
+    drilled: Option<(Drill, Instant)>,
     /// What outcomes spoke for since the state was entered.
     heard: Vec<State>,
     contradicted: u32,
@@ -94,6 +96,7 @@ impl Model {
                 pool,
                 state: Unknown,
                 drained: false,
+                drilled: None,
                 heard: Vec::new(),
                 contradicted: 0,
                 ponged: None,
@@ -113,9 +116,13 @@ impl Model {
         }
     }
 
-    pub(crate) fn drained(&mut self, who: Who, drained: bool) {
-        if let Some(one) = self.backends.get_mut(&who) {
-            one.drained = drained;
+    pub(crate) fn ordered(&mut self, who: Who, order: Drain, now: Instant) {
+        let Some(one) = self.backends.get_mut(&who) else { return };
+        match order {
+            Drain::On { .. } => one.drained = true,
+            Drain::Drill { how, lease } => one.drilled = Some((how, now + lease)),
+            Drain::DrillOver => one.drilled = None,
+            Drain::Off => (one.drained, one.drilled) = (false, None),
         }
     }
 
@@ -166,15 +173,21 @@ impl Model {
         }
     }
 
-    /// Where nobody is in service, one that was only held back is let in.
+    /// Drills end in time, and where nobody else is in service. Where nobody is, one that was only held back
+    /// is let in.
     pub(crate) fn settle(&mut self, now: Instant) {
         let all: Vec<Who> = self.backends.keys().copied().collect();
+        for who in &all {
+            let alone = self.is_alone(*who);
+            let Some(one) = self.backends.get_mut(who) else { continue };
+            one.drilled = one.drilled.filter(|(_, until)| *until > now && !alone);
+        }
         for who in all {
             let alone = self.is_alone(who);
             let Some(one) = self.backends.get_mut(&who) else { continue };
             let out = matches!(one.state, Draining | Unhealthy);
             let up = one.heard.last().is_some_and(|newest| is_in(*newest));
-            let held = out && up && one.row() >= ENOUGH && !one.drained;
+            let held = out && up && one.row() >= ENOUGH && !one.drained && one.drilled.is_none();
             if let (true, true, Some(last)) = (alone, held, one.last) {
                 one.enter(last, now);
             }
@@ -184,13 +197,18 @@ impl Model {
     /// The state that the machine should show.
     pub(crate) fn state(&self, who: Who) -> State {
         let one = &self.backends[&who];
-        if one.drained && one.state != Unhealthy { Draining } else { one.state }
+        match one.drilled {
+            Some((Drill::Blackhole, _)) => Unhealthy,
+            None if !one.drained => one.state,
+            _ if one.state == Unhealthy => Unhealthy,
+            _ => Draining,
+        }
     }
 
     fn is_alone(&self, who: Who) -> bool {
         let Some(pool) = self.backends.get(&who).map(|one| &one.pool) else { return true };
         let mut others =
             self.backends.iter().filter(|(other, one)| **other != who && one.pool == *pool);
-        !others.any(|(_, one)| is_in(one.state) && !one.drained)
+        !others.any(|(_, one)| is_in(one.state) && !one.drained && one.drilled.is_none())
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nllb_core::{
-    CertificateFacts, Coverage, Drain, FrontendKind, FrontendSettings, HealthSettings, OnEmpty,
-    Outcome, PoolSettings, ProbeReport, ScopeSetting, SentinelFact, Settings, SubjectName,
+    CertificateFacts, Coverage, Drain, Drill, FrontendKind, FrontendSettings, HealthSettings,
+    OnEmpty, Outcome, PoolSettings, ProbeReport, ScopeSetting, SentinelFact, Settings, SubjectName,
     TcpState,
 };
 use proptest::prelude::*;
@@ -87,8 +87,11 @@ fn fact() -> impl Strategy<Value = SentinelFact> {
 fn drain() -> impl Strategy<Value = Drain> {
     let after = prop::option::of((0u64..3_000).prop_map(Duration::from_millis));
     let on = (after, any::<bool>());
+    let how = prop::sample::select(vec![Drill::Simulate, Drill::Blackhole]);
     prop_oneof![
         1 => on.prop_map(|(close_after, force)| Drain::On { close_after, force }),
+        2 => (how, 0u64..3_000).prop_map(|(how, ms)| Drain::Drill { how, lease: Duration::from_millis(ms) }),
+        1 => Just(Drain::DrillOver),
         1 => Just(Drain::Off),
     ]
 }

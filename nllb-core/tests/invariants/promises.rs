@@ -63,6 +63,18 @@ impl Driver {
         }
     }
 
+    /// No drill lasts longer than its lease, or where nobody else gets connections.
+    pub(crate) fn check_drills(&self) {
+        for pool in self.machine.view().pools {
+            for one in &pool.backends {
+                let Some((_, until)) = one.drill else { continue };
+                assert!(until > self.now, "the drill of {} has no end", one.addr);
+                let other = |other: &&BackendView| other.id != one.id && eligible(other);
+                assert!(pool.backends.iter().any(|it| other(&it)), "{} is missed", one.addr);
+            }
+        }
+    }
+
     /// The word in the maps says what status says.
     pub(crate) fn check_verdicts(&self) {
         for backend in self.machine.view().pools.iter().flat_map(|pool| &pool.backends) {

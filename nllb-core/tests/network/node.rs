@@ -186,6 +186,7 @@ impl Node {
                         self.told[index(id)].closes.push(self.now);
                     }
                 }
+                Command::DrillOver { .. } => panic!("nobody asked for it"),
                 Command::Transition { id, to, .. } => {
                     self.told[index(id)].transitions.push((self.now, to));
                 }

@@ -114,7 +114,7 @@ impl Play {
                 let now = self.now;
                 self.machine().handle_known(&[line.remembered()], now);
             }
-            "drain" | "undrain" => {
+            "drain" | "undrain" | "drill" => {
                 let ((addr, drain), now) = (line.drain(), self.now);
                 if let Err(error) = self.machine().handle_drain(addr, drain, now) {
                     self.tell(&format!("refused: {error}"));
@@ -196,6 +196,10 @@ impl Play {
                         self.maps.apply(&change);
                         self.tell(&format!("  {change}"));
                     }
+                }
+                Command::DrillOver { addr, how, end, lasted } => {
+                    let (how, end) = (how.label(), end.label());
+                    self.tell(&format!("drill ({how}) of {addr} is over after {lasted:?}: {end}"));
                 }
                 Command::Transition { addr, from, to, reason, first_sign, .. } => {
                     let after = first_sign.map(|sign| self.now.saturating_duration_since(sign));

@@ -19,6 +19,7 @@
 //! known POOL ADDRESS STATE [drained=yes after=DURATION version=V]      the table on disk
 //! drain ADDRESS [after=DURATION force=yes]
 //! undrain ADDRESS
+//! drill ADDRESS simulate|blackhole|over [lease=2s]
 //! own ADDRESS                this host has the address, whatever its port
 //! evidence ADDRESS silence|reset|aborted
 //! network                    the host's network changes
@@ -37,8 +38,8 @@ use std::time::Duration;
 use nllb_common::EventKind;
 use nllb_common::maps::State;
 use nllb_core::{
-    Coverage, Drain, FrontendKind, FrontendSettings, HealthSettings, KubeVersion, OnEmpty, Outcome,
-    PoolSettings, Remembered, ScopeSetting, SubjectName,
+    Coverage, Drain, Drill, FrontendKind, FrontendSettings, HealthSettings, KubeVersion, OnEmpty,
+    Outcome, PoolSettings, Remembered, ScopeSetting, SubjectName,
 };
 
 /// A line cut into words: those in order, and those of the form `key=value`.
@@ -155,7 +156,15 @@ impl<'a> Line<'a> {
     pub(crate) fn drain(&self) -> (SocketAddr, Drain) {
         let close_after = self.options.get("after").map(|text| duration(text));
         let on = Drain::On { close_after, force: self.options.contains_key("force") };
-        (address(self.words[1]), if self.words[0] == "drain" { on } else { Drain::Off })
+        let lease = self.option("lease", duration, Duration::from_secs(2));
+        let order = match (self.words[0], self.words.get(2).copied()) {
+            ("drain", _) => on,
+            ("undrain", _) => Drain::Off,
+            (_, Some("simulate")) => Drain::Drill { how: Drill::Simulate, lease },
+            (_, Some("blackhole")) => Drain::Drill { how: Drill::Blackhole, lease },
+            _ => Drain::DrillOver,
+        };
+        (address(self.words[1]), order)
     }
 
     pub(crate) fn evidence(&self) -> (SocketAddr, EventKind) {

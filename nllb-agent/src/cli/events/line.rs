@@ -61,6 +61,14 @@ fn sentence(what: &What) -> (String, String) {
             (backend.to_string(), format!("{}{forced}", close.unwrap_or(stay)))
         }
         What::Undrain { backend } => (backend.to_string(), String::new()),
+        What::Drill { backend, mode, lease_ms } => {
+            let lease = age(*lease_ms);
+            (backend.to_string(), format!("{mode}: out of service for {lease} unless renewed"))
+        }
+        What::DrillOver { backend, mode, reason, duration_ms } => (
+            backend.to_string(),
+            format!("{mode}: {reason}{}", after(", ", Some(*duration_ms), "")),
+        ),
         What::PanicEntered { pool, reason } => {
             (pool.clone(), format!("no backend is in service: {reason}"))
         }

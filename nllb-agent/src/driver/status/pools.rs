@@ -67,6 +67,7 @@ impl Driver {
             certificate,
             doubt,
             drained,
+            drill,
             close_at,
             held_until,
             sentinel,
@@ -86,6 +87,8 @@ impl Driver {
             doubts: doubted,
             doubt: doubt.map(|doubt| doubt.label().to_owned()),
             drained,
+            drill: drill.map(|(how, _)| how.label().to_owned()),
+            drill_ends_in_ms: drill.map(|(_, at)| millis(at.saturating_duration_since(now))),
             closes_in_ms: close_at.map(|at| millis(at.saturating_duration_since(now))),
             held_ms: held_until.map(|until| millis(until.saturating_duration_since(now))),
             closed: self

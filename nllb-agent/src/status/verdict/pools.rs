@@ -41,10 +41,12 @@ impl Findings {
     }
 
     fn of_backend(&mut self, backend: &Backend) {
-        let Backend { address, state, reason, drained, doubt, certificate, last_probe, .. } =
-            backend;
+        let Backend {
+            address, state, reason, drained, drill, doubt, certificate, last_probe, ..
+        } = backend;
         match state.as_str() {
             "healthy" => {}
+            _ if drill.is_some() => self.note(format!("{address} is {state}: {reason}")),
             "draining" if *drained => self.note(format!("{address} is drained by an operator")),
             "unknown" if last_probe.is_none() => self.note(format!("{address} was not probed yet")),
             state => self.degraded(format!("{address} is {state}: {reason}")),

@@ -186,6 +186,17 @@ const CASES: &[Case] = &[
         &["N 10.0.0.11:6443 is drained by an operator"],
     ),
     (
+        "in a drill",
+        |s| {
+            add(s, "10.0.0.13:6443");
+            s.pools[0].backends[0].state = "unhealthy".to_owned();
+            s.pools[0].backends[0].reason = "drill (blackhole)".to_owned();
+            s.pools[0].backends[0].drill = some("blackhole");
+        },
+        Verdict::Healthy,
+        &["N 10.0.0.11:6443 is unhealthy: drill (blackhole)"],
+    ),
+    (
         "not ready",
         |s| {
             add(s, "10.0.0.13:6443");

@@ -30,7 +30,7 @@ impl World {
 
     fn perform(&mut self, index: usize, node: &mut Node, command: Command) {
         match command {
-            Command::Apply => {}
+            Command::Apply | Command::DrillOver { .. } => {}
             Command::Transition { .. } => self.counts.transitions += 1,
             Command::Probe { id, connect_timeout, via, .. } => {
                 let limit = connect_timeout
@@ -131,7 +131,7 @@ impl World {
             CloseCause::Dead | CloseCause::Drained => Why::Dead,
             CloseCause::Rebalance => Why::Rebalance,
             // A simulated connect is answered at once or fails.
-            CloseCause::Waiting => return,
+            CloseCause::Drill | CloseCause::Waiting => return,
         };
         let mut of: Vec<(u8, u32)> = (0..)
             .zip(&node.clients)
