@@ -30,6 +30,7 @@ mod http;
 mod https;
 mod outcome;
 mod sentinel;
+mod tcp_info;
 mod tls;
 mod verify;
 

@@ -3,14 +3,13 @@
 //! A probe wants one word about a backend. Here every step that can be made is made and told, the
 //! certificate is kept however it ends, and a request larger than a packet follows one that is not.
 
-mod tcp;
-
 use super::attempt::Attempt;
 use super::credentials::Keys;
 use super::dial::{self, Seen};
 use super::get::AGENT;
+use super::tcp_info::TcpInfo;
 use super::{Port, Prober, outcome, unix_time};
-use crate::doctor::backends::{Answer, Examination, Step};
+use crate::doctor::backends::{Answer, Examination, Path, Step};
 use crate::health_check::{Get, Kind};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -91,7 +90,7 @@ impl Prober {
             }
         }
         found.certificate = seen.certificate();
-        found.path = socket.as_ref().and_then(|socket: &OwnedFd| tcp::path(socket));
+        found.path = socket.as_ref().and_then(path);
         found
     }
 }
@@ -239,6 +238,18 @@ fn http_date(text: &str) -> Option<i64> {
     let of_year = (153 * ((month + 10) % 12) + 2) / 5 + day - 1;
     let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
     Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// What TCP saw of the way.
+fn path(socket: &OwnedFd) -> Option<Path> {
+    let info = TcpInfo::of(socket)?;
+    Some(Path {
+        mtu: info.path_mtu(),
+        retransmitted: info.retransmitted(),
+        unacknowledged: info.unacknowledged(),
+        out_of_order: info.out_of_order(),
+        round_trip_us: info.least_round_trip_us(),
+    })
 }
 
 #[cfg(test)]
