@@ -5,9 +5,10 @@ use std::process::Output;
 use std::time::Duration;
 
 use nllb_lab::agent::{NodeAddresses, backend};
-use nllb_lab::lab::VIP_V4;
 use nllb_lab::wait::wait_until;
-use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab};
+use nllb_lab::{Agent, Ask, Configuration, Connect, Lab};
+
+use super::{connect, lab_with_agent, open_to};
 
 #[test]
 fn a_drained_server_gets_no_new_connections_and_keeps_the_open_ones() {
@@ -142,32 +143,4 @@ fn nllb(agent: &Agent, args: &[&str]) -> Output {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Connects through the VIP, keeps the connection and says where it went.
-fn connect(client: &Client) -> (u64, SocketAddr) {
-    let vip = Connect { ask: Ask::Echo, keep: true, ..Connect::to((VIP_V4, 443).into()) };
-    let outcome = client.connect(&vip).expect("an outcome");
-    assert!(outcome.ok, "{outcome:?}");
-    (outcome.handle.expect("a handle"), outcome.peer.expect("a peer"))
-}
-
-/// A connection to this server; those that went elsewhere are closed.
-fn open_to(client: &Client, server: SocketAddr) -> u64 {
-    let opened = wait_until("a connection to the server", || {
-        let (handle, peer) = connect(client);
-        if peer == server {
-            return Ok(Some(handle));
-        }
-        client.close(handle)?;
-        Ok(None)
-    });
-    opened.expect("opened")
-}
-
-fn lab_with_agent() -> Option<(Lab, Agent)> {
-    let lab = Lab::builder().build_or_skip()?;
-    let configuration = Configuration::of(&lab).quick();
-    let agent = Agent::start(&lab, &configuration).expect("an agent");
-    Some((lab, agent))
 }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nllb_lab::agent::{NodeAddresses, backend};
-use nllb_lab::lab::VIP_V4;
-use nllb_lab::wait::wait_until;
-use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab};
+use nllb_lab::{Agent, Ask, Configuration, Connect, Lab};
+
+use super::{connect, lab_with_agent, open_to};
 
 const PATH: &str = "/v1/drill";
 
@@ -121,32 +121,4 @@ fn drill(agent: &Agent, server: SocketAddr, mode: &str, lease_ms: Option<u64>) -
     let lease = lease_ms.map(|ms| format!(",\"leaseMs\":{ms}")).unwrap_or_default();
     let order = format!("{{\"backend\":\"{server}\",\"mode\":\"{mode}\"{lease}}}");
     agent.order(PATH, &order).expect("an answer")
-}
-
-/// Connects through the VIP, keeps the connection and says where it went.
-fn connect(client: &Client) -> (u64, SocketAddr) {
-    let vip = Connect { ask: Ask::Echo, keep: true, ..Connect::to((VIP_V4, 443).into()) };
-    let outcome = client.connect(&vip).expect("an outcome");
-    assert!(outcome.ok, "{outcome:?}");
-    (outcome.handle.expect("a handle"), outcome.peer.expect("a peer"))
-}
-
-/// A connection to this server; those that went elsewhere are closed.
-fn open_to(client: &Client, server: SocketAddr) -> u64 {
-    let opened = wait_until("a connection to the server", || {
-        let (handle, peer) = connect(client);
-        if peer == server {
-            return Ok(Some(handle));
-        }
-        client.close(handle)?;
-        Ok(None)
-    });
-    opened.expect("opened")
-}
-
-fn lab_with_agent() -> Option<(Lab, Agent)> {
-    let lab = Lab::builder().build_or_skip()?;
-    let configuration = Configuration::of(&lab).quick();
-    let agent = Agent::start(&lab, &configuration).expect("an agent");
-    Some((lab, agent))
 }
