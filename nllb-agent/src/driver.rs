@@ -246,6 +246,9 @@ impl Driver {
                     if ticks.count.take(now) {
                         self.count_connections();
                     }
+                    if ticks.memory.take(now) {
+                        heap::give_back();
+                    }
                 }
                 news = self.members.next() => self.hear_source(news),
                 change = network_change(&mut self.network) => self.hear_network(change),

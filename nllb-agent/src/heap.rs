@@ -2,7 +2,7 @@
 //!
 //! A start and a reload read far more than is kept: the object with its type information, the
 //! configuration, certificates. The C library keeps what was freed for later, but a calm agent has no
-//! use for it, and its node has. The same is true of the program's own code: most of it runs once.
+//! use for it, and its node has. The same is true of the program's own code: most of it runs seldom.
 
 /// Gives memory back to the kernel: what was freed, and the program's own pages, of which those that still
 /// run come back from the page cache one by one. Costs some milliseconds where much was freed.

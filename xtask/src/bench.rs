@@ -48,8 +48,8 @@ pub(crate) fn command(workspace: &Workspace, what: &Bench) -> Result<ExitCode> {
             output
         }
         Bench::Failover { runs, fault, output } => {
-            // It measures the program itself, which it looks for beside the lab's.
-            if !workspace.builds_for_release("nllb-agent", "nllb")? {
+            // It measures the program that is shipped, which it looks for beside the lab's.
+            if workspace.shipped_program(false)?.is_none() {
                 return Ok(ExitCode::FAILURE);
             }
             arguments.push("failover".into());

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::workspace::{Workspace, say, succeeds};
+use crate::workspace::{Workspace, say};
 
 /// The largest an image may get: it is pulled by every node.
 const MOST_BYTES: u64 = 15_000_000;
@@ -39,7 +39,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn command(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    let Some(program) = static_program(workspace, options.dev)? else {
+    let Some(program) = workspace.shipped_program(options.dev)? else {
         return Ok(ExitCode::FAILURE);
     };
     let version = version(&program)?;
@@ -57,16 +57,6 @@ pub(crate) fn command(workspace: &Workspace, options: &Options) -> Result<ExitCo
     Buildah::new(&directory)?.build(workspace, &root, &version, &archive)?;
     println!("{}: nllb:{version}, {:.1} MB", archive.display(), size as f64 / 1e6);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Only the last step of the build is static, so that everything before it is shared with other builds.
-fn static_program(workspace: &Workspace, dev: bool) -> Result<Option<PathBuf>> {
-    let mut command = workspace.cargo(["rustc", "--package", "nllb-agent", "--bin", "nllb"]);
-    command.args((!dev).then_some("--release"));
-    // The names of functions are a seventh of it, and a panic names its place without them.
-    command.args(["--", "-Ctarget-feature=+crt-static", "-Cstrip=symbols"]);
-    let profile = if dev { "debug" } else { "release" };
-    Ok(succeeds(&mut command)?.then(|| workspace.side_target(profile).join("nllb")))
 }
 
 /// As the program says it.

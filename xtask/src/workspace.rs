@@ -54,8 +54,19 @@ impl Workspace {
         self.root.join(target).join(name)
     }
 
+    /// Builds the agent as it is shipped, static; nothing when that fails. Only the last step of the build is
+    /// static, so that everything before it is shared with other builds. With `dev` it is not optimised.
+    pub(crate) fn shipped_program(&self, dev: bool) -> Result<Option<PathBuf>> {
+        let mut command = self.cargo(["rustc", "--package", "nllb-agent", "--bin", "nllb"]);
+        command.args((!dev).then_some("--release"));
+        // The names of functions are a seventh of it, and a panic names its place without them.
+        command.args(["--", "-Ctarget-feature=+crt-static", "-Cstrip=symbols"]);
+        let profile = if dev { "debug" } else { "release" };
+        Ok(succeeds(&mut command)?.then(|| self.side_target(profile).join("nllb")))
+    }
+
     /// Builds a program of `package` for release; false when that fails.
-    pub(crate) fn builds_for_release(&self, package: &str, program: &str) -> Result<bool> {
+    fn builds_for_release(&self, package: &str, program: &str) -> Result<bool> {
         let selection = ["--release", "--package", package, "--bin", program];
         succeeds(self.cargo(["build"]).args(selection))
     }

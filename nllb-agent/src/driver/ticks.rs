@@ -15,6 +15,9 @@ const RENEWALS: u32 = 3;
 /// a few times in the minute that rebalancing goes by.
 const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often memory is given back that was needed once: for a start, a status, a failover.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(30);
+
 /// How early something may go along: this part of its period.
 const EARLY: u32 = 4;
 
@@ -24,6 +27,7 @@ pub(super) struct Ticks {
     pub(super) lease: Tick,
     pub(super) self_test: Tick,
     pub(super) count: Tick,
+    pub(super) memory: Tick,
 }
 
 /// Something that recurs.
@@ -39,13 +43,14 @@ impl Ticks {
             lease: Tick::new(config.lease / RENEWALS, now),
             self_test: Tick::new(config.self_test_interval, now),
             count: Tick::new(COUNT_INTERVAL, now),
+            memory: Tick::new(MEMORY_INTERVAL, now),
         }
     }
 
     /// When the first of them is to be waited for; the self-test is not while one is under way.
     pub(super) fn due(&self, testing: bool) -> Instant {
-        let Self { lease, self_test, count } = self;
-        let due = lease.due.min(count.due);
+        let Self { lease, self_test, count, memory } = self;
+        let due = lease.due.min(count.due).min(memory.due);
         if testing { due } else { due.min(self_test.due) }
     }
 }
@@ -92,7 +97,8 @@ mod tests {
     fn the_first_is_waited_for_and_no_self_test_during_another() {
         let start = Instant::now();
         let after = |seconds| Tick::new(seconds * SECOND, start);
-        let mut ticks = Ticks { lease: after(3), self_test: after(2), count: after(4) };
+        let mut ticks =
+            Ticks { lease: after(3), self_test: after(2), count: after(4), memory: after(5) };
         assert_eq!(ticks.due(false), start + 2 * SECOND);
         assert_eq!(ticks.due(true), start + 3 * SECOND);
         assert!(ticks.lease.take(start + 3 * SECOND));
