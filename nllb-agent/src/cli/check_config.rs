@@ -21,9 +21,13 @@ pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
         plural(pools),
         plural(endpoints),
     )?;
-    for Pool { name, profile, check, endpoints, .. } in &config.pools {
+    for Pool { name, profile, check, endpoints, hosts, .. } in &config.pools {
         let (profile, count) = (profile.label(), endpoints.len());
-        writeln!(out, "  {name}: {profile}, {count} endpoint{}, probe {check}", plural(count))?;
+        write!(out, "  {name}: {profile}, {count} endpoint{}, probe {check}", plural(count))?;
+        if config.control_plane.is_some() && hosts.is_none() {
+            write!(out, "; without the hosts of controlPlane, which a port would add")?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::drain::{Done, DrainRequest, Order, Refused};
 use crate::status::{Status, StatusRequest, example};
 use crate::telemetry::{self, LogRequest};
 use clap::CommandFactory as _;
+use std::fs;
 use std::path::Path;
 
 fn nllb(args: &[&str]) -> (Exit, String, String) {
@@ -17,7 +18,7 @@ fn nllb(args: &[&str]) -> (Exit, String, String) {
 
 fn write(dir: &Path, text: &str) -> String {
     let file = dir.join("agent.yaml");
-    std::fs::write(&file, text).expect("written");
+    fs::write(&file, text).expect("written");
     file.to_str().expect("text").to_owned()
 }
 
@@ -37,7 +38,7 @@ fn version_and_help_are_answers_and_a_wrong_word_is_not() {
 fn the_version_tells_the_kernel_and_its_features_for_people_and_programs() {
     let (exit, out, err) = nllb(&["version"]);
     assert_eq!((exit, err.as_str()), (Exit::Success, ""));
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
     assert!(out.contains(&format!("Linux {release}")), "{out}");
     let (_, out, _) = nllb(&["version", "-o", "json"]);
     let document: serde_json::Value = serde_json::from_str(&out).expect("JSON");
@@ -55,7 +56,7 @@ fn every_command_is_completed_and_has_a_manual_page() {
     assert_eq!((exit, err.as_str()), (Exit::Success, ""), "{out}");
     for command in Cli::command().get_subcommands().map(clap::Command::get_name) {
         assert!(bash.contains(command), "{command}");
-        let page = std::fs::read_to_string(pages.join(format!("nllb-{command}.1")));
+        let page = fs::read_to_string(pages.join(format!("nllb-{command}.1")));
         assert!(page.expect("a page").contains(".SH NAME"), "{command}");
     }
     assert_eq!(nllb(&["completion", "cmd"]).0, Exit::Configuration);
@@ -80,6 +81,14 @@ pools:
     assert_eq!(exit, Exit::Success);
     let pool = "  apiserver: apiserver, 2 endpoints, probe https /readyz\n";
     assert_eq!(out, format!("{good}: ok, 1 frontend, 1 pool, 2 endpoints\n{pool}"));
+    let text = fs::read_to_string(&good).expect("readable");
+    fs::write(&good, format!("{text}controlPlane: {{files: [/etc/nllb/hosts]}}\n"))
+        .expect("written");
+    let (_, out, _) = nllb(&["check-config", &good]);
+    assert!(
+        out.ends_with("; without the hosts of controlPlane, which a port would add\n"),
+        "{out}"
+    );
 
     let bad = write(dir.path(), "kind: Pod\n");
     let (exit, out, err) = nllb(&["check-config", &bad]);

@@ -69,7 +69,8 @@ pub(crate) fn healthy() -> Status {
     let mut status = status();
     let good = status.pools[0].backends[0].clone();
     let second = &mut status.pools[0].backends[1];
-    *second = Backend { address: second.address, id: 1, ..good };
+    let sources = std::mem::take(&mut second.sources);
+    *second = Backend { address: second.address, id: 1, sources, ..good };
     Status { verdict: status.judge(), ..status }
 }
 

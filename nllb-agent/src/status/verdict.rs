@@ -16,9 +16,10 @@ mod pools;
 
 use super::{
     Closing, ConfigState, DatapathState, Discovery, Frontend, Journal, Lease, Link, Listener,
-    ListenerState, SelfTest, Source, Status, TableOnDisk, Watched,
+    ListenerState, Pool, SelfTest, Source, Status, TableOnDisk, Watched,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Hooks without which connects are not translated.
 const TRANSLATING: [&str; 2] = ["connect4", "connect6"];
@@ -104,7 +105,7 @@ impl Status {
         findings.of_pools(pools);
         findings.of_frontends(frontends, pools);
         findings.of_config(config);
-        findings.of_discovery(discovery);
+        findings.of_discovery(discovery, pools);
         findings.of_closing(closing);
         findings.of_listeners(listeners);
         findings.of_table(table_on_disk);
@@ -220,17 +221,19 @@ impl Findings {
         unresolved.iter().for_each(|line| self.degraded(line));
     }
 
-    fn of_discovery(&mut self, discovery: &Discovery) {
+    fn of_discovery(&mut self, discovery: &Discovery, pools: &[Pool]) {
         let Discovery { sources, left_out, problem } = discovery;
         if let Some(problem) = problem {
             self.degraded(format!("the newest hosts are not used: {problem}"));
         }
+        let backends = pools.iter().flat_map(|pool| &pool.backends);
+        let heard: BTreeSet<_> = backends.flat_map(|backend| &backend.sources).collect();
         for source in sources {
             let Source {
                 name,
                 kind: _,
                 watched,
-                hosts: _,
+                hosts,
                 ignored,
                 vips: _,
                 changed_ms: _,
@@ -247,6 +250,11 @@ impl Findings {
             }
             if *ignored > 0 {
                 self.note(format!("{name}: {ignored} of its entries cannot be backends"));
+            }
+            if *watched && *hosts > 0 && !heard.is_empty() && !heard.contains(name) {
+                self.note(format!(
+                    "{name}: no pool uses its hosts; a pool with endpoints of its own does with a port"
+                ));
             }
         }
         left_out.iter().for_each(|line| self.note(line));

@@ -136,7 +136,7 @@ const CASES: &[Case] = &[
     (
         "the only one lost",
         |s| {
-            s.pools[0].backends.truncate(1);
+            leave_one(s);
             fail(&mut s.pools[0].backends[0]);
         },
         Verdict::Panic,
@@ -147,7 +147,7 @@ const CASES: &[Case] = &[
     ),
     (
         "a single one",
-        |s| s.pools[0].backends.truncate(1),
+        |s| leave_one(s),
         Verdict::Healthy,
         &["N pool apiserver has one backend, so nobody can take its place"],
     ),
@@ -307,6 +307,18 @@ const CASES: &[Case] = &[
         &["N kubernetes: 3 of its entries cannot be backends"],
     ),
     (
+        "a source that feeds no pool",
+        |s| {
+            for backend in s.pools.iter_mut().flat_map(|pool| &mut pool.backends) {
+                backend.sources.retain(|source| source != "kubernetes");
+            }
+        },
+        Verdict::Healthy,
+        &[
+            "N kubernetes: no pool uses its hosts; a pool with endpoints of its own does with a port",
+        ],
+    ),
+    (
         "left out",
         |s| s.discovery.left_out = vec!["10.96.0.1 is left out".to_owned()],
         Verdict::Healthy,
@@ -366,6 +378,12 @@ const CASES: &[Case] = &[
         ],
     ),
 ];
+
+/// The first backend, and the sources that name it.
+fn leave_one(status: &mut Status) {
+    status.pools[0].backends.truncate(1);
+    status.discovery.sources.truncate(2);
+}
 
 #[test]
 fn each_trouble_has_its_word_and_its_lines() {
