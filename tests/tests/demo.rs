@@ -76,7 +76,7 @@ fn without_root_one_line_says_what_is_needed() {
         let args = [&["--uid", UNPRIVILEGED], args].concat();
         let output = nllb_lab(&args).output().expect("it starts");
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{errors}");
+        assert_eq!(output.status.code(), Some(5), "{errors}");
         assert_eq!(errors.lines().count(), 1, "{errors}");
         assert!(errors.contains("needs root"), "{errors}");
         assert!(output.stdout.is_empty());
