@@ -233,6 +233,11 @@ impl Failure {
     fn new(exit: Exit, error: &dyn std::fmt::Display) -> Self {
         Self { exit, line: error.to_string() }
     }
+
+    /// Without signals a command could not be ended in good order.
+    fn of_signals(error: io::Error) -> Self {
+        Self { exit: Exit::Unexpected, line: format!("cannot listen for signals: {error}") }
+    }
 }
 
 impl From<io::Error> for Failure {

@@ -23,7 +23,6 @@ mod attachment;
 mod closings;
 mod config;
 mod drain;
-mod durations;
 mod expiry;
 mod failovers;
 mod hints;
@@ -34,7 +33,6 @@ mod memory;
 mod perform;
 mod probes;
 mod sentinels;
-mod shutdown;
 mod start;
 mod status;
 mod sync;
@@ -69,6 +67,7 @@ use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
 use crate::status::{HistoryRequest, StatusRequest};
 use crate::telemetry::{LogLevel, LogRequest};
+use crate::units::millis;
 
 use self::alarm::Alarm;
 use self::announcements::Announcements;
@@ -83,9 +82,9 @@ use self::members::Members;
 use self::memory::Memory;
 use self::probes::{Probes, Who};
 use self::sentinels::{News, Sentinels};
-use self::shutdown::Stop;
 use self::sync::Sync;
 use self::ticks::Ticks;
+use crate::shutdown::Stop;
 
 pub use self::load::{Unresolved, load};
 
@@ -207,7 +206,6 @@ impl Driver {
         let mut waits = self.sync.due().is_some();
         self.retry(&mut reload);
         self.perform();
-        heap::give_back();
         self.report();
         loop {
             let testing = !tests.is_empty();
@@ -291,7 +289,6 @@ impl Driver {
                         reload.set_sources(self.config.sources());
                     }
                     self.retry(&mut reload);
-                    heap::give_back();
                     self.report();
                     // Only then, or frequent reloads would keep them from ever ticking.
                     if before != (self.config.lease, self.config.self_test_interval) {
@@ -303,7 +300,7 @@ impl Driver {
                     info!(reason, "stopping; the data path stays in place");
                     self.manager.stopping();
                     // A disk that does not answer must not keep the agent.
-                    let duration_ms = status::millis(self.started.elapsed());
+                    let duration_ms = millis(self.started.elapsed());
                     self.record([What::Stopped { reason: reason.to_owned(), duration_ms }]);
                     let table = self.memory.finish(&self.machine, self.members.vips());
                     let writing = async { tokio::join!(table, self.journal.finish()) };

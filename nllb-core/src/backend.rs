@@ -15,10 +15,11 @@ use crate::doubt::{Doubt, Doubts};
 use crate::drain::Drill;
 use crate::eligible::Seen;
 use crate::health::{Direction, Health, Run};
+use crate::histogram::Histogram;
 use crate::ping::Ping;
 use crate::rebalance::LEAN;
 use crate::report::{Outcome, ProbeReport};
-use crate::rtt::{Rtt, RttHistogram, RttHistory};
+use crate::rtt::{RTT_BOUNDS_US, Rtt, RttHistory};
 use crate::schedule::Schedule;
 use crate::sentinel::{Phase, Sentinel};
 use crate::version::KubeVersion;
@@ -107,7 +108,7 @@ pub(crate) struct Backend {
     /// Of pings.
     pub(crate) ping_rtt: Rtt,
     /// Of handshakes and pings.
-    pub(crate) rtts: RttHistogram,
+    pub(crate) rtts: Histogram,
     /// The same of the last hour.
     pub(crate) rtt_history: RttHistory,
     /// Of whole probes over connections of their own.
@@ -205,7 +206,7 @@ impl Backend {
             ponged: None,
             rtt: Rtt::default(),
             ping_rtt: Rtt::default(),
-            rtts: RttHistogram::default(),
+            rtts: Histogram::new(&RTT_BOUNDS_US),
             rtt_history: RttHistory::default(),
             fresh_latency: Rtt::default(),
             kept_latency: Rtt::default(),
@@ -265,12 +266,12 @@ impl Backend {
 
     /// Whether it gets new connections.
     pub(crate) fn is_eligible(&self) -> bool {
-        matches!(self.state(), State::Healthy | State::Degraded)
+        self.state().is_eligible()
     }
 
     /// Whether it is out of service.
     pub(crate) fn is_out(&self) -> bool {
-        matches!(self.state(), State::Draining | State::Unhealthy)
+        self.state().is_out()
     }
 
     pub(crate) fn verdict(&self) -> Verdict {

@@ -120,8 +120,7 @@ impl Health {
 
     /// Whether `to` gets connections and the state does not.
     const fn is_let_in_by(&self, to: State) -> bool {
-        matches!(self.state, State::Draining | State::Unhealthy)
-            && matches!(to, State::Healthy | State::Degraded)
+        self.state.is_out() && to.is_eligible()
     }
 
     /// Enters `to` and returns the state that was left.

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use nllb_common::maps::{Frontend, State};
+use nllb_common::maps::Frontend;
 
 use crate::table::Table;
 
@@ -59,7 +59,7 @@ impl Table {
         let slots =
             self.pools.get(&u32::from(frontend.pool)).into_iter().flat_map(|set| set.iter());
         let mut verdicts = slots.filter_map(|slot| self.verdicts.get(&slot.backend));
-        verdicts.any(|verdict| matches!(verdict.state(), State::Healthy | State::Degraded))
+        verdicts.any(|verdict| verdict.state().is_eligible())
     }
 }
 
@@ -67,7 +67,7 @@ impl Table {
 mod tests {
     use super::*;
     use nllb_common::addr::split;
-    use nllb_common::maps::{FrontendKey, NO_HOME, PoolSet, Scope, Slot, Verdict};
+    use nllb_common::maps::{FrontendKey, NO_HOME, PoolSet, Scope, Slot, State, Verdict};
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -11,11 +11,13 @@
 
 use std::time::Duration;
 
-mod histogram;
 mod history;
 
-pub use histogram::{RTT_BOUNDS_US, RttHistogram};
 pub use history::{RTT_SLOT, RTT_SLOTS, RttHistory, RttSlot};
+
+/// Upper bounds of the classes of round trips, in microseconds: from within a rack to a satellite link.
+pub const RTT_BOUNDS_US: [u32; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
 
 /// The floor that the kernel programs have for the wait after a SYN, see
 /// [`nllb_common::maps::Control`].

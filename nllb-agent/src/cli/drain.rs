@@ -6,6 +6,7 @@ use crate::admin::{DRAIN_PATH, UNDRAIN_PATH};
 use crate::config;
 use crate::drain::{Done, DrainBody, UndrainBody};
 use crate::exit::Exit;
+use crate::units::millis;
 use hyper::Method;
 use serde::Serialize;
 use std::io;
@@ -62,8 +63,4 @@ fn remark(note: Option<String>, out: &mut dyn io::Write) -> Result<(), Failure> 
         writeln!(out, "{note}")?;
     }
     Ok(())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

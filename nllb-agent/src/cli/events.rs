@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// How long the agent may keep a question until there is something to tell; shorter than its answer is waited
 /// for.
-const WAIT_SECONDS: u64 = 3;
+pub(super) const WAIT_SECONDS: u64 = 3;
 /// The pause between two questions that came to nothing.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The pause while no agent answers.
@@ -97,7 +97,7 @@ pub(super) fn run(
     // What came before is told by whoever can; after that the agent alone is asked.
     let (mut wait, mut is_first, mut is_lost) = (0, true, false);
     loop {
-        let path = format!("{EVENTS_PATH}?after={}&wait={wait}", shown.after);
+        let path = path(shown.after, wait);
         match ask(&socket, Question::get(&path)).map_err(Failure::from) {
             Ok(body) => {
                 let events: Events = serde_json::from_slice(&body).map_err(AskError::from)?;
@@ -202,6 +202,11 @@ impl Shown<'_> {
         }
         Ok(())
     }
+}
+
+/// Where to ask the agent what came after an entry, and for how many seconds it may keep the question.
+pub(super) fn path(after: u64, wait: u64) -> String {
+    format!("{EVENTS_PATH}?after={after}&wait={wait}")
 }
 
 /// An entry of the agent in words, for who shows it otherwise: when, what, of whom, and the rest.

@@ -9,6 +9,7 @@ use crate::datapath::vantage::{self, Connected};
 use crate::datapath::{monotonic_ns, pin_directory};
 use crate::exit::Exit;
 use crate::status::{Frontend, Status};
+use crate::units::micros;
 use clap::Args;
 use nllb_common::maps::{Policy, Scope};
 use serde::Serialize;
@@ -289,11 +290,9 @@ impl Row {
 impl From<Result<Connected, String>> for Connect {
     fn from(connected: Result<Connected, String>) -> Self {
         match connected {
-            Ok(Connected { peer, took }) => Self {
-                peer: Some(peer),
-                took_us: Some(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
-                error: None,
-            },
+            Ok(Connected { peer, took }) => {
+                Self { peer: Some(peer), took_us: Some(micros(took)), error: None }
+            }
             Err(error) => Self { peer: None, took_us: None, error: Some(error) },
         }
     }

@@ -6,6 +6,7 @@ use crate::admin::LOG_LEVEL_PATH;
 use crate::config;
 use crate::exit::Exit;
 use crate::telemetry::{self, LogLevelBody, LogState};
+use crate::units::millis;
 use clap::Args;
 use hyper::Method;
 use std::io;
@@ -40,7 +41,7 @@ pub(super) fn run(args: LogLevelArgs, out: &mut dyn io::Write) -> Result<(), Fai
     let (method, body) = match level {
         None => (Method::GET, String::new()),
         Some(level) => {
-            let for_ms = lasts.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            let for_ms = lasts.map(millis);
             let body = serde_json::to_string(&LogLevelBody { level, for_ms });
             (Method::PUT, body.map_err(|error| Failure::new(Exit::Unexpected, &error))?)
         }

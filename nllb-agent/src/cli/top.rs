@@ -13,16 +13,15 @@ use super::ask::{AskError, Question, inquire, runtime};
 use super::paint::Paint;
 use crate::admin::{HISTORY_PATH, STATUS_PATH};
 use crate::exit::Exit;
+use crate::shutdown::Stop;
 use clap::Args;
 use model::{Model, News};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use serde::de::DeserializeOwned;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -51,9 +50,7 @@ pub(super) fn run(args: TopArgs, terminal: bool) -> Result<(), Failure> {
 }
 
 async fn show(socket: PathBuf, paint: Paint) -> Result<(), Failure> {
-    let mut stops = [stop(SignalKind::interrupt())?, stop(SignalKind::terminate())?];
-    let [interrupt, terminate] = &mut stops;
-    let mut hang_up = stop(SignalKind::hangup())?;
+    let mut stop = Stop::with_hang_up().map_err(Failure::of_signals)?;
     let mut screen = Screen::open()?;
     let mut keys = keys();
     let (sender, mut news) = mpsc::channel(1);
@@ -73,9 +70,7 @@ async fn show(socket: PathBuf, paint: Paint) -> Result<(), Failure> {
                 Some(heard) => model.hear(heard),
                 None => return Err(Failure::new(Exit::Unexpected, &"the asking task has died")),
             },
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = hang_up.recv() => return Ok(()),
+            _ = stop.requested() => return Ok(()),
         }
     }
 }
@@ -155,8 +150,4 @@ async fn ask(socket: PathBuf, news: mpsc::Sender<News>) {
 async fn document<T: DeserializeOwned>(socket: &Path, path: &'static str) -> Result<T, AskError> {
     let answer = inquire(socket, Question::get(path)).await?;
     Ok(serde_json::from_slice(&answer)?)
-}
-
-fn stop(kind: SignalKind) -> io::Result<Signal> {
-    signal(kind)
 }

@@ -12,6 +12,7 @@ use super::Failure;
 use super::ask::{AskError, runtime};
 use crate::exit::Exit;
 use crate::serve::{self, Answer};
+use crate::shutdown::Stop;
 use agent::Agent;
 use clap::Args;
 use door::{Door, guarded};
@@ -22,7 +23,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 const HTML: &str = include_str!("ui/page.html");
 const STYLE: &str = include_str!("ui/page.css");
@@ -64,9 +64,7 @@ async fn show(
     out: &mut dyn io::Write,
     err: &mut dyn io::Write,
 ) -> Result<(), Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut stop = Stop::with_hang_up().map_err(Failure::of_signals)?;
     match agent.status().await {
         Ok(_) => {}
         // That will not pass by itself.
@@ -81,9 +79,7 @@ async fn show(
     let site = Arc::new(Site { door, agent });
     tokio::select! {
         () = serve::crowd(&listener, MOST_CONNECTIONS, move |request| Arc::clone(&site).answer(request)) => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
+        _ = stop.requested() => {}
     }
     Ok(())
 }

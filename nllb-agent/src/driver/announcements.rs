@@ -8,13 +8,11 @@ use std::time::Instant;
 
 use nllb_core::{Announcement, Announcer, Told};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
-use super::members;
+use super::{members, reached};
 use crate::config::Config;
 use crate::discovery::kubernetes::{NodeEvent, NotTaken, Settings};
-use crate::heap;
 use crate::journal::{Moment, What};
 
 /// Who tells the cluster, when somebody does.
@@ -74,13 +72,8 @@ impl Announcements {
                 // One that died is tried again.
                 let told = told.unwrap_or_else(|died| Err(NotTaken::Failed(died.to_string())));
                 active.conclude(told, Instant::now());
-                // A handshake takes far more than what is kept.
-                heap::give_back();
             }
-            () = async { match due {
-                Some(due) => sleep_until(due.into()).await,
-                None => future::pending().await,
-            } } => {}
+            () = reached(due) => {}
         }
     }
 }

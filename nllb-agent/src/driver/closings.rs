@@ -10,9 +10,9 @@ use tokio::task::{self, AbortHandle, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::probes::Who;
-use super::status::millis;
 use crate::datapath::closing::{CloseError, Closed, Closer, Closing, Order, Reach};
 use crate::journal::{What, short};
+use crate::units::millis;
 
 /// An order that was carried out.
 #[derive(Debug)]

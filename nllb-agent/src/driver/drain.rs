@@ -11,6 +11,7 @@ use super::Driver;
 use crate::datapath::closing::Closing;
 use crate::drain::{self, Done, DrainRequest, Order, Refused};
 use crate::journal::What;
+use crate::units::millis;
 
 const CLOSES_NOTHING: &str =
     "the agent cannot close connections on this node; nllb status says why under closing";
@@ -80,7 +81,7 @@ impl Driver {
                 .sum(),
             close_after_ms: close_at
                 .filter(|_| closes)
-                .map(|at| super::status::millis(at.saturating_duration_since(now))),
+                .map(|at| millis(at.saturating_duration_since(now))),
             note: (!closes && (close_at.is_some() || blackholed))
                 .then(|| CLOSES_NOTHING.to_owned()),
         };
@@ -96,7 +97,7 @@ impl Driver {
             }
             Order::Undrain => done.changed.then_some(What::Undrain { backend: addr }),
             Order::Drill { how, lease } => {
-                let (mode, lease_ms) = (how.label().to_owned(), super::status::millis(lease));
+                let (mode, lease_ms) = (how.label().to_owned(), millis(lease));
                 Some(What::Drill { backend: addr, mode, lease_ms })
             }
             // The machine tells.
@@ -117,7 +118,7 @@ impl Driver {
         let (mode, reason) = (how.label(), end.label());
         tracing::info!(backend = %addr, mode, reason, ?lasted, "a drill is over");
         let (mode, reason) = (mode.to_owned(), reason.to_owned());
-        let duration_ms = super::status::millis(lasted);
+        let duration_ms = millis(lasted);
         self.record([What::DrillOver { backend: addr, mode, reason, duration_ms }]);
     }
 }

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::durations::Durations;
+use nllb_core::Histogram;
+
+use super::status::durations;
 use crate::status;
 
 /// Bounds of the classes. 2 s is what the alert on slow failovers and a drill take for the limit.
@@ -15,13 +17,13 @@ const BOUNDS_US: [u32; 12] = [
 /// The stages of failovers so far.
 #[derive(Debug)]
 pub(super) struct Failovers {
-    verdict: Durations,
-    close: Durations,
+    verdict: Histogram,
+    close: Histogram,
 }
 
 impl Default for Failovers {
     fn default() -> Self {
-        Self { verdict: Durations::new(&BOUNDS_US), close: Durations::new(&BOUNDS_US) }
+        Self { verdict: Histogram::new(&BOUNDS_US), close: Histogram::new(&BOUNDS_US) }
     }
 }
 
@@ -38,6 +40,6 @@ impl Failovers {
 
     /// The same for the status document.
     pub(super) fn status(&self) -> status::Failovers {
-        status::Failovers { verdict: self.verdict.status(), close: self.close.status() }
+        status::Failovers { verdict: durations(&self.verdict), close: durations(&self.close) }
     }
 }

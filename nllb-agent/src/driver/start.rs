@@ -23,7 +23,6 @@ use super::members::Members;
 use super::memory::Reading;
 use super::probes::Probes;
 use super::sentinels::Sentinels;
-use super::shutdown::Stop;
 use super::sync::Sync;
 use super::upkeep::own_addresses;
 use super::{Driver, Inputs, RunError};
@@ -37,6 +36,7 @@ use crate::network::Network;
 use crate::relay::Relays;
 use crate::reload::Reload;
 use crate::service_manager::ServiceManager;
+use crate::shutdown::Stop;
 use crate::telemetry::LogLevel;
 
 /// Requests that wait: each is answered at once, so more than a few means a stuck driver, and then those

@@ -12,7 +12,7 @@ use nllb_common::maps::{MAX_NETNS, State};
 use nllb_common::{ABI_VERSION, Counter};
 use nllb_core::settings::Coverage as Wanted;
 use nllb_core::{
-    BackendId, BackendView, Eligibility, FrontendBackend, FrontendView, PoolView, View,
+    BackendId, BackendView, Eligibility, FrontendBackend, FrontendView, Histogram, PoolView, View,
 };
 
 use super::Driver;
@@ -27,6 +27,7 @@ use crate::datapath::closing::Closing;
 use crate::datapath::maps::Maps as _;
 use crate::datapath::monotonic_ns;
 use crate::status;
+use crate::units::{micros, millis};
 
 impl Driver {
     /// The status document of this moment.
@@ -171,7 +172,7 @@ fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathS
         map_writes: sync.writes,
         failed_syncs: sync.failures,
         last_sync_us: sync.last_duration.map(micros),
-        syncs: sync.durations.status(),
+        syncs: durations(&sync.durations),
         sync_lag_ms: sync
             .behind_since
             .map_or(0, |since| millis(now.saturating_duration_since(since))),
@@ -246,12 +247,14 @@ fn address_of(pools: &[PoolView], id: BackendId) -> Option<SocketAddr> {
     backends.find(|backend| backend.id == id).map(|backend| backend.addr)
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(super) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+/// A histogram of the driver's or the core's in the document's units.
+pub(super) fn durations(histogram: &Histogram) -> status::Durations {
+    let Histogram { bounds_us, counts, sum } = histogram;
+    status::Durations {
+        bounds_us: bounds_us.to_vec(),
+        counts: counts.clone(),
+        sum_us: micros(*sum),
+    }
 }
 
 #[cfg(test)]

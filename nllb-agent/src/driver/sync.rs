@@ -7,9 +7,8 @@
 use std::time::{Duration, Instant};
 
 use nllb_common::maps::{MAX_BACKENDS, PoolSet, Verdict};
-use nllb_core::{Change, Onset, Table, diff};
+use nllb_core::{Change, Histogram, Onset, Table, diff};
 
-use super::durations::Durations;
 use crate::datapath::maps::{Maps, MapsError};
 
 /// Bounds of the classes: a verdict takes microseconds, a pool's set waits for the kernel.
@@ -23,7 +22,7 @@ pub(super) struct Sync {
     /// How long the last round with writes took.
     pub(super) last_duration: Option<Duration>,
     /// How long each took from the decision on, failed rounds before it included.
-    pub(super) durations: Durations,
+    pub(super) durations: Histogram,
     /// Since when the maps are not as wanted, because a write failed.
     pub(super) behind_since: Option<Instant>,
     /// Writes so far.
@@ -42,7 +41,7 @@ impl Sync {
             onset: Onset::new(&actual, now),
             actual,
             last_duration: None,
-            durations: Durations::new(&BOUNDS_US),
+            durations: Histogram::new(&BOUNDS_US),
             behind_since: None,
             writes: 0,
             failures: 0,

@@ -2,6 +2,7 @@
 //! they are, and gives what follows. It has no clock and no file.
 
 use super::{AttachState, ConfigOutcome, Past, What, short};
+use crate::units::millis;
 use nllb_common::maps::State;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -115,12 +116,12 @@ impl Chronicle {
         let reason = short(reason);
         let backends = self.pools.entry(pool.to_owned()).or_default();
         let seen = backends.entry(backend).or_insert(Seen { state: from, since: None, out: None });
-        let lasted = millis(seen.since, now);
+        let before = lasted(seen.since, now);
         (seen.state, seen.since) = (to, Some(now));
-        if is_out(to) {
+        if to.is_out() {
             seen.out.get_or_insert(Some(now));
         }
-        let was_out = if serves(to) { seen.out.take() } else { None };
+        let was_out = if to.is_eligible() { seen.out.take() } else { None };
         let remaining = self.serving(pool);
 
         let (own, words) = (|| pool.to_owned(), |state: State| state.label().to_owned());
@@ -130,19 +131,19 @@ impl Chronicle {
             from: words(from),
             to: words(to),
             reason: reason.clone(),
-            duration_ms: lasted,
+            duration_ms: before,
         }];
-        if serves(from) && !serves(to) && remaining > 0 {
-            let (reason, duration_ms) = (reason.clone(), millis(first_sign, now));
+        if from.is_eligible() && !to.is_eligible() && remaining > 0 {
+            let (reason, duration_ms) = (reason.clone(), lasted(first_sign, now));
             whats.push(What::Failover { pool: own(), backend, reason, remaining, duration_ms });
         }
         if let Some(since) = was_out {
-            let (reason, duration_ms) = (reason.clone(), millis(since, now));
+            let (reason, duration_ms) = (reason.clone(), lasted(since, now));
             whats.push(What::Recovered { pool: own(), backend, reason, duration_ms });
         }
-        if serves(to) {
+        if to.is_eligible() {
             if let Some(since) = self.panics.remove(pool) {
-                let duration_ms = millis(since, now);
+                let duration_ms = lasted(since, now);
                 whats.push(What::PanicLeft { pool: own(), backend, duration_ms });
             }
         }
@@ -164,7 +165,7 @@ impl Chronicle {
             for (backend, state) in backends {
                 seen.entry(*backend).or_insert_with(|| {
                     joined.push(*backend);
-                    let out = is_out(*state).then_some(None);
+                    let out = state.is_out().then_some(None);
                     Seen { state: *state, since: Some(now), out }
                 });
             }
@@ -187,7 +188,7 @@ impl Chronicle {
             }
             (None, Some(since)) => {
                 self.unattached = None;
-                let (state, duration_ms) = (AttachState::Repaired, millis(since, now));
+                let (state, duration_ms) = (AttachState::Repaired, lasted(since, now));
                 Some(What::Attach { state, reason: None, duration_ms })
             }
             (Some(_), Some(_)) | (None, None) => None,
@@ -215,7 +216,7 @@ impl Chronicle {
     fn panic(&mut self, pool: &str, reason: &str, now: Instant) -> Option<What> {
         let mut backends = self.pools.get(pool)?.values().peekable();
         backends.peek()?;
-        if !backends.all(|seen| is_out(seen.state)) || self.panics.contains_key(pool) {
+        if !backends.all(|seen| seen.state.is_out()) || self.panics.contains_key(pool) {
             return None;
         }
         self.panics.insert(pool.to_owned(), Some(now));
@@ -225,30 +226,12 @@ impl Chronicle {
     /// How many of a pool are in service.
     fn serving(&self, pool: &str) -> u64 {
         let backends = self.pools.get(pool).into_iter().flat_map(BTreeMap::values);
-        backends.map(|seen| u64::from(serves(seen.state))).sum()
+        backends.map(|seen| u64::from(seen.state.is_eligible())).sum()
     }
 }
 
-const fn serves(state: State) -> bool {
-    match state {
-        State::Healthy | State::Degraded => true,
-        State::Unknown | State::Draining | State::Unhealthy => false,
-    }
-}
-
-const fn is_out(state: State) -> bool {
-    match state {
-        State::Draining | State::Unhealthy => true,
-        State::Unknown | State::Healthy | State::Degraded => false,
-    }
-}
-
-fn millis(since: Since, now: Instant) -> Option<u64> {
-    since.map(|since| as_millis(now.saturating_duration_since(since)))
-}
-
-fn as_millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn lasted(since: Since, now: Instant) -> Option<u64> {
+    since.map(|since| millis(now.saturating_duration_since(since)))
 }
 
 #[cfg(test)]

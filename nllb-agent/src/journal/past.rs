@@ -2,6 +2,7 @@
 //! when another agent saw their beginning.
 
 use super::{AttachState, Entry, What};
+use nllb_common::maps::State;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -28,7 +29,7 @@ impl Past {
                 self.out.entry((pool, backend)).or_insert(time_ms);
             }
             What::Transition { pool, backend, to, .. } => {
-                if matches!(to.as_str(), "draining" | "unhealthy") {
+                if State::from_label(&to).is_some_and(State::is_out) {
                     self.out.entry((pool, backend)).or_insert(time_ms);
                 } else {
                     self.out.remove(&(pool, backend));

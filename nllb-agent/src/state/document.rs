@@ -1,6 +1,7 @@
 //! The table as JSON. Types of its own, so that the file's format changes only on purpose.
 
 use super::{Reason, VERSION};
+use crate::units::{micros, millis};
 use nllb_common::maps::State;
 use nllb_core::{KubeVersion, Recollection, Remembered, SubjectName};
 use serde::{Deserialize, Serialize};
@@ -115,9 +116,8 @@ impl From<&Remembered> for RawBackend {
             address: *addr,
             state: state.label().to_owned(),
             drained: *drained,
-            close_after_ms: close_after
-                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-            rtt_us: rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            close_after_ms: close_after.map(millis),
+            rtt_us: rtt.map(micros),
             names: names.iter().map(RawName::from).collect(),
             version: version.as_ref().map(ToString::to_string),
         }
@@ -130,7 +130,7 @@ impl TryFrom<RawBackend> for Remembered {
     fn try_from(raw: RawBackend) -> Result<Self, Reason> {
         let RawBackend { pool, address, state, drained, close_after_ms, rtt_us, names, version } =
             raw;
-        let known = State::ALL.into_iter().find(|known| known.label() == state);
+        let known = State::from_label(&state);
         Ok(Self {
             pool,
             addr: somebodys(address)?,

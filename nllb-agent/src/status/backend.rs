@@ -1,6 +1,7 @@
 //! Pools and backends in the status document: what probes, pings and the kernel say of each.
 
 use super::Durations;
+use nllb_common::maps::State;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -89,6 +90,14 @@ pub struct Backend {
     pub probes: BTreeMap<String, u64>,
     /// The last certificate seen.
     pub certificate: Option<Certificate>,
+}
+
+impl Backend {
+    /// Whether it may get new connections.
+    #[must_use]
+    pub fn is_eligible(&self) -> bool {
+        State::from_label(&self.state).is_some_and(State::is_eligible)
+    }
 }
 
 /// Outcomes in a row, still too few.

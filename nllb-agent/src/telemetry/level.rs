@@ -1,6 +1,7 @@
 //! The level of the log, changed while the agent runs, and back by itself when it was only for a while.
 
 use super::{TelemetryError, targets};
+use crate::units::millis;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -73,11 +74,10 @@ impl LogLevel {
     /// How it is.
     #[must_use]
     pub fn state(&self, now: Instant) -> LogState {
-        let left = |at: Instant| at.saturating_duration_since(now).as_millis();
         LogState {
             level: self.now.clone(),
             usual: self.usual.clone(),
-            back_in_ms: self.back_at.map(|at| u64::try_from(left(at)).unwrap_or(u64::MAX)),
+            back_in_ms: self.back_at.map(|at| millis(at.saturating_duration_since(now))),
         }
     }
 }

@@ -32,6 +32,30 @@ impl State {
             Self::Unhealthy => "unhealthy",
         }
     }
+
+    /// The state that has this word.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.label() == label)
+    }
+
+    /// Whether a backend of this state may get new connections.
+    #[must_use]
+    pub const fn is_eligible(self) -> bool {
+        match self {
+            Self::Healthy | Self::Degraded => true,
+            Self::Unknown | Self::Draining | Self::Unhealthy => false,
+        }
+    }
+
+    /// Whether a backend of this state is known to be out of service. Who was not asked yet may be in it.
+    #[must_use]
+    pub const fn is_out(self) -> bool {
+        match self {
+            Self::Draining | Self::Unhealthy => true,
+            Self::Unknown | Self::Healthy | Self::Degraded => false,
+        }
+    }
 }
 
 /// Value of VERDICT: the agent's word on a backend, in one aligned word.

@@ -134,7 +134,7 @@ impl Backend {
         }
         let in_vain =
             slow || matches!(outcome, Outcome::Silent | Outcome::Unreachable | Outcome::Hung);
-        if in_vain && !is_out(self.health.state()) && self.ponged_since(probe.started) {
+        if in_vain && !self.health.state().is_out() && self.ponged_since(probe.started) {
             self.contradicted = self.contradicted.saturating_add(1);
             return self.contradicted > PATIENCE;
         }
@@ -152,7 +152,7 @@ impl Backend {
     }
 
     fn observe(&mut self, outcome: &Outcome, alone: bool, settings: &HealthSettings, now: Instant) {
-        if is_out(self.health.state()) {
+        if self.health.state().is_out() {
             self.damping.answered(outcome.is_success(), now);
         }
         // A pool that has nobody else takes whoever is well.
@@ -168,7 +168,7 @@ impl Backend {
         let Some(from) = left else { return };
         self.cause = Cause::Probe(outcome.clone());
         self.contradicted = 0;
-        if matches!(from, State::Healthy | State::Degraded) && is_out(self.health.state()) {
+        if from.is_eligible() && self.health.state().is_out() {
             self.damping.lost(now);
         }
     }
@@ -201,7 +201,7 @@ impl Backend {
     /// Whether it would be let in again, if it had not been lost so often.
     pub(crate) fn is_held(&self, settings: &HealthSettings) -> bool {
         let enough = |run: Run| run.direction == Direction::Up && run.count >= run.needed(settings);
-        is_out(self.health.state()) && self.health.run().is_some_and(enough)
+        self.health.state().is_out() && self.health.run().is_some_and(enough)
     }
 
     /// How soon to look again. After a fault of this host the confirming pace would only add to it.
@@ -224,8 +224,4 @@ impl Backend {
     const fn last_was_local(&self) -> bool {
         matches!(&self.last, Some((_, ProbeReport { outcome: Outcome::Local { .. }, .. })))
     }
-}
-
-const fn is_out(state: State) -> bool {
-    matches!(state, State::Draining | State::Unhealthy)
 }

@@ -77,8 +77,7 @@ impl Machine {
             backend.transitions += 1;
             let (addr, pool, reason) = (backend.addr, backend.pool, backend.reason());
             let sign = backend.first_sign.take().unwrap_or(now);
-            let served = matches!(from, State::Healthy | State::Degraded);
-            let failed = served && backend.is_out() && !backend.is_drained_only();
+            let failed = from.is_eligible() && backend.is_out() && !backend.is_drained_only();
             let first_sign = failed.then_some(sign);
             let notice = Command::Transition { id, addr, pool, from, to, reason, first_sign };
             self.notices.push_back(notice);
@@ -97,8 +96,7 @@ impl Machine {
     /// The first backend of its pool that returns tells that others may be back as well, and that who
     /// waits for a long backoff need not, be it a probe or a connect.
     fn greet(&mut self, id: BackendId, from: State, now: Instant) {
-        let returned = matches!(from, State::Draining | State::Unhealthy);
-        if !returned || !self.is_the_only_one(id, true) {
+        if !from.is_out() || !self.is_the_only_one(id, true) {
             return;
         }
         self.hurry_the_waiting(id, now);
@@ -110,8 +108,7 @@ impl Machine {
     /// When the last eligible backend of its pool is lost, whoever has come back unnoticed is wanted at
     /// once.
     fn replace(&mut self, id: BackendId, from: State, now: Instant) {
-        let served = matches!(from, State::Healthy | State::Degraded);
-        if served && self.is_the_only_one(id, false) {
+        if from.is_eligible() && self.is_the_only_one(id, false) {
             self.hurry_the_waiting(id, now);
         }
     }

@@ -40,17 +40,13 @@ impl Glance {
     /// Whether it changed since `before`, and whether it gets connections that it did not get in
     /// between.
     fn compared(self, before: Option<Self>) -> (bool, bool) {
-        let Some(before) = before else { return (true, serves(self.state)) };
+        let Some(before) = before else { return (true, self.state.is_eligible()) };
         let times = self.transitions.saturating_sub(before.transitions);
         let changed = times > 0 || self.state != before.state;
         // From healthy to degraded and back is no loss, but it takes a look in between to know.
-        let stayed = serves(before.state) && times <= 1;
-        (changed, changed && serves(self.state) && !stayed)
+        let stayed = before.state.is_eligible() && times <= 1;
+        (changed, changed && self.state.is_eligible() && !stayed)
     }
-}
-
-const fn serves(state: State) -> bool {
-    matches!(state, State::Healthy | State::Degraded)
 }
 
 impl Shares {
@@ -69,7 +65,7 @@ impl Shares {
         let state = members.first().map(|backend| backend.verdict().state());
         let calm = members.iter().all(|backend| {
             let verdict = backend.verdict();
-            Some(verdict.state()) == state && serves(verdict.state()) && !verdict.is_doubted()
+            Some(verdict.state()) == state && verdict.state().is_eligible() && !verdict.is_doubted()
         });
         let nearest = members.iter().map(|backend| backend.band.number()).min();
         let load = |backend: &&Backend| Load {

@@ -1,9 +1,7 @@
 //! Makes the table of a roster.
 
 use nllb_common::addr::split;
-use nllb_common::maps::{
-    Frontend, FrontendKey, NO_HOME, PoolSet, Scope, Slot, State, frontend_flags,
-};
+use nllb_common::maps::{Frontend, FrontendKey, NO_HOME, PoolSet, Scope, Slot, frontend_flags};
 
 use crate::backend::Backend;
 use crate::eligible::{Candidate, Demand, Eligibility, Knowledge, Skew, decide};
@@ -50,7 +48,7 @@ pub(crate) fn eligibility<'a>(
     let candidates = roster.pool(front.pool).map(|backend| Candidate {
         certificate: knowledge(front, backend),
         version: backend.version.as_ref(),
-        serving: matches!(backend.verdict().state(), State::Healthy | State::Degraded),
+        serving: backend.verdict().state().is_eligible(),
     });
     let candidates: Vec<_> = candidates.collect();
     roster.pool(front.pool).zip(decide(demand, &candidates))

@@ -11,8 +11,8 @@ use crate::backend::{Backend, BackendId};
 use crate::doubt::Doubt;
 use crate::drain::Drill;
 use crate::health::Run;
+use crate::histogram::Histogram;
 use crate::report::{CertificateFacts, Outcome};
-use crate::rtt::RttHistogram;
 use crate::sentinel::Phase;
 use crate::settings::HealthSettings;
 use crate::version::KubeVersion;
@@ -69,7 +69,7 @@ pub struct BackendView {
     /// Smoothed round-trip time, of pings or else of connects.
     pub rtt: Option<Duration>,
     /// Round trips of pings and connects so far.
-    pub rtts: RttHistogram,
+    pub rtts: Histogram,
     /// Its version.
     pub version: Option<KubeVersion>,
 }

@@ -229,8 +229,7 @@ fn frontends(status: &Status) -> Vec<Frontend> {
     let serves = |pool: &str, address: SocketAddr| {
         let mut backends = status.backends();
         backends.any(|(name, backend)| {
-            let serves = matches!(backend.state.as_str(), "healthy" | "degraded");
-            name == pool && backend.address == address && serves
+            name == pool && backend.address == address && backend.is_eligible()
         })
     };
     let frontends = status.frontends.iter().map(|frontend| {

@@ -6,8 +6,8 @@ mod layout;
 
 use crate::cli::paint::Paint;
 use crate::status::{
-    Backend, Closing, Frontend, FrontendBackend, Judgement, Listener, ListenerState, SelfTest,
-    Source, Status, TableOnDisk, Verdict,
+    Closing, Frontend, FrontendBackend, Judgement, Listener, ListenerState, SelfTest, Source,
+    Status, TableOnDisk, Verdict,
 };
 use layout::{WIDTH, cut, grid, wrap};
 use std::collections::BTreeSet;
@@ -60,8 +60,7 @@ pub(super) fn render(status: &Status, detail: Detail, paint: Paint) -> String {
 pub(in crate::cli) fn verdict(status: &Status, room: usize) -> String {
     let Judgement { state, reasons, notes: _ } = &status.verdict;
     if *state == Verdict::Healthy {
-        let is_eligible = |backend: &Backend| matches!(&*backend.state, "healthy" | "degraded");
-        let serving = status.backends().filter(|(_, backend)| is_eligible(backend)).count();
+        let serving = status.backends().filter(|(_, backend)| backend.is_eligible()).count();
         let all = status.backends().count();
         let cgroup = status.datapath.cgroup.display();
         let line = format!(

@@ -9,10 +9,10 @@ use crate::admin::STATUS_PATH;
 use crate::cli::Failure;
 use crate::cli::paint::Paint;
 use crate::exit::Exit;
+use crate::shutdown::Stop;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Goes to the upper left corner and clears what is below.
@@ -38,8 +38,7 @@ impl Watch {
     }
 
     async fn show(self, out: &mut dyn io::Write, err: &mut dyn io::Write) -> Result<Exit, Failure> {
-        let mut stops = [stop(SignalKind::interrupt())?, stop(SignalKind::terminate())?];
-        let [interrupt, terminate] = &mut stops;
+        let mut stop = Stop::new().map_err(Failure::of_signals)?;
         let mut ticks = interval(Duration::from_secs(self.seconds));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Exit::Success;
@@ -51,8 +50,7 @@ impl Watch {
             };
             let shown = tokio::select! {
                 answer = next => self.write(answer, first, out, err),
-                _ = interrupt.recv() => return Ok(last),
-                _ = terminate.recv() => return Ok(last),
+                _ = stop.requested() => return Ok(last),
             };
             first = false;
             match shown {
@@ -100,8 +98,4 @@ impl Watch {
         out.flush()?;
         Ok(exit)
     }
-}
-
-fn stop(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| Failure::new(Exit::Unexpected, &error))
 }

@@ -7,6 +7,7 @@ use super::model::{Model, Transition};
 use crate::cli::paint::{Tone, tone};
 use crate::cli::status::table::{age, micros, remarks, shortened, verdict};
 use crate::status::{Backend, Status};
+use crate::units::millis;
 use ratatui::Frame;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
@@ -211,7 +212,7 @@ fn bars(round_trips: &[Option<u64>], tallest: u64, room: usize) -> String {
 }
 
 fn short(duration: Duration) -> String {
-    age(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    age(millis(duration))
 }
 
 #[cfg(test)]

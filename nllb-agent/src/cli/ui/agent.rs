@@ -1,16 +1,13 @@
 //! What the page may ask of the agent: three documents, and nothing else.
 
-use crate::admin::{EVENTS_PATH, HISTORY_PATH, STATUS_PATH};
+use crate::admin::{HISTORY_PATH, STATUS_PATH};
 use crate::cli::ask::{AskError, Question, inquire};
-use crate::cli::events::told;
+use crate::cli::events;
 use crate::journal::Events;
 use hyper::body::Bytes;
 use std::path::PathBuf;
 use tokio::sync::Semaphore;
 
-/// How long the agent may keep a question until there is something to tell; shorter than its answer is waited
-/// for.
-const WAIT_SECONDS: u64 = 3;
 /// The agent lets four wait, and `nllb events --follow` wants a place too.
 const MOST_WAITING: usize = 2;
 
@@ -37,11 +34,11 @@ impl Agent {
     /// others do.
     pub(super) async fn events(&self, after: u64) -> Result<String, AskError> {
         let place = self.waiting.try_acquire();
-        let wait = if place.is_ok() { WAIT_SECONDS } else { 0 };
-        let answer = self.ask(&format!("{EVENTS_PATH}?after={after}&wait={wait}")).await?;
-        let mut events: Events = serde_json::from_slice(&answer)?;
-        events.entries = events.entries.iter().map(told).collect();
-        Ok(serde_json::to_string(&events)?)
+        let wait = if place.is_ok() { events::WAIT_SECONDS } else { 0 };
+        let answer = self.ask(&events::path(after, wait)).await?;
+        let mut answer: Events = serde_json::from_slice(&answer)?;
+        answer.entries = answer.entries.iter().map(events::told).collect();
+        Ok(serde_json::to_string(&answer)?)
     }
 
     async fn ask(&self, path: &str) -> Result<Bytes, AskError> {

@@ -11,7 +11,6 @@ use super::client::{Connection, Events};
 use super::joint::{Content, Part};
 use super::objects::{Object, Store};
 use super::trouble::Trouble;
-use crate::heap;
 use kube::core::WatchEvent;
 use std::pin::pin;
 use std::time::Duration;
@@ -155,8 +154,6 @@ impl<O: Object> Follower<O> {
             tracing::warn!(of = O::PLURAL, left_out, "entries that cannot be used are left out");
         }
         self.complaint = complaint;
-        // Reading took many times what is kept, and the next change may be months away.
-        heap::give_back();
         reading.items
     }
 

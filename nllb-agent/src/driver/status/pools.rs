@@ -3,17 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use nllb_core::rtt::{RTT_BOUNDS_US, RTT_SLOT, RttHistogram};
+use nllb_core::rtt::RTT_SLOT;
 use nllb_core::{
     BackendView, CertificateFacts, Direction, Expiry, HistoryView, PoolView, ProbeSummary, Run,
     SentinelView, Urgency,
 };
 
 use super::super::Driver;
-use super::{micros, millis};
+use super::durations;
 use crate::datapath::monotonic_ns;
 use crate::probe::unix_time;
 use crate::status;
+use crate::units::{micros, millis};
 
 impl Driver {
     pub(super) fn pool(&self, pool: PoolView, now: Instant) -> status::Pool {
@@ -98,7 +99,7 @@ impl Driver {
                 .collect(),
             sentinel: sentinel_of(&sentinel, now),
             rtt_us: rtt.map(micros),
-            round_trips: round_trips(&rtts),
+            round_trips: durations(&rtts),
             version: version.map(|version| version.to_string()),
             band,
             weight,
@@ -118,14 +119,6 @@ impl Driver {
             probes: self.probes.outcomes((id, epoch)),
             certificate: certificate.map(|facts| certificate_of(&facts)),
         }
-    }
-}
-
-fn round_trips(rtts: &RttHistogram) -> status::Durations {
-    status::Durations {
-        bounds_us: RTT_BOUNDS_US.to_vec(),
-        counts: rtts.counts.to_vec(),
-        sum_us: micros(rtts.sum),
     }
 }
 

@@ -13,7 +13,7 @@ impl Findings {
 
     fn of_pool(&mut self, pool: &Pool) {
         let Pool { name, backends, .. } = pool;
-        let eligible: Vec<_> = backends.iter().filter(|backend| is_eligible(backend)).collect();
+        let eligible: Vec<_> = backends.iter().filter(|backend| backend.is_eligible()).collect();
         let all = backends.len();
         match eligible.as_slice() {
             [] if all == 0 => self.panic(format!("pool {name} has no backend")),
@@ -67,12 +67,12 @@ impl Findings {
             // A node address is left alone where nobody else may serve it: that is no loss.
             let pool = pools.iter().find(|known| known.name == *pool);
             let Some(pool) = pool.filter(|_| kind != "node-address") else { continue };
-            let eligible = pool.backends.iter().filter(|backend| is_eligible(backend)).count();
+            let eligible = pool.backends.iter().filter(|backend| backend.is_eligible()).count();
             let used = |address| backends.iter().any(|seen| seen.used && seen.address == address);
             let usable: Vec<_> = pool
                 .backends
                 .iter()
-                .filter(|backend| is_eligible(backend) && used(backend.address))
+                .filter(|backend| backend.is_eligible() && used(backend.address))
                 .collect();
             match usable.as_slice() {
                 [] if eligible > 0 => self.panic(format!(
@@ -94,10 +94,6 @@ impl Findings {
             }
         }
     }
-}
-
-fn is_eligible(backend: &Backend) -> bool {
-    matches!(backend.state.as_str(), "healthy" | "degraded")
 }
 
 /// Whether others would be preferred to it.

@@ -42,7 +42,7 @@ pub(super) struct Watcher {
 impl Look {
     /// Whether the agent lets it have new connects gladly.
     pub(super) fn is_good(&self) -> bool {
-        matches!(self.state, State::Healthy | State::Degraded) && !self.doubted
+        self.state.is_eligible() && !self.doubted
     }
 }
 
