@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::lab::{Lab, TOKEN};
 use crate::place::Place;
-use crate::process::{Process, command};
+use crate::process::{Process, command, program};
 use crate::wait::wait_until;
 use configuration::Files;
 
@@ -73,6 +73,19 @@ impl Agent {
     /// the same code and much more beside it.
     pub fn run_program(&mut self, program: &Path) {
         self.program = Some(program.to_owned());
+    }
+
+    /// Runs the program that users have from its next start on, where it was built beside the lab's, and lets it
+    /// log what it logs for them: for figures of its memory and its speed.
+    pub fn run_shipped(&mut self) -> Result<()> {
+        let shipped = program()?.with_file_name("nllb");
+        if shipped.exists() {
+            self.run_program(&shipped);
+        } else {
+            eprintln!("nllb-lab: no nllb beside it, so it is the agent itself, of more memory");
+        }
+        self.log_level = None;
+        Ok(())
     }
 
     /// Runs the lab's own program again from its next start on.

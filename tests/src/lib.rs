@@ -34,6 +34,8 @@ pub mod prometheus;
 mod sim;
 mod sys;
 pub mod tools;
+mod usage;
+mod verdicts;
 pub mod wait;
 
 pub use agent::{Agent, Configuration};

@@ -34,7 +34,6 @@ mod rig;
 mod row;
 mod run;
 mod sample;
-mod verdicts;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

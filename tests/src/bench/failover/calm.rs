@@ -1,16 +1,14 @@
 //! What the agent costs while nothing happens.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::rig::{Rig, calm};
 use crate::apiserver::Stats;
+use crate::usage::{cpu, rss_mib};
 
 /// How long it is looked at: as long as the longest of the agent's intervals, so that what it does once in
 /// that time is counted as often as it happens.
@@ -64,20 +62,6 @@ impl Agent {
             },
         })
     }
-}
-
-/// The time that a process has had a processor, all its threads together, those that have ended included.
-/// In nanoseconds, as the scheduler counts it, and not in ticks of the clock.
-fn cpu(id: u32) -> Result<Duration> {
-    let clock = clock_getcpuclockid(Pid::from_raw(id.try_into()?)).context("no such process")?;
-    Ok(clock.now()?.into())
-}
-
-fn rss_mib(id: u32) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{id}/status")).context("no such process")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
-    Ok(kib.parse::<f64>().context("not a number")? / 1024.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of a minute")]

@@ -1,6 +1,5 @@
 //! The lab, the agent and the clients that all runs share.
 
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use crate::client::Client;
 use crate::client::protocol::{ConnectLoop, Traffic, TrafficReport};
 use crate::lab::{ControlPlane, Lab};
 use crate::pins;
-use crate::process::program;
 use crate::wait::wait_until;
 
 /// Long enough for sentinels to be open and to have answered a few pings.
@@ -39,13 +37,7 @@ impl Rig {
     pub(super) fn build() -> Result<Self> {
         let lab = Lab::builder().pods(2).build().context("cannot build the lab")?;
         let mut agent = Agent::prepare(&lab, 0)?;
-        match nllb()? {
-            Some(program) => agent.run_program(&program),
-            None => {
-                eprintln!("nllb-lab: no nllb beside it, so it is the agent itself, of more memory");
-            }
-        }
-        agent.log_by_default();
+        agent.run_shipped()?;
         agent.configure(&Configuration::of(&lab).by_default())?;
         agent.restart().context("cannot start the agent")?;
         let clients = [lab.client(0)?, lab.pod_client(0, 0)?, lab.pod_client(0, 1)?];
@@ -124,12 +116,6 @@ impl Rig {
         self.agent.kill()?;
         wait_until("the end of the lease", || Ok((lapsed()? > before).then_some(())))
     }
-}
-
-/// The program itself, where it was built beside this one.
-fn nllb() -> Result<Option<PathBuf>> {
-    let path = program()?.with_file_name("nllb");
-    Ok(path.exists().then_some(path))
 }
 
 /// Waits for a while in which nothing happens; the moment of its end is another in each run.

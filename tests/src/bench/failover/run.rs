@@ -10,10 +10,10 @@ use super::fault::{Fault, Struck};
 use super::goals::Goals;
 use super::rig::{Rig, calm};
 use super::sample::{Evidence, Sample, in_turn};
-use super::verdicts::Watcher;
 use crate::client::protocol::{Attempt, LoopReport, TrafficReport};
 use crate::clock::now_ns;
 use crate::lab::ControlPlane;
+use crate::verdicts::Watcher;
 
 /// How long to wait until a server is used again; after that there is no figure.
 const READMISSION: Duration = Duration::from_secs(15);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use nllb_common::maps::State;
 
 use super::fault::{Established, Fault, Over};
-use super::verdicts::{Look, Looks};
 use crate::client::protocol::{Held, LoopReport, Purpose, TrafficReport};
+use crate::verdicts::{Look, Looks};
 
 /// All that was seen in a run.
 pub(super) struct Evidence<'a> {

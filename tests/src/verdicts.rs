@@ -21,19 +21,19 @@ const STEP: Duration = Duration::from_millis(1);
 
 /// What a backend looked like to connects from a moment on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Look {
-    pub(super) at_ns: u64,
-    pub(super) state: State,
-    pub(super) doubted: bool,
+pub(crate) struct Look {
+    pub(crate) at_ns: u64,
+    pub(crate) state: State,
+    pub(crate) doubted: bool,
     /// By the kernel's own evidence.
-    pub(super) suspect: bool,
+    pub(crate) suspect: bool,
 }
 
 /// What became of each backend in turn, in the order of the ids that were asked for.
-pub(super) type Looks = Vec<Vec<Look>>;
+pub(crate) type Looks = Vec<Vec<Look>>;
 
 /// A thread that watches. Dropping it ends it.
-pub(super) struct Watcher {
+pub(crate) struct Watcher {
     looks: Arc<Mutex<Looks>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -41,14 +41,14 @@ pub(super) struct Watcher {
 
 impl Look {
     /// Whether the agent lets it have new connects gladly.
-    pub(super) fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.state.is_eligible() && !self.doubted
     }
 }
 
 impl Watcher {
     /// Starts to watch these backends.
-    pub(super) fn start(agent: &Agent, ids: &[u32]) -> Result<Self> {
+    pub(crate) fn start(agent: &Agent, ids: &[u32]) -> Result<Self> {
         let pins = agent.pins();
         let verdicts: Array<MapData, u64> = pins::open(&pins, names::VERDICT)?;
         let evidence: Array<MapData, Evidence> = pins::open(&pins, names::EVIDENCE)?;
@@ -84,14 +84,14 @@ impl Watcher {
     }
 
     /// When the last of them looked good, of what was seen since; none if one still does not.
-    pub(super) fn all_good_since(&self, since_ns: u64) -> Option<u64> {
+    pub(crate) fn all_good_since(&self, since_ns: u64) -> Option<u64> {
         let looks = lock(&self.looks);
         let good: Option<Vec<_>> = looks.iter().map(|looks| good_since(looks, since_ns)).collect();
         good?.into_iter().max()
     }
 
     /// Stops; gives every change.
-    pub(super) fn stop(mut self) -> Result<Looks> {
+    pub(crate) fn stop(mut self) -> Result<Looks> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().ok_or_else(|| anyhow!("stopped twice"))?;
         thread.join().map_err(|_| anyhow!("the watcher panicked"))??;
