@@ -131,8 +131,13 @@ impl Rules {
 
 /// Certificates are dated by the wall clock, for the driver too.
 pub fn unix_time() -> i64 {
+    unix_ms() / 1000
+}
+
+/// The same in milliseconds, as the journal has it.
+pub fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

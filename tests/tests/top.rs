@@ -21,7 +21,11 @@ use vt100::{Parser, Screen};
 #[test]
 fn the_screen_follows_the_agent_and_the_terminal_and_is_given_back() {
     let Some(lab) = Lab::builder().build_or_skip() else { return };
-    let mut agent = Agent::start(&lab, &Configuration::of(&lab).quick()).expect("an agent");
+    let mut agent = Agent::prepare(&lab, 0).expect("prepared");
+    // Without a journal on disk the next agent begins another one.
+    let text = agent.text(&Configuration::of(&lab).quick());
+    agent.write(&text.replace("state: {", "state: { journal: off,")).expect("written");
+    agent.restart().expect("an agent");
     let addresses: Vec<_> =
         lab.control_planes().iter().map(|plane| plane.tls().to_string()).collect();
     let mut terminal = Terminal::open(24, 80);
@@ -29,7 +33,8 @@ fn the_screen_follows_the_agent_and_the_terminal_and_is_given_back() {
     let first = terminal.shows("every backend", |screen| {
         let text = screen.contents();
         let all = addresses.iter().all(|address| text.contains(&format!("\n{address} healthy")));
-        (all && text.starts_with("healthy: 3 of 3") && text.contains("TRANSITIONS")).then_some(text)
+        (all && text.starts_with("healthy: 3 of 3") && text.contains("WHAT HAPPENED"))
+            .then_some(text)
     });
     println!("{first}");
     assert!(first.contains("RTT to "), "{first}");
@@ -51,10 +56,12 @@ fn the_screen_follows_the_agent_and_the_terminal_and_is_given_back() {
 
     let dead = lab.control_plane(0);
     dead.crash().expect("crashed");
-    let transition = format!("{}  healthy → unhealthy: connect refused", dead.tls());
-    let after = terminal.shows("the transition", |screen| {
+    let transition = format!("transition {} healthy to unhealthy: connect refused", dead.tls());
+    let failover = format!("failover   {} left apiserver, 2 in service: ", dead.tls());
+    let after = terminal.shows("the transition and what came of it", |screen| {
         let text = screen.contents();
-        (text.contains(&transition) && text.starts_with("degraded: ")).then_some(text)
+        let told = text.contains(&transition) && text.contains(&failover);
+        (told && text.starts_with("degraded: ")).then_some(text)
     });
     println!("{after}");
     agent.kill().expect("killed");
@@ -62,8 +69,12 @@ fn the_screen_follows_the_agent_and_the_terminal_and_is_given_back() {
         screen.contents().starts_with("no answer, this is ").then_some(())
     });
     agent.restart().expect("restarted");
-    let back = |screen: &Screen| screen.contents().starts_with("degraded: ").then_some(());
-    terminal.shows("the agent again", back);
+    terminal.shows("the next agent, and what the last one told", |screen| {
+        let text = screen.contents();
+        let starts = text.matches(" started ").count();
+        let told = starts == 2 && text.contains(&transition);
+        (told && text.starts_with("degraded: ")).then_some(())
+    });
 
     terminal.type_in("q");
     terminal.is_given_back(top.wait().expect("ended"));
@@ -100,6 +111,30 @@ fn signals_and_the_other_keys_end_it_cleanly_and_no_color_is_heeded() {
         terminal.type_in(keys);
         terminal.is_given_back(top.wait().expect("ended"));
     }
+}
+
+#[test]
+fn what_happened_before_it_was_started_is_told_with_cause_and_duration() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let mut agent = Agent::start(&lab, &Configuration::of(&lab).quick()).expect("an agent");
+    let dead = lab.control_plane(1);
+    dead.crash().expect("crashed");
+    agent.await_state(dead.tls(), "unhealthy").expect("seen");
+    agent.kill().expect("killed");
+    agent.restart().expect("restarted");
+    let terminal = Terminal::open(40, 160);
+    let mut top = terminal.start(&agent, &[]);
+    let start = format!(" transition {} healthy to unhealthy: connect refused (", dead.tls());
+    let text = terminal.shows("the transition of an agent that has gone", |screen| {
+        let text = screen.contents();
+        text.contains(&start).then_some(text)
+    });
+    println!("{text}");
+    let (_, lasted) = text.split_once(&start).expect("it is there");
+    let (lasted, _) = lasted.split_once(" healthy)").expect("how long it was healthy");
+    assert!(lasted.ends_with('s') && lasted.starts_with(|first: char| first.is_ascii_digit()));
+    top.signal(Signal::SIGTERM).expect("sent");
+    terminal.is_given_back(top.wait().expect("ended"));
 }
 
 #[test]

@@ -1,22 +1,25 @@
 //! `nllb events`: what happened, from the running agent or else from the journal on disk; with `--follow` also
 //! what happens next, for as long as somebody looks, whether agents come or go.
 
+mod cursor;
 mod line;
 
 use super::ask::{AskError, Question, ask};
 use super::{Failure, Output};
-use crate::admin::EVENTS_PATH;
 use crate::config;
 use crate::exit::Exit;
 use crate::journal::{Entry, Events, disk};
-use crate::probe::unix_time;
+use crate::probe::unix_ms;
 use clap::Args;
+use serde::Serialize;
 use serde_json::Value;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
+
+pub(super) use cursor::Cursor;
 
 /// How long the agent may keep a question until there is something to tell; shorter than its answer is waited
 /// for.
@@ -91,26 +94,21 @@ pub(super) fn run(
     let EventsArgs { follow, since, backend, output, socket, journal } = args;
     let oldest_ms = since.map(|since| {
         let ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        unix_time().saturating_mul(1000).saturating_sub(ms)
+        unix_ms().saturating_sub(ms)
     });
-    let mut shown = Shown { after: 0, oldest_ms, backend, output, out };
+    let mut shown = Shown { cursor: Cursor::after(0), oldest_ms, backend, output, out };
     // What came before is told by whoever can; after that the agent alone is asked.
     let (mut wait, mut is_first, mut is_lost) = (0, true, false);
     loop {
-        let path = path(shown.after, wait);
+        let path = shown.cursor.question(wait);
         match ask(&socket, Question::get(&path)).map_err(Failure::from) {
             Ok(body) => {
-                let events: Events = serde_json::from_slice(&body).map_err(AskError::from)?;
+                let Events { entries, newest: _, more } =
+                    shown.cursor.read(&body).map_err(AskError::from)?;
                 if std::mem::take(&mut is_lost) {
                     writeln!(err, "nllb: an agent answers again")?;
                 }
-                let Events { entries, newest, more } = events;
-                if newest < shown.after {
-                    // Another journal: what it has is new here.
-                    shown.after = 0;
-                    continue;
-                }
-                let nothing = entries.is_empty();
+                let nothing = entries.is_empty() && !more;
                 shown.all(entries)?;
                 if !more && !follow {
                     return Ok(());
@@ -163,7 +161,7 @@ fn on_disk(journal: &std::path::Path, failure: Failure) -> Result<Vec<Value>, Fa
 
 /// What was shown so far, and how the rest is.
 struct Shown<'a> {
-    after: u64,
+    cursor: Cursor,
     oldest_ms: Option<i64>,
     backend: Option<Meant>,
     output: Output,
@@ -180,7 +178,7 @@ impl Shown<'_> {
     }
 
     fn one(&mut self, value: &Value) -> Result<(), Failure> {
-        self.after = self.after.max(value["seq"].as_u64().unwrap_or_default());
+        self.cursor.pass(value);
         // One of a newer agent is shown as it is.
         let entry: Option<Entry> = serde_json::from_value(value.clone()).ok();
         let time_ms = value["timeMs"].as_i64().unwrap_or_default();
@@ -204,19 +202,33 @@ impl Shown<'_> {
     }
 }
 
-/// Where to ask the agent what came after an entry, and for how many seconds it may keep the question.
-pub(super) fn path(after: u64, wait: u64) -> String {
-    format!("{EVENTS_PATH}?after={after}&wait={wait}")
+/// An entry of the agent in words, for who shows it otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Told {
+    pub(super) seq: u64,
+    /// When, in unix milliseconds.
+    pub(super) time_ms: i64,
+    pub(super) what: String,
+    /// Of which backend or pool; empty where it is of neither.
+    pub(super) whose: String,
+    /// The rest of it.
+    pub(super) text: String,
 }
 
-/// An entry of the agent in words, for who shows it otherwise: when, what, of whom, and the rest.
-pub(super) fn told(value: &Value) -> Value {
-    // One of a newer agent is shown as it is.
-    let entry: Option<Entry> = serde_json::from_value(value.clone()).ok();
-    let (whose, text) = line::words(entry.as_ref(), value);
-    serde_json::json!({
-        "seq": value["seq"], "timeMs": value["timeMs"], "what": value["what"], "whose": whose, "text": text
-    })
+impl Told {
+    pub(super) fn of(value: &Value) -> Self {
+        // One of a newer agent is shown as it is.
+        let entry: Option<Entry> = serde_json::from_value(value.clone()).ok();
+        let (whose, text) = line::words(entry.as_ref(), value);
+        Self {
+            seq: value["seq"].as_u64().unwrap_or_default(),
+            time_ms: value["timeMs"].as_i64().unwrap_or_default(),
+            what: value["what"].as_str().unwrap_or_default().to_owned(),
+            whose,
+            text,
+        }
+    }
 }
 
 #[cfg(test)]

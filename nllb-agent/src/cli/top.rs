@@ -10,12 +10,16 @@ mod model;
 
 use super::Failure;
 use super::ask::{AskError, Question, inquire, runtime};
+use super::events::{Cursor, Told};
 use super::paint::Paint;
 use crate::admin::{HISTORY_PATH, STATUS_PATH};
 use crate::exit::Exit;
+use crate::journal::Events;
+use crate::probe::unix_ms;
 use crate::shutdown::Stop;
+use crate::status::Status;
 use clap::Args;
-use model::{Model, News};
+use model::{ENTRIES, Model, News};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use serde::de::DeserializeOwned;
@@ -129,25 +133,46 @@ async fn ask(socket: PathBuf, news: mpsc::Sender<News>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answers = 0;
+    let mut journal = None;
     loop {
         let at = ticks.tick().await.into_std();
-        let status = document(&socket, STATUS_PATH).await;
-        let mut history = None;
-        if status.is_ok() {
+        let unix_ms = unix_ms();
+        let status: Result<Status, _> = document(&socket, STATUS_PATH).await;
+        let (mut history, mut entries) = (None, Vec::new());
+        if let Ok(status) = &status {
             if answers % HISTORY_EVERY == 0 {
                 // One that is missing leaves the graphs as they were.
                 history = document(&socket, HISTORY_PATH).await.ok();
             }
+            let newest = status.journal.newest;
+            let cursor = journal.get_or_insert(Cursor::after(newest.saturating_sub(ENTRIES)));
+            entries = happened(&socket, cursor).await;
             answers += 1;
         }
         let status = status.map_err(|error| error.to_string());
-        if news.send(News { at, status, history }).await.is_err() {
+        if news.send(News { at, unix_ms, status, history, entries }).await.is_err() {
             return;
         }
     }
+}
+
+/// What the journal has behind the cursor. Without an answer it is asked for again the next time.
+async fn happened(socket: &Path, cursor: &mut Cursor) -> Vec<Told> {
+    let mut told = Vec::new();
+    while let Ok(answer) = inquire(socket, Question::get(&cursor.question(0))).await {
+        let Ok(Events { entries, newest: _, more }) = cursor.read(&answer) else { break };
+        told.extend(entries.iter().map(Told::of));
+        if !more {
+            break;
+        }
+    }
+    told
 }
 
 async fn document<T: DeserializeOwned>(socket: &Path, path: &'static str) -> Result<T, AskError> {
     let answer = inquire(socket, Question::get(path)).await?;
     Ok(serde_json::from_slice(&answer)?)
 }
+
+#[cfg(test)]
+mod tests;

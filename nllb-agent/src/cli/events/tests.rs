@@ -54,7 +54,7 @@ fn what_is_older_than_asked_for_is_left_out() {
     let file = directory.path().join("journal.jsonl");
     let entry = |seq, ago: i64| {
         let what = What::Undrain { backend: "10.0.0.1:6443".parse().expect("an address") };
-        Entry { seq, time_ms: (unix_time() - ago) * 1000, what }.line().into()
+        Entry { seq, time_ms: unix_ms() - ago * 1000, what }.line().into()
     };
     disk::append(&file, &[entry(1, 7200), entry(2, 1800), entry(3, 0)]).expect("written");
     let file = file.to_str().expect("text");

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 pub(in crate::cli) use backends::remarks;
-pub(in crate::cli) use layout::{age, micros, shortened};
+pub(in crate::cli) use layout::{age, broken, micros, shortened};
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

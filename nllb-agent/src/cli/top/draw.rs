@@ -3,9 +3,10 @@
 //! Plain lines, no boxes: every column of a small terminal shows something, and a copy of the screen can
 //! be pasted into a ticket.
 
-use super::model::{Model, Transition};
+use super::model::Model;
+use crate::cli::events::Told;
 use crate::cli::paint::{Tone, tone};
-use crate::cli::status::table::{age, micros, remarks, shortened, verdict};
+use crate::cli::status::table::{age, broken, micros, remarks, shortened, verdict};
 use crate::status::{Backend, Status};
 use crate::units::millis;
 use ratatui::Frame;
@@ -57,9 +58,9 @@ impl Page<'_> {
         lines.push(Line::default());
         lines.extend(self.details());
         lines.push(Line::default());
-        lines.push(self.heading("TRANSITIONS"));
+        lines.push(self.heading("WHAT HAPPENED"));
         let room = (height - 1).saturating_sub(lines.len());
-        lines.extend(self.model.transitions().iter().take(room).map(|one| self.transition(one)));
+        lines.extend(self.entries(room));
         lines.resize(height - 1, Line::default());
         lines.push(self.dim("q quit   ↑ ↓ or k j: another backend"));
         lines
@@ -99,7 +100,7 @@ impl Page<'_> {
         let backends = self.model.backends();
         let longest = |backend: &Backend| backend.address.to_string().len();
         let addresses = backends.iter().map(|(_, backend)| longest(backend)).max().unwrap_or(0);
-        let addresses = addresses.clamp("BACKEND".len(), if self.width < 100 { 24 } else { 48 });
+        let addresses = addresses.clamp("BACKEND".len(), self.longest_address());
         let fixed =
             cells(addresses, ["BACKEND", "STATE", "SINCE", "RTT", "CONN/S", "ACTIVE", "FAILS"]);
         let room = self.width.saturating_sub(fixed.chars().count() + 1);
@@ -163,11 +164,34 @@ impl Page<'_> {
         said.map(|line| self.plain(&line)).collect()
     }
 
-    fn transition(&self, transition: &Transition) -> Line<'static> {
-        let Transition { at, address, from, to, reason } = transition;
-        let ago = self.model.age(*at).map(short).unwrap_or_default();
-        let from = from.as_ref().map(|from| format!("{from} → ")).unwrap_or_default();
-        self.plain(&format!("{ago:>5} ago  {address}  {from}{to}: {reason}"))
+    /// The newest of the journal in so many rows: how long ago, what, of whom, and the rest broken at words, since
+    /// cause and duration are worth a second row.
+    fn entries(&self, room: usize) -> Vec<Line<'static>> {
+        let shown: Vec<_> = self.model.entries().take(room).collect();
+        let widest = |text: fn(&Told) -> &str| {
+            let widths = shown.iter().map(|(_, told)| text(told).chars().count());
+            widths.max().unwrap_or(0).min(self.longest_address())
+        };
+        let (what, whose) = (widest(|told| &told.what), widest(|told| &told.whose));
+        let fixed = "12.3s".len() + what + whose + 3;
+        let left = self.width.saturating_sub(fixed);
+        let mut lines = Vec::new();
+        for (ago, told) in shown {
+            let who = shortened(&told.whose, whose);
+            let word = shortened(&told.what, what);
+            let mut start = format!("{:>5} {word:<what$} {who:<whose$} ", short(ago));
+            for text in broken(&told.text, left, left) {
+                lines.push(self.plain(&format!("{start}{text}")));
+                start = " ".repeat(fixed);
+            }
+        }
+        lines.truncate(room);
+        lines
+    }
+
+    /// What a terminal of this width has room for.
+    const fn longest_address(&self) -> usize {
+        if self.width < 100 { 24 } else { 48 }
     }
 
     fn heading(&self, text: &str) -> Line<'static> {

@@ -1,22 +1,26 @@
-//! What is known at the moment: the last document, what changed since the one before, and the transitions
-//! that were seen or that the first document tells of.
+//! What is known at the moment: the last document, what changed since the one before, and the newest entries of
+//! the journal.
 
+use crate::cli::events::Told;
 use crate::status::{Backend, History, Status};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// More transitions than any screen shows.
-const TRANSITIONS: usize = 100;
+/// More entries of the journal than most screens show.
+pub(super) const ENTRIES: u64 = 100;
 
 /// What the agent answered.
 pub(super) struct News {
     /// When it was asked.
     pub(super) at: Instant,
+    /// The same in unix milliseconds, as the journal has times.
+    pub(super) unix_ms: i64,
     /// The document, or why there is none.
     pub(super) status: Result<Status, String>,
     /// The round trips of the last hour, when it was time for them.
     pub(super) history: Option<History>,
+    /// What happened since the last time, the oldest first.
+    pub(super) entries: Vec<Told>,
 }
 
 /// Everything that is drawn.
@@ -25,10 +29,10 @@ pub(super) struct Model {
     last: Option<Last>,
     history: History,
     /// The newest first.
-    transitions: VecDeque<Transition>,
+    entries: VecDeque<Told>,
     selected: usize,
-    /// When it was asked last, and why nobody answered then.
-    asked: Option<Instant>,
+    /// When it was asked last, by both clocks, and why nobody answered then.
+    asked: Option<(Instant, i64)>,
     absence: Option<String>,
 }
 
@@ -47,28 +51,20 @@ pub(super) struct Rates {
     established: BTreeMap<(u32, u32), f64>,
 }
 
-/// A backend got another state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Transition {
-    pub(super) at: Instant,
-    pub(super) address: SocketAddr,
-    /// `None` for one from before the first document.
-    pub(super) from: Option<String>,
-    pub(super) to: String,
-    pub(super) reason: String,
-}
-
 impl Model {
     /// Takes an answer, or that there was none.
-    pub(super) fn hear(&mut self, News { at, status, history }: News) {
-        self.asked = Some(at);
+    pub(super) fn hear(&mut self, News { at, unix_ms, status, history, entries }: News) {
+        self.asked = Some((at, unix_ms));
+        for entry in entries {
+            self.entries.push_front(entry);
+        }
+        self.entries.truncate(usize::try_from(ENTRIES).unwrap_or(usize::MAX));
         if let Some(history) = history {
             self.history = history;
         }
         match status {
             Ok(status) => {
                 self.absence = None;
-                self.note_transitions(&status, at);
                 let rates =
                     self.last.as_ref().and_then(|before| Rates::between(before, &status, at));
                 self.last = Some(Last { at, status, rates });
@@ -102,17 +98,18 @@ impl Model {
     /// Why nobody answered when asked last, and how old the last document is.
     pub(super) fn absence(&self) -> Option<(&str, Option<Duration>)> {
         let reason = self.absence.as_deref()?;
-        Some((reason, self.last.as_ref().and_then(|last| self.age(last.at))))
+        let last = self.last.as_ref().zip(self.asked);
+        Some((reason, last.map(|(last, (now, _))| now.saturating_duration_since(last.at))))
     }
 
-    /// How long ago a moment is.
-    pub(super) fn age(&self, at: Instant) -> Option<Duration> {
-        Some(self.asked?.saturating_duration_since(at))
-    }
-
-    /// The transitions, the newest first.
-    pub(super) const fn transitions(&self) -> &VecDeque<Transition> {
-        &self.transitions
+    /// What happened, the newest first, and how long ago.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Duration, &Told)> {
+        let now = self.asked.map_or(0, |(_, unix_ms)| unix_ms);
+        self.entries.iter().map(move |told| {
+            // A clock that was set back makes it the future.
+            let ms = u64::try_from(now.saturating_sub(told.time_ms)).unwrap_or_default();
+            (Duration::from_millis(ms), told)
+        })
     }
 
     /// Per second and all together, of these counters; `None` while it is not known.
@@ -145,36 +142,6 @@ impl Model {
         let slots = &slots[slots.len().saturating_sub(room)..];
         let live = backend.rtt_us.filter(|_| backend.state != "unhealthy");
         slots.iter().map(|slot| slot.map(u64::from)).chain([live]).collect()
-    }
-
-    fn note_transitions(&mut self, status: &Status, at: Instant) {
-        let mut found: Vec<Transition> = status
-            .backends()
-            .filter(|(_, backend)| backend.transitions > 0)
-            .filter_map(|(pool, backend)| self.transition(pool, backend, at))
-            .collect();
-        found.sort_by_key(|transition| transition.at);
-        for transition in found {
-            self.transitions.push_front(transition);
-        }
-        self.transitions.truncate(TRANSITIONS);
-    }
-
-    /// The last transition of a backend, where it is news.
-    fn transition(&self, pool: &str, backend: &Backend, at: Instant) -> Option<Transition> {
-        let mut known = self.backends().into_iter();
-        let before = known.find(|(of, old)| *of == pool && old.address == backend.address);
-        let before = before.map(|(_, old)| old);
-        // One who counts less is a new agent, and what it finds anew is none.
-        let is_news = before
-            .is_none_or(|old| backend.transitions > old.transitions || backend.state != old.state);
-        is_news.then(|| Transition {
-            at: at.checked_sub(Duration::from_millis(backend.state_age_ms)).unwrap_or(at),
-            address: backend.address,
-            from: before.map(|old| old.state.clone()).filter(|from| *from != backend.state),
-            to: backend.state.clone(),
-            reason: backend.reason.clone(),
-        })
     }
 }
 
@@ -209,12 +176,17 @@ impl Rates {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::status::example;
 
+    /// A document, and nothing else.
+    pub(in crate::cli::top) fn news(at: Instant, status: &Status) -> News {
+        News { at, unix_ms: 0, status: Ok(status.clone()), history: None, entries: Vec::new() }
+    }
+
     fn heard(model: &mut Model, status: &Status, at: Instant) {
-        model.hear(News { at, status: Ok(status.clone()), history: None });
+        model.hear(news(at, status));
     }
 
     #[test]
@@ -235,24 +207,23 @@ mod tests {
     }
 
     #[test]
-    fn transitions_are_told_once_and_the_newest_first() {
-        let (mut model, start) = (Model::default(), Instant::now());
-        let start = start + Duration::from_secs(3600);
-        let mut status = example::status();
-        heard(&mut model, &status, start);
-        heard(&mut model, &status, start + Duration::from_secs(1));
-        let told: Vec<_> = model.transitions().iter().map(|t| (t.from.clone(), &*t.to)).collect();
-        assert_eq!(told, [(None, "unhealthy"), (None, "healthy")]);
-        let back = &mut status.pools[0].backends[1];
-        back.state = "healthy".to_owned();
-        back.reason = "ready".to_owned();
-        back.transitions += 1;
-        back.state_age_ms = 500;
-        heard(&mut model, &status, start + Duration::from_secs(2));
-        let newest = model.transitions()[0].clone();
-        assert_eq!((newest.from.as_deref(), &*newest.to), (Some("unhealthy"), "healthy"));
-        assert_eq!(model.age(newest.at), Some(Duration::from_millis(500)));
-        assert_eq!(model.transitions().len(), 3);
+    fn entries_have_the_newest_first_and_an_age_by_the_wall_clock_and_are_bounded() {
+        let mut model = Model::default();
+        let entry = |seq| serde_json::json!({"seq": seq, "timeMs": 1_800_000_000_000_i64 + seq, "what": "eclipse"});
+        let entries: Vec<_> = (1..=i64::try_from(ENTRIES).expect("few") + 1)
+            .map(|seq| Told::of(&entry(seq)))
+            .collect();
+        let newest = entries[entries.len() - 1].clone();
+        let news = || news(Instant::now(), &example::status());
+        model.hear(News { unix_ms: newest.time_ms + 500, entries, ..news() });
+        model.hear(News { unix_ms: newest.time_ms - 60_000, ..news() });
+        let told: Vec<_> = model.entries().collect();
+        assert_eq!(told[0], (Duration::ZERO, &newest), "the clock was set back");
+        assert_eq!(told.len() as u64, ENTRIES);
+        assert_eq!(told[told.len() - 1].1.seq, 2);
+        drop(told);
+        model.hear(News { unix_ms: newest.time_ms + 1500, ..news() });
+        assert_eq!(model.entries().next(), Some((Duration::from_millis(1500), &newest)));
     }
 
     #[test]
@@ -260,7 +231,10 @@ mod tests {
         let (mut model, start) = (Model::default(), Instant::now());
         heard(&mut model, &example::status(), start);
         let at = start + Duration::from_secs(12);
-        model.hear(News { at, status: Err("nobody answers".to_owned()), history: None });
+        model.hear(News {
+            status: Err("nobody answers".to_owned()),
+            ..news(at, &example::status())
+        });
         assert_eq!(model.absence(), Some(("nobody answers", Some(Duration::from_secs(12)))));
         assert!(model.status().is_some());
         heard(&mut model, &example::status(), start + Duration::from_secs(13));
@@ -287,7 +261,7 @@ mod tests {
     fn round_trips_end_with_the_one_of_the_moment_and_a_dead_backend_has_none() {
         let (mut model, at) = (Model::default(), Instant::now());
         let history = Some(example::history());
-        model.hear(News { at, status: Ok(example::status()), history });
+        model.hear(News { history, ..news(at, &example::status()) });
         let of = |index: usize, count| {
             let (pool, backend) = model.backends()[index];
             model.round_trips(pool, backend, count)

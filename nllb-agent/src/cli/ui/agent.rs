@@ -2,7 +2,7 @@
 
 use crate::admin::{HISTORY_PATH, STATUS_PATH};
 use crate::cli::ask::{AskError, Question, inquire};
-use crate::cli::events;
+use crate::cli::events::{Cursor, Told, WAIT_SECONDS};
 use crate::journal::Events;
 use hyper::body::Bytes;
 use std::path::PathBuf;
@@ -34,11 +34,11 @@ impl Agent {
     /// others do.
     pub(super) async fn events(&self, after: u64) -> Result<String, AskError> {
         let place = self.waiting.try_acquire();
-        let wait = if place.is_ok() { events::WAIT_SECONDS } else { 0 };
-        let answer = self.ask(&events::path(after, wait)).await?;
-        let mut answer: Events = serde_json::from_slice(&answer)?;
-        answer.entries = answer.entries.iter().map(events::told).collect();
-        Ok(serde_json::to_string(&answer)?)
+        let wait = if place.is_ok() { WAIT_SECONDS } else { 0 };
+        let answer = self.ask(&Cursor::after(after).question(wait)).await?;
+        let Events { entries, newest, more } = serde_json::from_slice(&answer)?;
+        let entries: Vec<_> = entries.iter().map(Told::of).collect();
+        Ok(serde_json::json!({ "entries": entries, "newest": newest, "more": more }).to_string())
     }
 
     async fn ask(&self, path: &str) -> Result<Bytes, AskError> {

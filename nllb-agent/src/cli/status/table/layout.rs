@@ -43,18 +43,29 @@ pub(in crate::cli) fn shortened(text: &str, room: usize) -> String {
 
 /// A sentence below a table, broken at words.
 pub(super) fn wrap(out: &mut String, text: &str) {
-    let mut line = String::from(" ");
-    for word in text.split_whitespace() {
-        if line.len() + 1 + word.len() > WIDTH && !line.trim().is_empty() {
-            out.push_str(&line);
-            out.push('\n');
-            line = String::from("   ");
-        }
-        line.push(' ');
-        line.push_str(word);
+    for (index, line) in broken(text, WIDTH - 2, WIDTH - 4).iter().enumerate() {
+        out.push_str(if index == 0 { "  " } else { "    " });
+        out.push_str(line);
+        out.push('\n');
     }
-    out.push_str(&line);
-    out.push('\n');
+}
+
+/// A text in lines, broken at words, by the room of the first and of the others; a word that is longer has a line of
+/// its own.
+pub(in crate::cli) fn broken(text: &str, first: usize, others: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let room = if lines.len() == 1 { first } else { others };
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A duration in two digits or so: 0.3s, 12s, 3m, 5h, 2d.

@@ -2,16 +2,27 @@
 
 use super::*;
 use crate::cli::top::model::News;
+use crate::cli::top::model::tests::news;
 use crate::status::example;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
+use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
 
 #[test]
 fn the_smallest_usual_terminal_shows_all_of_it() {
     matches("80x24", &text(&screen(&trouble(), 80, 24, false)));
+}
+
+#[test]
+fn entries_are_broken_at_words_and_end_above_the_last_row() {
+    let narrow = text(&screen(&trouble(), 60, 16, false));
+    let rows: Vec<_> = narrow.lines().collect();
+    assert_eq!(rows[11].trim_start(), "0.8s transition 10.0.0.12:6443 unhealthy to degraded:");
+    assert_eq!(rows[12].trim_start(), "answers, but wants");
+    assert!(rows[15].starts_with("q quit") && rows.len() == 16, "{narrow}");
 }
 
 #[test]
@@ -32,7 +43,8 @@ fn an_agent_that_went_away_is_named_above_what_it_told() {
     let mut model = trouble();
     let at = start() + Duration::from_secs(20);
     let reason = "no agent is running: nobody answers on /run/nllb/admin.sock".to_owned();
-    model.hear(News { at, status: Err(reason), history: None });
+    let status = example::status();
+    model.hear(News { status: Err(reason), unix_ms: NOW_MS + 16_000, ..news(at, &status) });
     matches("gone", &text(&screen(&model, 80, 24, false)));
 }
 
@@ -51,7 +63,7 @@ fn the_selected_backend_is_always_on_the_screen() {
         pool.push(Backend { address, ..pool[0].clone() });
     }
     let mut model = Model::default();
-    model.hear(News { at: start(), status: Ok(status), history: None });
+    model.hear(news(start(), &status));
     for step in 0..19 {
         let shown = text(&screen(&model, 80, 24, false));
         let address = model.backends()[step].1.address.to_string();
@@ -81,7 +93,7 @@ fn trouble() -> Model {
     let mut model = Model::default();
     let mut status = example::status();
     let history = Some(example::history());
-    model.hear(News { at: start(), status: Ok(status.clone()), history });
+    model.hear(News { history, entries: entries(), ..news(start(), &status) });
     *status.counters.get_mut("translated").expect("counted") += 50;
     status.pools[0].backends[0].evidence.as_mut().expect("evidence").established += 42;
     let back = &mut status.pools[0].backends[1];
@@ -92,9 +104,34 @@ fn trouble() -> Model {
     back.run = None;
     let status = Status { verdict: status.judge(), ..status };
     let at = start() + Duration::from_secs(4);
-    model.hear(News { at, status: Ok(status), history: None });
+    model.hear(News { unix_ms: NOW_MS, ..news(at, &status) });
     model.select(1);
     model
+}
+
+/// When it was asked last, in unix milliseconds.
+const NOW_MS: i64 = 1_800_000_000_000;
+
+/// A failover, what belongs to it, and what a newer agent tells.
+fn entries() -> Vec<Told> {
+    let dead = "10.0.0.12:6443";
+    let entries = [
+        json!({"timeMs": NOW_MS - 7_300_000, "what": "started", "version": "0.1.0", "adopted": true, "pid": 4711}),
+        json!({"timeMs": NOW_MS - 90_000, "what": "eclipse"}),
+        json!({"timeMs": NOW_MS - 8200, "what": "transition", "pool": "apiserver", "backend": dead,
+            "from": "healthy", "to": "unhealthy", "reason": "no answer to the connect", "durationMs": 180_588}),
+        json!({"timeMs": NOW_MS - 8200, "what": "failover", "pool": "apiserver", "backend": dead,
+            "reason": "no answer to the connect", "remaining": 1, "durationMs": 203}),
+        json!({"timeMs": NOW_MS - 8100, "what": "closed", "backend": dead, "cause": "dead",
+            "reason": "no answer to the connect, while 10.0.0.11:6443 answers", "sockets": 40, "durationMs": 4}),
+        json!({"timeMs": NOW_MS - 800, "what": "transition", "pool": "apiserver", "backend": dead,
+            "from": "unhealthy", "to": "degraded", "reason": "answers, but wants credentials (401)", "durationMs": 7400}),
+    ];
+    let numbered = entries.into_iter().zip(1..).map(|(mut entry, seq)| {
+        entry["seq"] = json!(seq);
+        Told::of(&entry)
+    });
+    numbered.collect()
 }
 
 /// Some moment of which there was an hour before.
