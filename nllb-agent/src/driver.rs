@@ -30,6 +30,7 @@ mod journal;
 mod load;
 mod members;
 mod memory;
+mod node;
 mod perform;
 mod probes;
 mod sentinels;

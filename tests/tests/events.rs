@@ -1,7 +1,7 @@
 //! What `nllb events` tells of a failover: why, for how long, across a restart of the agent, while it runs and
 //! without it; and what the cluster is told as Events of the node.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -139,8 +139,14 @@ fn the_cluster_is_told_of_failovers_and_who_refuses_is_not_asked_again() {
         control_plane: Some(source),
         ..Configuration::of(&lab).quick()
     };
-    let text = agent.text(&configuration) + "node: { name: worker-1 }\n";
-    agent.write(&text).expect("written");
+    agent.configure(&configuration).expect("written");
+    // As a pod's manifest says it.
+    let program = lab.directory().join("named");
+    let lab_program = env!("CARGO_BIN_EXE_nllb-lab");
+    let words = format!("#!/bin/sh\nNODE_NAME=worker-1 exec {lab_program} agent \"$@\"\n");
+    fs::write(&program, words).expect("written");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("permitted");
+    agent.run_program(&program);
     agent.restart().expect("started");
     for server in &servers {
         agent.await_state(*server, "healthy").expect("a verdict");

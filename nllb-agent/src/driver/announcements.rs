@@ -10,7 +10,7 @@ use nllb_core::{Announcement, Announcer, Told};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::{members, reached};
+use super::{members, node, reached};
 use crate::config::Config;
 use crate::discovery::kubernetes::{NodeEvent, NotTaken, Settings};
 use crate::journal::{Moment, What};
@@ -40,7 +40,7 @@ impl Announcements {
         };
         // No two events of a node are told at the same time, so nothing is spread.
         let settings = members::settings_of(kubernetes, 0);
-        let node = config.node.name.clone().unwrap_or_else(hostname);
+        let node = node::name(config);
         match &mut self.0 {
             Some(active) => (active.settings, active.node) = (settings, node),
             None => {
@@ -150,9 +150,4 @@ fn sentence(what: &What) -> Option<(&'static str, String, bool)> {
         | What::Members { .. } => return None,
     };
     Some(told)
-}
-
-/// The name under which a kubelet registers its node unless it is told another.
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().to_lowercase()
 }

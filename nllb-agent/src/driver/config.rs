@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::{Driver, Unresolved};
+use super::{Driver, Unresolved, node};
 use crate::config::{self, Config, ConfigError};
 use crate::datapath;
 use crate::datapath::attach::CgroupChoice;
@@ -91,7 +91,7 @@ impl Driver {
             .map_err(|error| format!("{}: {error}", self.file.display()))?;
         self.members.take(members, &config);
         self.probes.set_probers(probers(&config));
-        self.sentinels.set_node_name(config.node.name.clone());
+        self.sentinels.set_node_name(node::name(&config));
         self.config = config;
         self.announcements.configure(&self.config, Instant::now());
         self.keep_known("the configuration is another");

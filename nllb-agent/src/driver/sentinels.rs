@@ -64,7 +64,7 @@ enum Found {
 #[derive(Debug)]
 pub(super) struct Sentinels {
     sockets: Rc<Sockets>,
-    node_name: Option<String>,
+    node_name: String,
     held: HashMap<Who, Held>,
     tasks: JoinSet<Found>,
     who: HashMap<task::Id, Who>,
@@ -85,7 +85,7 @@ impl Sentinels {
     pub(super) fn new(sockets: Rc<Sockets>) -> Self {
         Self {
             sockets,
-            node_name: None,
+            node_name: String::new(),
             held: HashMap::new(),
             tasks: JoinSet::new(),
             who: HashMap::new(),
@@ -94,7 +94,7 @@ impl Sentinels {
     }
 
     /// The name under which the API knows this node.
-    pub(super) fn set_node_name(&mut self, name: Option<String>) {
+    pub(super) fn set_node_name(&mut self, name: String) {
         self.node_name = name;
     }
 
@@ -182,7 +182,7 @@ impl Sentinels {
         let Some(held) = self.held.get(&who) else {
             return;
         };
-        let answer = held.sentinel.ask(question, self.node_name.as_deref());
+        let answer = held.sentinel.ask(question, &self.node_name);
         let task = self.tasks.spawn_local(async move { Found::Answer(answer.await) });
         self.who.insert(task.id(), who);
     }

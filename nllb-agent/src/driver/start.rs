@@ -21,6 +21,7 @@ use super::hints::Hints;
 use super::journal;
 use super::members::Members;
 use super::memory::Reading;
+use super::node;
 use super::probes::Probes;
 use super::sentinels::Sentinels;
 use super::sync::Sync;
@@ -135,7 +136,7 @@ impl Driver {
             started: now,
             adopted,
         };
-        driver.sentinels.set_node_name(driver.config.node.name.clone());
+        driver.sentinels.set_node_name(node::name(&driver.config));
         driver.announcements.configure(&driver.config, now);
         driver.journal.start(&past, &driver.machine.view());
         let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());

@@ -209,12 +209,12 @@ impl Sentinel {
         }
     }
 
-    /// Asks a question; `None` when there is no answer, or none that makes sense. What needs
-    /// credentials or the node's name is not asked without, and nothing of what is no API server.
+    /// Asks a question; `None` when there is no answer, or none that makes sense. What needs credentials is not asked
+    /// without, nor about a node whose name cannot be one, and nothing of what is no API server.
     pub fn ask(
         &self,
         question: Question,
-        node_name: Option<&str>,
+        node_name: &str,
     ) -> impl Future<Output = Option<Answer>> + Send + use<> {
         let rules = Arc::clone(&self.rules);
         let exchange = Exchange::new(self.requests.clone(), Arc::clone(&self.link));

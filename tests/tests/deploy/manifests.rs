@@ -156,12 +156,16 @@ fn static_pod_and_daemon_set_run_the_agent_alike() {
         assert!(!of_set["spec"][key].is_null(), "{key}");
         assert_eq!(of_set["spec"][key], of_pod["spec"][key], "{key}");
     }
-    let keys = ["args", "securityContext", "livenessProbe", "readinessProbe", "resources"];
+    let keys = ["args", "env", "securityContext", "livenessProbe", "readinessProbe", "resources"];
     let container = |of: &Value| of["spec"]["containers"][0].clone();
     for key in keys {
         assert!(!container(of_set)[key].is_null(), "{key}");
         assert_eq!(container(of_set)[key], container(of_pod)[key], "{key}");
     }
+    let node = json!([
+        { "name": "NODE_NAME", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }
+    ]);
+    assert_eq!(container(of_set)["env"], node);
     for spec in [of_set, of_pod] {
         let names = |list: &Value| -> BTreeSet<String> {
             let names = list.as_array().expect("a list").iter().map(|one| one["name"].as_str());

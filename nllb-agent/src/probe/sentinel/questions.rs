@@ -46,11 +46,13 @@ struct NodeInfo {
 }
 
 /// What to ask for, on the server that `like` is on; `None` when that cannot be asked.
-pub(super) fn target(question: Question, like: &Uri, node_name: Option<&str>) -> Option<Uri> {
+pub(super) fn target(question: Question, like: &Uri, node_name: &str) -> Option<Uri> {
     let path = match question {
         Question::Version => "/version".to_owned(),
         Question::Nodes => "/api/v1/nodes?limit=1".to_owned(),
-        Question::Kubelet => format!("/api/v1/nodes/{}", node_name.filter(|name| is_name(name))?),
+        Question::Kubelet => {
+            format!("/api/v1/nodes/{}", Some(node_name).filter(|name| is_name(name))?)
+        }
     };
     let mut parts = like.clone().into_parts();
     parts.path_and_query = Some(path.try_into().ok()?);
@@ -160,11 +162,11 @@ mod tests {
         let like = Uri::from_static("https://10.0.0.1:6443/readyz?verbose");
         let path = |question, name| target(question, &like, name).map(|uri| uri.to_string());
         let at = |path: &str| Some(format!("https://10.0.0.1:6443{path}"));
-        assert_eq!(path(Question::Version, None), at("/version"));
-        assert_eq!(path(Question::Nodes, Some("ignored")), at("/api/v1/nodes?limit=1"));
-        assert_eq!(path(Question::Kubelet, Some("a-1.b")), at("/api/v1/nodes/a-1.b"));
-        for name in [None, Some(""), Some(".."), Some("a/b"), Some("a?b"), Some("a%2fb")] {
-            assert_eq!(path(Question::Kubelet, name), None, "{name:?}");
+        assert_eq!(path(Question::Version, ""), at("/version"));
+        assert_eq!(path(Question::Nodes, "ignored"), at("/api/v1/nodes?limit=1"));
+        assert_eq!(path(Question::Kubelet, "a-1.b"), at("/api/v1/nodes/a-1.b"));
+        for name in ["", "..", "a/b", "a?b", "a%2fb"] {
+            assert_eq!(path(Question::Kubelet, name), None, "{name}");
         }
     }
 }
