@@ -24,8 +24,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use serde::de::DeserializeOwned;
 
+use crate::lab::VIP_V4;
 use crate::place::Place;
 use crate::process::Process;
+use crate::wait::wait_until;
 use protocol::{
     Answer, Ask, Attribution, AttributionReport, Connect, Inspection, Op, Outcome, Storm,
     StormReport, Traffic, TrafficReport, Udp, UdpOutcome,
@@ -138,6 +140,20 @@ impl Client {
     /// Ends loops and connections.
     pub fn traffic_stop(&self, traffic: u64) -> Result<()> {
         self.call(&Op::TrafficStop { traffic })
+    }
+
+    /// Connects through the VIP until it has met this server, whose connection is kept; gives its handle.
+    pub fn open_to(&self, server: SocketAddr) -> Result<u64> {
+        let vip = Connect { ask: Ask::Echo, keep: true, ..Connect::to((VIP_V4, 443).into()) };
+        wait_until("a connection to the server", || {
+            let outcome = self.connect(&vip)?;
+            let handle = outcome.handle.with_context(|| format!("{outcome:?}"))?;
+            if outcome.peer == Some(server) {
+                return Ok(Some(handle));
+            }
+            self.close(handle)?;
+            Ok(None)
+        })
     }
 
     /// Connects, reconnects and checks what the kernel keeps about each socket.

@@ -27,7 +27,7 @@ fn a_failover_is_told_with_causes_and_durations_across_a_restart_of_the_agent() 
     let (follower, followed) = follow(&agent);
     let server = lab.control_plane(0).tls();
     let client = lab.client(0).expect("a client");
-    open_to(&client, server);
+    client.open_to(server).expect("opened");
     lab.control_plane(0).power_off().expect("off");
     let closed = agent.await_status("a closed connection", |status| {
         let closed = backend(status, server).and_then(|backend| backend.closed.get("dead"));
@@ -225,19 +225,4 @@ fn follow(agent: &Agent) -> (Process, mpsc::Receiver<String>) {
     // It ends with the process.
     thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
     (process, receiver)
-}
-
-/// A connection through the VIP to this server; those that went elsewhere are closed.
-fn open_to(client: &Client, server: SocketAddr) -> u64 {
-    let vip = Connect { ask: Ask::Echo, keep: true, ..Connect::to((VIP_V4, 443).into()) };
-    let opened = wait_until("a connection to the server", || {
-        let outcome = client.connect(&vip)?;
-        let handle = outcome.handle.expect("a handle");
-        if outcome.peer == Some(server) {
-            return Ok(Some(handle));
-        }
-        client.close(handle)?;
-        Ok(None)
-    });
-    opened.expect("opened")
 }

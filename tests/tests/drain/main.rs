@@ -6,7 +6,6 @@ mod drill;
 use std::net::SocketAddr;
 
 use nllb_lab::lab::VIP_V4;
-use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab};
 
 /// Connects through the VIP, keeps the connection and says where it went.
@@ -17,17 +16,9 @@ pub(crate) fn connect(client: &Client) -> (u64, SocketAddr) {
     (outcome.handle.expect("a handle"), outcome.peer.expect("a peer"))
 }
 
-/// A connection to this server; those that went elsewhere are closed.
+/// A connection to this server through the VIP.
 pub(crate) fn open_to(client: &Client, server: SocketAddr) -> u64 {
-    let opened = wait_until("a connection to the server", || {
-        let (handle, peer) = connect(client);
-        if peer == server {
-            return Ok(Some(handle));
-        }
-        client.close(handle)?;
-        Ok(None)
-    });
-    opened.expect("opened")
+    client.open_to(server).expect("opened")
 }
 
 pub(crate) fn lab_with_agent() -> Option<(Lab, Agent)> {

@@ -1,4 +1,4 @@
-//! The commands of docs/troubleshooting.md, run beside an agent.
+//! The commands of docs/troubleshooting.md.
 
 use std::ffi::OsString;
 use std::fs;
