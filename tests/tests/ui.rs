@@ -92,7 +92,9 @@ fn the_page_follows_the_agent_and_strangers_see_nothing() {
 #[test]
 fn a_browser_shows_the_backends_and_what_happened_and_that_the_agent_has_gone() {
     let Some(program) = browser() else {
-        return say_skipped("no chromium here; install one or name it in CHROMIUM");
+        return say_skipped(
+            "no chromium here; cargo xtask setup as root unpacks one, or name one in CHROMIUM",
+        );
     };
     let Some(lab) = Lab::builder().build_or_skip() else { return };
     let mut agent = Agent::start(&lab, &Configuration::of(&lab).quick()).expect("an agent");
@@ -174,7 +176,7 @@ fn browser() -> Option<PathBuf> {
     let named = env::var_os(BROWSER).filter(|name| !name.is_empty()).map(PathBuf::from);
     let known = || {
         let names = ["chromium-headless-shell", "chromium", "google-chrome"];
-        names.iter().find_map(|name| tools::find(name, "chromium"))
+        names.iter().find_map(|name| tools::find(name, names[0]))
     };
     named.or_else(known)
 }

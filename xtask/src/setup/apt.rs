@@ -14,6 +14,15 @@ use crate::workspace::say;
 const NEWER: &str = "trixie";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// What of a package is unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// It alone.
+    Nothing,
+    /// With it what it depends on and this machine has not.
+    Dependencies,
+}
+
 /// apt-get, whose lists are fetched at most once.
 #[derive(Default)]
 pub(crate) struct Apt {
@@ -35,10 +44,10 @@ impl Apt {
 
     /// Unpacks a package into a directory without installing it. What fails is said and otherwise
     /// ignored.
-    pub(crate) fn unpack(&mut self, package: &str, directory: &Path) {
+    pub(crate) fn unpack(&mut self, package: &str, directory: &Path, needs: Needs) {
         self.update();
         say(&format!("set-up: unpacking {package} into {} (apt)", directory.display()));
-        if let Err(error) = unpack(package, directory) {
+        if let Err(error) = unpack(package, directory, needs) {
             say(&format!("set-up: {error:#}"));
         }
     }
@@ -68,7 +77,7 @@ impl Apt {
     }
 }
 
-fn unpack(package: &str, directory: &Path) -> Result<()> {
+fn unpack(package: &str, directory: &Path, needs: Needs) -> Result<()> {
     let archive = directory.with_extension("deb");
     let new = directory.with_extension("new");
     for left in [&archive, &new] {
@@ -76,18 +85,38 @@ fn unpack(package: &str, directory: &Path) -> Result<()> {
         let _ = fs::remove_dir_all(left);
         fs::create_dir_all(left).with_context(|| format!("cannot create {}", left.display()))?;
     }
+    let mut download = match needs {
+        Needs::Nothing => apt_get("download"),
+        Needs::Dependencies => {
+            fs::create_dir(archive.join("partial")).context("cannot create a directory for apt")?;
+            let mut install = apt_get("install");
+            install.args(["--yes", "--no-install-recommends", "--no-remove", "--download-only"]);
+            install.arg("-o").arg(format!("Dir::Cache::archives={}", archive.display()));
+            install
+        }
+    };
     // Root's own directories are none for the user that apt downloads as.
-    let mut download = apt_get("download");
-    tell_failure(
-        download.args(["-o", "APT::Sandbox::User=root"]).arg(package).current_dir(&archive),
-    );
-    for entry in fs::read_dir(&archive)? {
-        let mut extract = Command::new("dpkg-deb");
-        tell_failure(extract.arg("--extract").arg(entry?.path()).arg(&new));
-        // Whole or not at all.
+    download.args(["-o", "APT::Sandbox::User=root"]).arg(package).current_dir(&archive);
+    // Whole or not at all.
+    if succeeds(&mut download) && extract(&archive, &new)? {
         fs::rename(&new, directory).context("cannot move what was unpacked")?;
     }
-    fs::remove_dir_all(&archive).context("cannot remove the package's file")
+    fs::remove_dir_all(&archive).context("cannot remove what was downloaded")
+}
+
+/// Extracts every package of a directory into another; whether there was one and all went well.
+fn extract(archive: &Path, into: &Path) -> Result<bool> {
+    let mut done = false;
+    for entry in fs::read_dir(archive)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            done = succeeds(Command::new("dpkg-deb").arg("--extract").arg(file).arg(into));
+            if !done {
+                break;
+            }
+        }
+    }
+    Ok(done)
 }
 
 /// With lists of its own, so that the machine's apt never offers packages of another release.
@@ -142,9 +171,14 @@ fn apt_get(action: &str) -> Command {
 
 /// Runs a command silently; prints the end of what it wrote when it fails.
 pub(crate) fn tell_failure(command: &mut Command) {
+    let _told = succeeds(command);
+}
+
+/// The same, and whether it succeeded.
+fn succeeds(command: &mut Command) -> bool {
     let program = command.get_program().display().to_string();
     match command.output() {
-        Ok(Output { status, .. }) if status.success() => {}
+        Ok(Output { status, .. }) if status.success() => return true,
         Ok(Output { status, stdout, stderr }) => {
             let text =
                 format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -152,6 +186,7 @@ pub(crate) fn tell_failure(command: &mut Command) {
         }
         Err(error) => say(&format!("set-up: {program} cannot be started: {error}")),
     }
+    false
 }
 
 /// Enough to hold the reason, not the whole log.
