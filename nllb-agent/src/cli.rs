@@ -235,6 +235,7 @@ impl Failure {
     }
 
     /// Without signals a command could not be ended in good order.
+    #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
     fn of_signals(error: io::Error) -> Self {
         Self { exit: Exit::Unexpected, line: format!("cannot listen for signals: {error}") }
     }

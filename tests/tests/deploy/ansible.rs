@@ -14,6 +14,14 @@ use crate::{both, deploy, has_or_say, succeed, write_script};
 const UNIT: &str = "etc/systemd/system/nllb.service";
 const PROGRAM: &str = "usr/local/bin/nllb";
 const CONFIGURATION: &str = "etc/nllb/agent.yaml";
+/// What is written from the program.
+const WRITTEN: [&str; 5] = [
+    "usr/local/share/man/man1/nllb.1",
+    "usr/local/share/man/man1/nllb-status.1",
+    "usr/local/share/bash-completion/completions/nllb",
+    "usr/local/share/fish/vendor_completions.d/nllb.fish",
+    "usr/local/share/zsh/site-functions/_nllb",
+];
 
 #[test]
 fn ansible_lint_finds_nothing() {
@@ -34,8 +42,9 @@ fn the_role_installs_once_changes_what_is_to_change_and_removes_all() {
     let host = Host::new();
     let recap = host.play(&[]).expect("played");
     assert!(!recap.contains("changed=0 "), "{recap}");
-    for file in [UNIT, PROGRAM, CONFIGURATION] {
-        assert!(host.path(file).is_file(), "{file}");
+    for file in [UNIT, PROGRAM, CONFIGURATION].iter().chain(&WRITTEN) {
+        let length = fs::metadata(host.path(file)).map(|file| file.len());
+        assert!(length.is_ok_and(|length| length > 100), "{file}");
     }
     assert_eq!(host.told(), ["enable nllb.service", "start nllb.service"]);
 
@@ -70,7 +79,7 @@ fn the_role_installs_once_changes_what_is_to_change_and_removes_all() {
     let absent = r#"{"nllb_state": "absent"}"#;
     host.play(&[absent]).expect("played");
     assert_eq!(host.told(), ["disable nllb.service", "stop nllb.service", "uninstall"]);
-    for file in [UNIT, PROGRAM, CONFIGURATION] {
+    for file in [UNIT, PROGRAM, CONFIGURATION].iter().chain(&WRITTEN) {
         assert!(!host.path(file).exists(), "{file}");
     }
     let recap = host.play(&[absent]).expect("played");
