@@ -17,7 +17,7 @@ use nllb_lab::apiserver::{Api, Endpoint, Objects};
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::process::Process;
 use nllb_lab::wait::wait_until;
-use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab};
+use nllb_lab::{Agent, Configuration, Lab};
 use serde_json::Value;
 
 #[test]
