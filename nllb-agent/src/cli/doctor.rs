@@ -8,6 +8,7 @@ mod bundle;
 mod kernel;
 mod listeners;
 mod pods;
+mod processes;
 mod table;
 mod told;
 

@@ -1,5 +1,6 @@
 //! Who listens on an address of this host.
 
+use super::processes;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -42,16 +43,12 @@ fn parse(text: &str) -> Option<SocketAddr> {
 /// The process that has this socket open.
 fn process(inode: u64) -> Option<String> {
     let wanted = format!("socket:[{inode}]");
-    let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
-    let pids = processes.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut pids = pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-    let pid = pids.find(|pid| {
+    let pid = processes::all().find(|pid| {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
         let mut links = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         links.any(|link| link.as_os_str() == wanted.as_str())
     })?;
-    let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(format!("{} (process {pid})", command.trim_end()))
+    Some(processes::named(pid))
 }
 
 #[cfg(test)]

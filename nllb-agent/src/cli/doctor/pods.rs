@@ -1,11 +1,9 @@
 //! Finds the network namespace of a pod to look from.
 
+use super::processes;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-
-/// As many processes are looked at; on a node with more, pods are among these.
-const MOST: usize = 32_768;
 
 /// A namespace and whose it is: of this process, or of some pod's.
 pub(super) fn find(from_pid: Option<u32>) -> Option<(PathBuf, String)> {
@@ -14,16 +12,13 @@ pub(super) fn find(from_pid: Option<u32>) -> Option<(PathBuf, String)> {
         None => some_pod()?,
     };
     let namespace = PathBuf::from(format!("/proc/{pid}/ns/net"));
-    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Some((namespace, format!("{} (process {pid})", command.trim_end())))
+    Some((namespace, processes::named(pid)))
 }
 
 /// A process that the kubelet has started in a network namespace of its own.
 fn some_pod() -> Option<u32> {
     let own = fs::metadata("/proc/self/ns/net").ok()?.ino();
-    let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok).take(MOST);
-    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.find(|pid| {
+    processes::all().find(|pid| {
         let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let namespace = fs::metadata(format!("/proc/{pid}/ns/net"));
         cgroup.contains("kubepods") && namespace.is_ok_and(|namespace| namespace.ino() != own)
