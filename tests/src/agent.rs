@@ -159,6 +159,18 @@ impl Agent {
         fs::rename(new, self.file()).context("cannot write the configuration")
     }
 
+    /// Writes a kubeconfig of the cluster with what this agent trusts and who it is; gives where it is.
+    pub fn write_kubeconfig(&self) -> Result<PathBuf> {
+        let own = self.directory.display();
+        let text = format!(
+            "clusters: [{{name: a, cluster: {{server: 'https://kubernetes:6443', \
+             certificate-authority: {own}/ca.pem}}}}]\nusers: [{{name: a, user: {{tokenFile: {own}/token}}}}]\n"
+        );
+        let file = self.directory.join("kubeconfig");
+        fs::write(&file, text).context("cannot write a kubeconfig")?;
+        Ok(file)
+    }
+
     /// Starts it and waits until it is ready and every server has been probed.
     pub fn restart(&mut self) -> Result<Status> {
         self.spawn()?;

@@ -121,14 +121,7 @@ fn the_cluster_is_told_of_failovers_and_who_refuses_is_not_asked_again() {
     let endpoints: Vec<_> = servers.iter().copied().map(Endpoint::ready).collect();
     lab.set_objects(Objects::kubernetes(&endpoints, &[VIP_V4.into()])).expect("told");
     let mut agent = Agent::prepare(&lab, 0).expect("an agent");
-    let kubeconfig = lab.directory().join("kubeconfig");
-    let own = lab.directory().join("agent0");
-    let text = format!(
-        "clusters: [{{name: a, cluster: {{server: 'https://kubernetes:6443', \
-         certificate-authority: {own}/ca.pem}}}}]\nusers: [{{name: a, user: {{tokenFile: {own}/token}}}}]\n",
-        own = own.display()
-    );
-    fs::write(&kubeconfig, text).expect("written");
+    let kubeconfig = agent.write_kubeconfig().expect("written");
     let source = format!(
         "hosts: ['{}'], kubernetes: {{events: true, kubeconfig: {}}}",
         servers[0].ip(),

@@ -180,14 +180,7 @@ fn one_seed_leads_to_all_servers_and_to_what_clients_dial_and_is_needed_no_more(
     };
     hosts(&[0, 1, 2]);
     let mut agent = Agent::prepare(&lab, 0).expect("an agent");
-    let kubeconfig = lab.directory().join("kubeconfig");
-    let own = lab.directory().join("agent0");
-    let text = format!(
-        "clusters: [{{name: a, cluster: {{server: 'https://kubernetes:6443', \
-         certificate-authority: {own}/ca.pem}}}}]\nusers: [{{name: a, user: {{tokenFile: {own}/token}}}}]\n",
-        own = own.display()
-    );
-    write(&kubeconfig, &text);
+    let kubeconfig = agent.write_kubeconfig().expect("written");
     let seed = lab.control_plane(0);
     let sources =
         format!("hosts: ['{}'], kubernetes: {{kubeconfig: {}}}", seed.v4(), kubeconfig.display());

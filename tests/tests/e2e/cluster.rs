@@ -160,14 +160,7 @@ impl Cluster {
     /// An agent that does not run yet, with a token of its account.
     pub(crate) fn agent(&self) -> Result<Agent> {
         let agent = Agent::prepare(&self.lab, 0)?;
-        let file = |name: &str| agent.file().with_file_name(name);
-        let kubeconfig = format!(
-            "clusters: [{{name: a, cluster: {{server: 'https://kubernetes:6443', \
-             certificate-authority: {}}}}}]\nusers: [{{name: a, user: {{tokenFile: {}}}}}]\n",
-            file("ca.pem").display(),
-            file("token").display(),
-        );
-        fs::write(file("kubeconfig"), kubeconfig)?;
+        agent.write_kubeconfig()?;
         self.write_token(&agent)?;
         Ok(agent)
     }

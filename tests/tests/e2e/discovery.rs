@@ -17,10 +17,7 @@ fn one_seed_and_the_manifests_rights_lead_to_all_servers_and_to_what_clients_dia
     }
     let mut agent = cluster.agent().expect("an agent");
     agent.configure(&cluster.configuration(1)).expect("written");
-    agent.spawn().expect("spawned");
-    let all = cluster.addresses();
-    await_backends(&mut agent, &all);
-    await_states(&mut agent, &all, "healthy");
+    let all = start(&mut agent, &cluster);
     let status = agent.await_status("what only the API tells", |status| {
         let versions = status.backends().all(|(_, one)| one.version.is_some());
         versions && status.pools[0].nodes == Some(2) && !status.frontends[0].addresses.is_empty()

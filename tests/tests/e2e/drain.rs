@@ -16,10 +16,7 @@ fn servers_restart_one_after_another_and_no_new_connect_fails() {
     let mut agent = cluster.agent().expect("an agent");
     // The third server is known by the cluster's list alone, which it leaves as soon as it is told to end.
     agent.configure(&cluster.configuration(2)).expect("written");
-    agent.spawn().expect("spawned");
-    let all = cluster.addresses();
-    await_backends(&mut agent, &all);
-    await_states(&mut agent, &all, "healthy");
+    let all = start(&mut agent, &cluster);
     let clients = [cluster.lab.client(0), cluster.lab.client(0)];
     let [client, direct] = clients.map(|client| client.expect("a client"));
     let storm = Storm { threads: 1, connects: None, connect: version(&cluster.lab) };

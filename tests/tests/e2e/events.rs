@@ -18,10 +18,7 @@ fn a_failover_is_an_event_of_the_node_where_the_component_allows_it() {
     let text = agent.text(&cluster.configuration(2));
     let text = text.replace("kubernetes: {kubeconfig", "kubernetes: {events: true, kubeconfig");
     agent.write(&(text + "node: { name: worker-1 }\n")).expect("written");
-    agent.spawn().expect("spawned");
-    let all = cluster.addresses();
-    await_backends(&mut agent, &all);
-    await_states(&mut agent, &all, "healthy");
+    let all = start(&mut agent, &cluster);
     cluster.server(2).kill().expect("killed");
     let refused = "not taken by the cluster: 403: allow the account to create events in the namespace default";
     wait_until("a refusal", || Ok(agent.log().contains(refused).then_some(()))).expect("refused");
@@ -49,9 +46,7 @@ fn a_failover_is_an_event_of_the_node_where_the_component_allows_it() {
         assert_eq!(status, 403, "it may not read them: {answer}");
     }
     cluster.serve(2).expect("served");
-    agent.spawn().expect("spawned");
-    await_backends(&mut agent, &all);
-    await_states(&mut agent, &all, "healthy");
+    start(&mut agent, &cluster);
     cluster.server(2).kill().expect("killed");
     let told = wait_until("an event", || {
         let (_, answer) = admin.ask(Method::GET, EVENTS, None)?;

@@ -10,10 +10,7 @@ fn a_killed_server_and_a_dead_host_leave_the_list_and_return_to_it() {
     };
     let mut agent = cluster.agent().expect("an agent");
     agent.configure(&cluster.configuration(1)).expect("written");
-    agent.spawn().expect("spawned");
-    let all = cluster.addresses();
-    await_backends(&mut agent, &all);
-    await_states(&mut agent, &all, "healthy");
+    let all = start(&mut agent, &cluster);
     let client = cluster.lab.client(0).expect("a client");
 
     cluster.server(1).kill().expect("killed");

@@ -48,6 +48,15 @@ fn all_succeed(lab: &Lab, client: &Client, connects: usize) {
     }
 }
 
+/// Starts an agent that has its configuration; gives the servers, all of which it has found and found healthy.
+fn start(agent: &mut Agent, cluster: &cluster::Cluster) -> Vec<SocketAddr> {
+    agent.spawn().expect("spawned");
+    let all = cluster.addresses();
+    await_backends(agent, &all);
+    await_states(agent, &all, "healthy");
+    all
+}
+
 /// Waits until exactly these are backends.
 fn await_backends(agent: &mut Agent, expected: &[SocketAddr]) -> Status {
     let are = |status: &Status| {

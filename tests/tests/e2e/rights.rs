@@ -19,10 +19,7 @@ fn rights_that_are_withdrawn_and_a_token_that_is_replaced_cost_nothing_but_one_l
     let mut agent = cluster.agent().expect("an agent");
     agent.log_by_default();
     agent.configure(&cluster.configuration(1)).expect("written");
-    agent.spawn().expect("spawned");
-    let all = cluster.addresses();
-    await_backends(&mut agent, &all);
-    await_states(&mut agent, &all, "healthy");
+    let all = start(&mut agent, &cluster);
     let client = cluster.lab.client(0).expect("a client");
     let admin = cluster.admin(0).expect("an administrator");
 
