@@ -13,7 +13,7 @@ use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 
 use crate::lab::Lab;
 use crate::place::Place;
-use crate::{apiserver, balancer, bench, client, dashboard, demo, discover, fault, lab, sim};
+use crate::{apiserver, balancer, bench, client, dashboard, demo, discover, fault, lab, sim, soak};
 
 /// The processes of a lab.
 #[derive(Parser)]
@@ -72,6 +72,8 @@ enum Command {
     },
     /// Simulate a cluster of thousands of nodes in virtual time.
     Sim(sim::Options),
+    /// Let random faults strike for hours, and hold what is promised against what is seen.
+    Soak(soak::Options),
     /// Connect in batches as told on standard input, and give the times.
     BenchWorker {
         /// The only processor to use.
@@ -155,6 +157,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dashboard(options) => return dashboard::run(&options),
         Command::Bench { what } => return bench::run(what),
         Command::Sim(options) => return sim::run(&options),
+        Command::Soak(options) => return soak::run(&options),
         Command::BenchWorker { cpu } => bench::worker::run(cpu)?,
         Command::Dial { address } => demo::keep::dial(address)?,
         Command::Stall { address } => fault::stall::run(address)?,

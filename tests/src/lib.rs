@@ -32,6 +32,7 @@ pub mod place;
 pub mod process;
 pub mod prometheus;
 mod sim;
+mod soak;
 mod sys;
 pub mod tools;
 mod usage;

@@ -21,3 +21,8 @@ pub(crate) fn rss_mib(id: u32) -> Result<f64> {
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
     Ok(kib.parse::<f64>().context("not a number")? / 1024.0)
 }
+
+/// How many file descriptors a process has open.
+pub(crate) fn descriptors(id: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{id}/fd")).context("no such process")?.count())
+}

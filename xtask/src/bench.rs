@@ -40,6 +40,16 @@ pub(crate) enum Output {
     Json,
 }
 
+impl Output {
+    /// What a program of the lab is told of it.
+    pub(crate) fn add_to(self, arguments: &mut Vec<OsString>) {
+        match self {
+            Self::Table => {}
+            Self::Json => arguments.extend(["-o".into(), "json".into()]),
+        }
+    }
+}
+
 pub(crate) fn command(workspace: &Workspace, what: &Bench) -> Result<ExitCode> {
     let mut arguments: Vec<OsString> = vec!["bench".into()];
     let output = match what {
@@ -58,9 +68,6 @@ pub(crate) fn command(workspace: &Workspace, what: &Bench) -> Result<ExitCode> {
             output
         }
     };
-    match output {
-        Output::Table => {}
-        Output::Json => arguments.extend(["-o".into(), "json".into()]),
-    }
+    output.add_to(&mut arguments);
     workspace.become_program("nllb-lab", "nllb-lab", &arguments)
 }

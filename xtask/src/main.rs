@@ -9,6 +9,7 @@ mod lint;
 mod run;
 mod setup;
 mod sim;
+mod soak;
 mod test;
 mod tidy;
 mod toolchain;
@@ -65,6 +66,8 @@ enum Command {
     Image(image::Options),
     /// Simulates thousands of nodes in virtual time; fails when a goal is missed.
     Sim(sim::Sim),
+    /// Lets random faults strike for hours under load, and holds what is promised against what is seen.
+    Soak(soak::Soak),
     /// rustfmt, clippy and rustdoc, every warning an error.
     Lint,
     /// Checks what compilers do not: who imports whom, unsafe, clocks, file lengths.
@@ -103,6 +106,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::E2e => e2e::command(&workspace),
         Command::Bench { what } => bench::command(&workspace, &what),
         Command::Image(options) => image::command(&workspace, &options),
+        Command::Soak(soak) => soak::command(&workspace, &soak),
         Command::Sim(sim) => sim::command(&workspace, sim),
         Command::Lint => lint::command(&workspace),
         Command::Tidy => tidy::command(&workspace),

@@ -41,6 +41,6 @@ pub(crate) fn command(workspace: &Workspace, sim: Sim) -> Result<ExitCode> {
     scenario.into_iter().for_each(|name| add("--scenario", Some(name)));
     add("--seed", seed.map(|number| number.to_string().into()));
     add("--svg", svg.map(PathBuf::into_os_string));
-    add("--output", matches!(output, Output::Json).then(|| "json".into()));
+    output.add_to(&mut arguments);
     workspace.become_program("nllb-lab", "nllb-lab", &arguments)
 }
