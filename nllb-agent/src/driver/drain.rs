@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use nllb_common::maps::State;
 use nllb_core::{BackendView, CloseCause, Drain, DrainError, Drill, DrillEnd, View};
 
 use super::Driver;
@@ -117,6 +118,13 @@ impl Driver {
     ) {
         let (mode, reason) = (how.label(), end.label());
         tracing::info!(backend = %addr, mode, reason, ?lasted, "a drill is over");
+        // What a drill's drain had begun to close; one that drains all the same goes on with it.
+        let view = self.machine.view();
+        let meant = |who| {
+            let mut meant = backends(&view).filter(|one| one.addr == addr);
+            meant.any(|one| (one.id, one.epoch) == who && one.state != State::Draining)
+        };
+        self.closings.cancel(CloseCause::Drained, meant);
         let (mode, reason) = (mode.to_owned(), reason.to_owned());
         let duration_ms = millis(lasted);
         self.record([What::DrillOver { backend: addr, mode, reason, duration_ms }]);
