@@ -4,6 +4,7 @@ mod ask;
 mod check_config;
 mod doctor;
 mod drain;
+mod drill;
 mod events;
 mod explain;
 mod init;
@@ -64,6 +65,8 @@ enum Command {
     Drain(DrainArgs),
     /// Use a drained backend again.
     Undrain(UndrainArgs),
+    /// Rehearse the loss of each backend on this node, and hold what clients feel against an SLA.
+    Drill(drill::DrillArgs),
     /// Show what happened: failovers, recoveries, connections that were ended, and why and how long.
     Events(events::EventsArgs),
     /// Show or change what the running agent logs.
@@ -200,6 +203,7 @@ fn dispatch(
         Command::Doctor(args) => return doctor::run(&args, terminal, out),
         Command::Drain(args) => drain::drain(args, out),
         Command::Undrain(args) => drain::undrain(args, out),
+        Command::Drill(args) => return drill::run(args, out, err),
         Command::Events(args) => events::run(args, out, err),
         Command::LogLevel(args) => log_level::run(args, out),
         Command::Uninstall(UninstallArgs { config, bpffs }) => uninstall::run(config, bpffs, out),
