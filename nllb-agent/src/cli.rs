@@ -102,6 +102,9 @@ struct RunArgs {
     /// How it is logged.
     #[arg(long, env = "NLLB_LOG_FORMAT", default_value = "text", value_enum)]
     log_format: LogFormat,
+    /// Do not limit system calls to those that the agent needs: for a host on which it needs others.
+    #[arg(long, env = "NLLB_NO_SECCOMP")]
+    no_seccomp: bool,
 }
 
 #[derive(Debug, Args)]
@@ -191,9 +194,7 @@ fn dispatch(
     err: &mut dyn io::Write,
 ) -> Result<Exit, Failure> {
     let done = match command {
-        Command::Run(RunArgs { config, log_level, log_format }) => {
-            run::run(&config, &log_level, log_format)
-        }
+        Command::Run(args) => run::run(&args),
         Command::CheckConfig { file } => check_config::run(&file, out),
         Command::Init(args) => init::run(args, out, err),
         Command::Status(args) => return status::run(args, terminal, out, err),

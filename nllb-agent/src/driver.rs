@@ -57,6 +57,7 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{debug, error, info};
 
 use crate::config::Config;
+use crate::confine::Confinement;
 use crate::datapath::maps::{KernelMaps, Sockets};
 use crate::datapath::{DatapathError, events};
 use crate::drain::DrainRequest;
@@ -126,7 +127,12 @@ pub enum RunError {
 ///
 /// # Errors
 /// When it cannot be set up; what an earlier agent left in place stays.
-pub fn run(file: &Path, config: Config, log: LogLevel) -> Result<(), RunError> {
+pub fn run(
+    file: &Path,
+    config: Config,
+    log: LogLevel,
+    confinement: Confinement,
+) -> Result<(), RunError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
@@ -134,7 +140,7 @@ pub fn run(file: &Path, config: Config, log: LogLevel) -> Result<(), RunError> {
     let file = file.to_owned();
     // A task like the others: what is waited for outside of tasks is looked at whenever any of them wakes.
     let driver = runtime.spawn_local(async move {
-        let (driver, inputs) = Driver::start(&file, config, log).await?;
+        let (driver, inputs) = Driver::start(&file, config, log, confinement).await?;
         driver.serve(inputs).await;
         Ok(())
     });
@@ -168,6 +174,7 @@ struct Driver {
     reloads: Reloads,
     manager: ServiceManager,
     log: LogLevel,
+    confinement: Confinement,
     started: Instant,
     adopted: bool,
 }

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod confine;
 pub mod datapath;
 pub mod discovery;
 pub mod doctor;

@@ -27,6 +27,15 @@ pub fn raise_descriptors() -> io::Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
 }
 
+/// Raises the limit of locked memory, against which Linux before 5.11 counts maps. That takes `CAP_SYS_RESOURCE`, which
+/// the agent gives up.
+///
+/// # Errors
+/// When the kernel refuses; the limit stays.
+pub fn raise_locked_memory() -> io::Result<()> {
+    setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
+}
+
 /// How many connections may be relayed at once under the limit that holds now.
 #[must_use]
 pub fn relayed_connections() -> usize {

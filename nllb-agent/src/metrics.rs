@@ -160,6 +160,7 @@ impl Metrics {
             schema: _,
             verdict,
             agent,
+            confinement: _,
             config,
             datapath,
             lease,

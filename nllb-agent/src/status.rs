@@ -21,6 +21,7 @@ pub use frontend::{Frontend, FrontendBackend};
 pub use history::{BackendHistory, History};
 pub use verdict::{Judgement, Verdict};
 
+pub use crate::confine::{Confinement, SystemCalls};
 pub use crate::telemetry::LogState;
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,8 @@ pub struct Status {
     pub verdict: Judgement,
     /// The agent itself.
     pub agent: Agent,
+    /// What it has left of rights and system calls.
+    pub confinement: Confinement,
     /// What it logs.
     pub log: LogState,
     /// Its configuration.

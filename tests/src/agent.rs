@@ -24,10 +24,15 @@ use configuration::Files;
 
 pub use configuration::{Configuration, NodeAddresses};
 
+/// A directory into which the system calls of all agents are written (strace).
+pub const CALLS_VARIABLE: &str = "NLLB_LAB_CALLS";
+
 /// An agent, running or not.
 pub struct Agent {
     process: Option<Process>,
     program: Option<PathBuf>,
+    calls: Option<PathBuf>,
+    arguments: Vec<OsString>,
     log_level: Option<&'static str>,
     log_format: Option<&'static str>,
     place: Place,
@@ -55,6 +60,8 @@ impl Agent {
         Ok(Self {
             process: None,
             program: None,
+            calls: std::env::var_os(CALLS_VARIABLE).map(PathBuf::from),
+            arguments: Vec::new(),
             log_level: Some("debug"),
             log_format: None,
             place: node.place(),
@@ -67,6 +74,22 @@ impl Agent {
     /// How many file descriptors it may have from its next start on.
     pub fn limit_descriptors(&mut self, most: u64) {
         self.place.descriptors = Some(most);
+    }
+
+    /// Which capabilities it is given from its next start on.
+    pub fn limit_capabilities(&mut self, kept: &[u32]) {
+        self.place.capabilities = Some(kept.to_owned());
+    }
+
+    /// More arguments of `nllb run`, from its next start on.
+    pub fn run_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(OsString::from).collect();
+    }
+
+    /// Writes its system calls into this directory from its next start on: a file for each thread. It is slower then,
+    /// and needs strace.
+    pub fn write_calls(&mut self, directory: &Path) {
+        self.calls = Some(directory.to_owned());
     }
 
     /// Runs this program from its next start on. Without it, the lab's own runs the agent, which has
@@ -187,8 +210,9 @@ impl Agent {
             .into_iter()
             .chain(level)
             .chain(self.log_format.map(|format| format!("--log-format={format}").into()))
+            .chain(self.arguments.iter().cloned())
             .collect();
-        let args = self.words(&args);
+        let args = self.watched(self.words(&args))?;
         let log = self.directory.join("log");
         self.process = Some(Process::spawn(&self.place, &args, Some(&log))?);
         Ok(())
@@ -211,6 +235,16 @@ impl Agent {
             None => vec!["agent".into()],
         };
         [&before, args].concat()
+    }
+
+    /// The same words, such that its system calls are written.
+    fn watched(&self, words: Vec<OsString>) -> Result<Vec<OsString>> {
+        let Some(directory) = &self.calls else { return Ok(words) };
+        let calls = directory.join("calls");
+        // It stays the lab's own child, and the other two watch from aside.
+        let strace = ["exec", "--", "strace", "-D", "-ff", "-qq", "-s", "32", "-o"];
+        let strace = strace.map(OsString::from).into_iter().chain([calls.into()]);
+        Ok(strace.chain([program()?.into()]).chain(words).collect())
     }
 
     /// Starts another `nllb` on the same node, with a pipe for what it says. Its errors go to this file.

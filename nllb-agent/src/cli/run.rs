@@ -1,24 +1,32 @@
 //! `nllb run`: the agent, until a signal ends it.
 
-use super::Failure;
+use super::{Failure, RunArgs};
+use crate::config::CloseSockets;
+use crate::confine::{self, Confinement};
 use crate::driver::{self, RunError, Unresolved};
 use crate::exit::Exit;
 use crate::limits;
-use crate::telemetry::{self, LogFormat};
-use std::path::Path;
+use crate::telemetry;
 
-pub(super) fn run(file: &Path, log_level: &str, format: LogFormat) -> Result<(), Failure> {
-    let log = telemetry::install(log_level, format)
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let RunArgs { config: file, log_level, log_format, no_seccomp } = args;
+    let log = telemetry::install(log_level, *log_format)
         .map_err(|error| Failure::new(Exit::Configuration, &error))?;
     if let Err(error) = limits::raise_descriptors() {
         tracing::warn!(%error, "cannot raise the limit of descriptors; fewer connections are relayed");
     }
+    // Who may not, is told by what fails for it.
+    let _refused = limits::raise_locked_memory();
+    confine::begin();
     let config = driver::load(file, Unresolved::Remember)
         .map_err(|error| Failure::new(Exit::Configuration, &error))?;
     for line in config.unresolved() {
         tracing::warn!("{line}");
     }
-    driver::run(file, config, log).map_err(|error| Failure::new(exit(&error), &error))
+    // Before the first thread.
+    let pods = config.datapath.close_sockets == CloseSockets::Auto;
+    let confinement = Confinement::enter(pods, !no_seccomp);
+    driver::run(file, config, log, confinement).map_err(|error| Failure::new(exit(&error), &error))
 }
 
 const fn exit(error: &RunError) -> Exit {

@@ -14,6 +14,7 @@ use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_func_id;
 use nllb_common::ABI_VERSION;
 use nllb_common::maps::{MAX_CLIENTS, names};
+use rustix::thread::{CapabilitySet, capabilities};
 use thiserror::Error;
 
 use super::attach::Hook;
@@ -59,9 +60,13 @@ pub enum LoadError {
     },
     /// Not allowed to load programs.
     #[error(
-        "not permitted to load BPF programs; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+        "not permitted to load BPF programs{}; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+        without(missing)
     )]
-    NotPermitted,
+    NotPermitted {
+        /// The capabilities that are not held.
+        missing: Vec<&'static str>,
+    },
     /// The array of pools could not be created.
     #[error(transparent)]
     Maps(#[from] MapsError),
@@ -141,7 +146,7 @@ pub(super) fn load(
     log_level: BpfLogLevel,
 ) -> Result<(Ebpf, Features), LoadError> {
     maps::pin_pools(&directory.join(names::POOLS))
-        .map_err(|error| if permission(&error) { LoadError::NotPermitted } else { error.into() })?;
+        .map_err(|error| if permission(&error) { not_permitted() } else { error.into() })?;
     let features = Features::probe();
     let log_level = log_level as u8;
     let set_retval = u8::from(features.set_retval);
@@ -157,7 +162,7 @@ pub(super) fn load(
         loader.map_pin_path(map, directory.join(map));
     }
     let mut bpf = loader.load(OBJECT).map_err(|error| match permission(&error) {
-        true => LoadError::NotPermitted,
+        true => not_permitted(),
         false => LoadError::Object { reason: causes(&error) },
     })?;
     for hook in Hook::ALL {
@@ -183,8 +188,9 @@ fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
         }
         Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
     };
-    loaded.map_err(|error| match permission(&error) {
-        true => LoadError::NotPermitted,
+    // Without CAP_PERFMON it is the verifier that refuses, with a page about pointers.
+    loaded.map_err(|error| match permission(&error) || !missing_capabilities().is_empty() {
+        true => not_permitted(),
         false => refused(causes(&error)),
     })
 }
@@ -208,6 +214,28 @@ pub(super) fn make_directory(directory: &Path) -> Result<Directory, LoadError> {
     directory.require_own()?;
     directory.require_on(BPF_FS)?;
     Ok(directory)
+}
+
+fn not_permitted() -> LoadError {
+    LoadError::NotPermitted { missing: missing_capabilities() }
+}
+
+/// Those that loading takes and this thread does not hold; CAP_SYS_ADMIN stands for each of them.
+fn missing_capabilities() -> Vec<&'static str> {
+    let wanted = [
+        (CapabilitySet::BPF, "CAP_BPF"),
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    ];
+    // The kernel always tells; else the refusal itself has to do.
+    let held = capabilities(None).map_or(CapabilitySet::SYS_ADMIN, |sets| sets.effective);
+    let stands = held.contains(CapabilitySet::SYS_ADMIN);
+    let missing = wanted.into_iter().filter(|(one, _)| !stands && !held.contains(*one));
+    missing.map(|(_, name)| name).collect()
+}
+
+fn without(missing: &[&str]) -> String {
+    if missing.is_empty() { String::new() } else { format!(" without {}", missing.join(", ")) }
 }
 
 fn permission(error: &(dyn std::error::Error + 'static)) -> bool {

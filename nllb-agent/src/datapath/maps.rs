@@ -38,6 +38,14 @@ pub enum MapsError {
         /// Name of the map.
         map: &'static str,
     },
+    /// Maps in a map are opened by their ids, which the kernel lets only `CAP_SYS_ADMIN` do.
+    #[error(
+        "map {map}: to take over what an earlier agent left takes CAP_SYS_ADMIN; run as root or with it, or begin anew after nllb uninstall"
+    )]
+    NotReadable {
+        /// Name of the map.
+        map: &'static str,
+    },
     /// The kernel refused a call of our own.
     #[error("map {map}: cannot {verb}: {source}")]
     Call {
@@ -221,6 +229,9 @@ impl Maps for KernelMaps {
             let inner = match self.pools.get(&pool, 0) {
                 Ok(inner) => inner,
                 Err(MapError::KeyNotFound) => continue,
+                Err(error) if errno(&error) == Some(libc::EPERM) => {
+                    return Err(MapsError::NotReadable { map: names::POOLS });
+                }
                 Err(error) => return Err(kernel(names::POOLS, "look up a pool")(error)),
             };
             let set = inner.get(&0, 0).map_err(kernel(names::POOLS, "read a pool"))?;

@@ -5,6 +5,7 @@
 //! capabilities), `tcp_retries2` (the agent ends connections to dead backends).
 
 use super::{Check, Group};
+use crate::status::{Confinement, SystemCalls};
 use nllb_core::KubeVersion;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,6 +46,8 @@ pub struct Host {
     pub cgroup: Result<(PathBuf, Vec<String>), String>,
     /// Capabilities that are missing to whoever asks.
     pub missing_capabilities: Vec<&'static str>,
+    /// What the agent has left of rights and system calls; `None` when none runs.
+    pub confinement: Option<Confinement>,
     /// Values of [`SYSCTLS`], as far as they can be read.
     pub sysctls: BTreeMap<&'static str, String>,
     /// Bytes that the agent may lock, or else who asks; `None` without a limit.
@@ -56,6 +59,7 @@ pub struct Host {
 pub fn checks(host: &Host) -> Vec<Check> {
     let mut checks =
         vec![kernel(host), features(host), bpf_file_system(host), cgroup(host), privileges(host)];
+    checks.extend(host.confinement.as_ref().map(confinement));
     checks.extend(memlock(host));
     checks.extend(SYSCTLS.iter().filter_map(|name| sysctl(name, host.sysctls.get(name)?)));
     checks
@@ -128,6 +132,20 @@ fn privileges(host: &Host) -> Check {
     let missing = host.missing_capabilities.join(", ");
     let found = format!("without {missing}: what the kernel holds is not told");
     Check::warn(HOST, "privileges", found, "run nllb doctor as root")
+}
+
+fn confinement(confinement: &Confinement) -> Check {
+    const NAME: &str = "confinement";
+    let Confinement { capabilities, system_calls, problems } = confinement;
+    if !problems.is_empty() {
+        let fix = "run a kernel with CONFIG_SECCOMP_FILTER, and let nothing around the agent forbid seccomp(2) and prctl(2)";
+        return Check::warn(HOST, NAME, problems.join("; "), fix);
+    }
+    let calls = match system_calls {
+        SystemCalls::Filtered => "only the system calls that it needs",
+        SystemCalls::Free => "any system call, as it was told (--no-seccomp)",
+    };
+    Check::pass(HOST, NAME, format!("the agent has {} and {calls}", capabilities.join(", ")))
 }
 
 /// Limits of locked memory matter on Linux 5.10 alone.
@@ -239,6 +257,7 @@ mod tests {
             on_bpffs: true,
             cgroup: Ok(("/sys/fs/cgroup".into(), Vec::new())),
             missing_capabilities: Vec::new(),
+            confinement: Some(Confinement::default()),
             sysctls: SYSCTLS.into_iter().zip(sysctls).collect(),
             memlock: Some(65_536),
         }
@@ -260,7 +279,7 @@ mod tests {
     #[test]
     fn each_fault_of_a_host_is_found_by_its_own_check() {
         type Wreck = fn(&mut Host);
-        let faults: [(&str, Verdict, Wreck); 10] = [
+        let faults: [(&str, Verdict, Wreck); 11] = [
             ("kernel", Fail, |host| {
                 (host.kernel, host.memlock) = ("5.4.0-150-generic".to_owned(), None);
             }),
@@ -271,6 +290,10 @@ mod tests {
                 host.cgroup = Ok(("/x".into(), vec!["not the root".to_owned()]));
             }),
             ("privileges", Warn, |host| host.missing_capabilities = vec!["CAP_BPF"]),
+            ("confinement", Warn, |host| {
+                let problems = vec!["system calls stay free: no seccomp".to_owned()];
+                host.confinement = Some(Confinement { problems, ..Confinement::default() });
+            }),
             ("locked memory", Warn, |host| host.kernel = "5.10.0-30-amd64".to_owned()),
             (SYSCTLS[0], Warn, |host| drop(host.sysctls.insert(SYSCTLS[0], "2".to_owned()))),
             (SYSCTLS[1], Warn, |host| {

@@ -29,6 +29,7 @@ use super::upkeep::own_addresses;
 use super::{Driver, Inputs, RunError};
 use crate::admin;
 use crate::config::Config;
+use crate::confine::Confinement;
 use crate::datapath::closing::Closer;
 use crate::datapath::{Datapath, DatapathError, Opened};
 use crate::journal::What;
@@ -50,6 +51,7 @@ impl Driver {
         file: &Path,
         config: Config,
         log_level: LogLevel,
+        mut confinement: Confinement,
     ) -> Result<(Self, Inputs), RunError> {
         let stop = Stop::new().map_err(setup("wait for signals"))?;
         let alarm = Alarm::new().map_err(setup("make a timer"))?;
@@ -70,6 +72,7 @@ impl Driver {
             .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
         let Opened { datapath, mut maps, sockets, events, log, adopted } =
             Datapath::open(&settings)?;
+        confinement.load_no_more();
         let closer = Closer::start(datapath.directory(), config::close_sockets(&config));
         let mut sync = Sync::start(&maps, Instant::now()).map_err(DatapathError::from)?;
         let ((memory, known), (journal, past)) = tokio::join!(table.end(), journal.end());
@@ -132,6 +135,7 @@ impl Driver {
             relays: Relays::default(),
             manager: ServiceManager::find(),
             log: log_level,
+            confinement,
             reloads: Reloads { generation: 1, applied_at: now, error: None },
             started: now,
             adopted,

@@ -39,6 +39,7 @@ impl Driver {
             schema: status::SCHEMA,
             verdict: status::Judgement::default(),
             agent: self.agent(now),
+            confinement: self.confinement.clone(),
             log: self.log.state(now),
             config: self.config_state(),
             datapath: datapath(&self.attached, &self.sync, now),

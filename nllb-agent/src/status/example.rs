@@ -14,6 +14,13 @@ pub(crate) fn status() -> Status {
             adopted: true,
             kernel_features: [("set_retval".to_owned(), true)].into(),
         },
+        confinement: Confinement {
+            capabilities: ["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_PERFMON", "CAP_BPF"]
+                .map(str::to_owned)
+                .into(),
+            system_calls: SystemCalls::Filtered,
+            problems: Vec::new(),
+        },
         log: LogState {
             level: "debug".to_owned(),
             usual: "info".to_owned(),

@@ -15,8 +15,8 @@
 mod pools;
 
 use super::{
-    Closing, ConfigState, DatapathState, Discovery, Frontend, Journal, Lease, Link, Listener,
-    ListenerState, Pool, SelfTest, Source, Status, TableOnDisk, Watched,
+    Closing, ConfigState, Confinement, DatapathState, Discovery, Frontend, Journal, Lease, Link,
+    Listener, ListenerState, Pool, SelfTest, Source, Status, SystemCalls, TableOnDisk, Watched,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -84,6 +84,7 @@ impl Status {
             schema: _,
             verdict: _,
             agent: _,
+            confinement,
             log: _,
             config,
             datapath,
@@ -110,6 +111,7 @@ impl Status {
         findings.of_listeners(listeners);
         findings.of_table(table_on_disk);
         findings.of_journal(journal);
+        findings.of_confinement(confinement);
         findings.of_kubelet(kubelet_version.as_deref(), frontends);
         findings.conclude()
     }
@@ -302,6 +304,14 @@ impl Findings {
         // It is for people, and nothing depends on it.
         if let Some(error) = error {
             self.note(error);
+        }
+    }
+
+    fn of_confinement(&mut self, confinement: &Confinement) {
+        let Confinement { capabilities: _, system_calls, problems } = confinement;
+        problems.iter().for_each(|line| self.note(format!("confinement: {line}")));
+        if problems.is_empty() && *system_calls == SystemCalls::Free {
+            self.note("system calls are not limited, as it was told (--no-seccomp)");
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use nllb_agent::status::SystemCalls;
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::{Agent, Configuration, Lab, cgroup, netns};
 
@@ -31,6 +32,11 @@ fn with_the_daemon_set_s_rights_the_image_balances_and_ends_connections_in_pods(
     agent.run_program(&podman.script(&lab));
     let status = agent.restart().expect("started");
     assert_eq!(status.closing.unreached, Vec::<String>::new(), "{:?}", status.closing);
+    assert_eq!(status.confinement.system_calls, SystemCalls::Filtered);
+    assert_eq!(status.confinement.problems, Vec::<String>::new());
+    let kept = status.confinement.capabilities.iter().map(|name| name.trim_start_matches("CAP_"));
+    let kept: BTreeSet<_> = kept.map(str::to_owned).collect();
+    assert_eq!(kept, manifests::capabilities().into_iter().collect());
     serves(&lab);
     agent.terminate().expect("ended");
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use nllb_agent::status::{Status, SystemCalls};
 use nllb_lab::process::{self, Process};
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Configuration, Lab};
@@ -47,6 +48,11 @@ fn under_systemd_the_unit_starts_balances_reloads_ends_connections_and_is_restar
     let systemd = Systemd::boot(&lab);
     systemd.await_value("StatusText", |text| text == "attached; apiserver: 3 of 3 healthy");
     assert_eq!(systemd.value("ActiveState"), "active");
+    let confinement = systemd.status().confinement;
+    let all = ["CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_PERFMON", "CAP_BPF"];
+    assert_eq!(confinement.capabilities, all);
+    assert_eq!(confinement.system_calls, SystemCalls::Filtered, "{:?}", confinement.problems);
+    assert_eq!(confinement.problems, Vec::<String>::new());
     serves(&lab);
     systemd.await_value("StatusText", |text| text == "attached; apiserver: 2 of 3 healthy");
 
@@ -129,9 +135,22 @@ impl Systemd {
     }
 
     fn systemctl(&self, arguments: &[&str]) -> Output {
+        self.command("systemctl").args(arguments).output().expect("started")
+    }
+
+    /// A program among systemd's files and processes.
+    fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init.to_string(), "--mount", "--pid", "--root", "--wd"]);
-        command.arg("systemctl").args(arguments).output().expect("started")
+        command.arg(program);
+        command
+    }
+
+    /// The agent's document.
+    fn status(&self) -> Status {
+        let mut nllb = self.command("/usr/local/bin/nllb");
+        let output = nllb.args(["status", "-o", "json"]).output().expect("started");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", both(&output)))
     }
 
     /// A property of the unit.

@@ -33,6 +33,7 @@ const TOOLS: [Tool; 9] = [
     Tool { program: "cc", packages: &["gcc", "libc6-dev"], purpose: Purpose::Build },
     Tool { program: "ip", packages: &["iproute2"], purpose: Purpose::Lab },
     Tool { program: "nft", packages: &["nftables"], purpose: Purpose::Lab },
+    Tool { program: "strace", packages: &["strace"], purpose: Purpose::Deploy },
     Tool { program: "buildah", packages: &["buildah"], purpose: Purpose::Deploy },
     Tool { program: "podman", packages: &["podman", "crun"], purpose: Purpose::Deploy },
     Tool { program: "kustomize", packages: &["kustomize"], purpose: Purpose::Deploy },

@@ -39,6 +39,7 @@ fn host(told: &Told, cgroup: Result<&Cgroup, String>) -> Host {
         on_bpffs: inspect::on_bpffs(&told.bpffs()),
         cgroup: cgroup.map(|cgroup| (cgroup.path().to_owned(), cgroup.limits())),
         missing_capabilities: missing(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
+        confinement: told.status.as_ref().ok().map(|status| status.confinement.clone()),
         sysctls: sysctls.collect(),
         memlock: memlock(told),
     }
