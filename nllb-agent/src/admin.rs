@@ -151,6 +151,7 @@ impl Listener {
     pub async fn serve(self, sources: Sources) {
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let mut connections = JoinSet::new();
+        let mut refused = 0;
         loop {
             while connections.try_join_next().is_some() {}
             // The semaphore is never closed.
@@ -166,7 +167,9 @@ impl Listener {
                     continue;
                 }
             };
-            if !is_allowed(&stream) {
+            if let Some(uid) = stranger(&stream) {
+                refused += 1;
+                tell_refused(uid, refused);
                 continue;
             }
             let sources = sources.clone();
@@ -178,20 +181,18 @@ impl Listener {
     }
 }
 
-/// Root, or whoever runs this agent.
-fn is_allowed(stream: &UnixStream) -> bool {
-    let uid = match stream.peer_cred() {
-        Ok(peer) => peer.uid(),
-        Err(error) => {
-            tracing::warn!(%error, "a peer of the admin socket has no credentials");
-            return false;
-        }
-    };
-    let allowed = uid == 0 || uid == rustix::process::geteuid().as_raw();
-    if !allowed {
-        tracing::warn!(uid, "a user other than root asked on the admin socket");
+/// The user at the other end unless that is root or whoever runs this agent; `None` of `Some` when it is not known.
+fn stranger(stream: &UnixStream) -> Option<Option<u32>> {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+    let allowed = uid.is_some_and(|uid| uid == 0 || uid == rustix::process::geteuid().as_raw());
+    (!allowed).then_some(uid)
+}
+
+/// Who may open the socket against its modes can ask as often as it likes, and shall not fill the log.
+fn tell_refused(uid: Option<u32>, times: u64) {
+    if times.is_power_of_two() {
+        tracing::warn!(?uid, times, "a user other than root asked on the admin socket");
     }
-    allowed
 }
 
 fn make_directory(path: &Path) -> Result<(), AdminError> {

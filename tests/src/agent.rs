@@ -378,3 +378,10 @@ pub fn backend(status: &Status, server: std::net::SocketAddr) -> Option<&Backend
     let found = backends.find(|(_, backend)| backend.address == server)?;
     Some(found.1)
 }
+
+/// State and number of changes of each server.
+#[must_use]
+pub fn verdicts(status: &Status) -> Vec<(std::net::SocketAddr, String, u64)> {
+    let backends = status.backends();
+    backends.map(|(_, b)| (b.address, b.state.clone(), b.transitions)).collect()
+}

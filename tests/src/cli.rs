@@ -13,7 +13,9 @@ use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 
 use crate::lab::Lab;
 use crate::place::Place;
-use crate::{apiserver, balancer, bench, client, dashboard, demo, discover, fault, lab, sim, soak};
+use crate::{
+    apiserver, balancer, bench, client, dashboard, demo, discover, fault, flood, lab, sim, soak,
+};
 
 /// The processes of a lab.
 #[derive(Parser)]
@@ -90,6 +92,14 @@ enum Command {
         /// Where to.
         address: SocketAddr,
     },
+    /// Ask again and again for a document, until standard input ends; then say how often, and how often somebody
+    /// listened.
+    Flood {
+        /// A socket in the file system, or else an address.
+        at: String,
+        /// The document.
+        path: String,
+    },
     /// Balance over servers, as a distribution's own load balancer does.
     Balancer {
         /// Where to listen.
@@ -161,6 +171,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::BenchWorker { cpu } => bench::worker::run(cpu)?,
         Command::Dial { address } => demo::keep::dial(address)?,
         Command::Stall { address } => fault::stall::run(address)?,
+        Command::Flood { at, path } => flood::run(&at, &path)?,
         Command::Balancer { listen, servers } => balancer::run(listen, servers)?,
         Command::Relay { port, weakness } => fault::relay::run(&port, weakness)?,
         Command::Discover(options) => discover::run(options)?,

@@ -102,8 +102,12 @@ impl Client {
 
     /// Runs a storm to its end; `storm.connects` says when that is.
     pub fn storm(&self, storm: &Storm) -> Result<StormReport> {
-        let id = self.storm_start(storm)?;
-        self.call(&Op::StormWait { storm: id })
+        self.storm_wait(self.storm_start(storm)?)
+    }
+
+    /// Waits for the end of a storm, which comes with [`Storm::connects`].
+    pub fn storm_wait(&self, storm: u64) -> Result<StormReport> {
+        self.call(&Op::StormWait { storm })
     }
 
     /// Starts a storm in the background.

@@ -23,6 +23,7 @@ mod demo;
 pub mod discover;
 pub mod etcd;
 pub mod fault;
+pub mod flood;
 pub mod lab;
 pub mod load;
 pub mod netns;
@@ -35,7 +36,7 @@ mod sim;
 mod soak;
 mod sys;
 pub mod tools;
-mod usage;
+pub mod usage;
 mod verdicts;
 pub mod wait;
 

@@ -15,7 +15,7 @@ pub(crate) fn cpu(id: u32) -> Result<Duration> {
 }
 
 /// The memory of a process that is in RAM, in MiB.
-pub(crate) fn rss_mib(id: u32) -> Result<f64> {
+pub fn rss_mib(id: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{id}/status")).context("no such process")?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
@@ -23,6 +23,6 @@ pub(crate) fn rss_mib(id: u32) -> Result<f64> {
 }
 
 /// How many file descriptors a process has open.
-pub(crate) fn descriptors(id: u32) -> Result<usize> {
+pub fn descriptors(id: u32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{id}/fd")).context("no such process")?.count())
 }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nllb_agent::status::{Listener, ListenerState, Status};
+use nllb_lab::agent::verdicts;
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab, Place, Storm, netns};
 
@@ -226,12 +227,6 @@ fn under_attack(
     assert_eq!(verdicts(&after), verdicts(&before));
     assert_eq!(after.counters["passed_through"], 0, "nobody was left without a server");
     (before, after)
-}
-
-/// State and number of changes of each server.
-fn verdicts(status: &Status) -> Vec<(SocketAddr, String, u64)> {
-    let backends = status.backends();
-    backends.map(|(_, b)| (b.address, b.state.clone(), b.transitions)).collect()
 }
 
 fn impatient(address: SocketAddr) -> Connect {
