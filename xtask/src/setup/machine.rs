@@ -28,7 +28,7 @@ pub(crate) enum Purpose {
     Deploy,
 }
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 10] = [
     // For ring, which comes as C and assembly.
     Tool { program: "cc", packages: &["gcc", "libc6-dev"], purpose: Purpose::Build },
     Tool { program: "ip", packages: &["iproute2"], purpose: Purpose::Lab },
