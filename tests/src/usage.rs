@@ -16,9 +16,20 @@ pub(crate) fn cpu(id: u32) -> Result<Duration> {
 
 /// The memory of a process that is in RAM, in MiB.
 pub fn rss_mib(id: u32) -> Result<f64> {
+    memory_mib(id, "VmRSS:")
+}
+
+/// Its part of that which is no file's: what the process has allocated.
+pub(crate) fn allocated_mib(id: u32) -> Result<f64> {
+    memory_mib(id, "RssAnon:")
+}
+
+fn memory_mib(id: u32, kind: &str) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{id}/status")).context("no such process")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(kind));
+    let kib = line
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .with_context(|| format!("no {kind}"))?;
     Ok(kib.parse::<f64>().context("not a number")? / 1024.0)
 }
 

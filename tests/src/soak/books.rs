@@ -17,7 +17,7 @@ const MORE_DESCRIPTORS: usize = 12;
 /// What the agent takes of the machine when all is well.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Books {
-    pub(super) rss_mib: f64,
+    pub(super) allocated_mib: f64,
     pub(super) descriptors: usize,
 }
 
@@ -25,10 +25,10 @@ impl Books {
     /// What grew since the first epoch, in sentences.
     pub(super) fn grown(&self, first: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        if self.rss_mib > first.rss_mib + MORE_MIB {
+        if self.allocated_mib > first.allocated_mib + MORE_MIB {
             found.push(format!(
-                "the agent has {:.1} MiB, {:.1} after the first epoch",
-                self.rss_mib, first.rss_mib
+                "the agent has allocated {:.1} MiB, {:.1} after the first epoch",
+                self.allocated_mib, first.allocated_mib
             ));
         }
         if self.descriptors > first.descriptors + MORE_DESCRIPTORS {
@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn what_grows_a_little_has_not_grown() {
-        let first = Books { rss_mib: 8.0, descriptors: 40 };
-        assert!(Books { rss_mib: 10.9, descriptors: 52 }.grown(&first).is_empty());
-        assert_eq!(Books { rss_mib: 11.1, descriptors: 53 }.grown(&first).len(), 2);
+        let first = Books { allocated_mib: 8.0, descriptors: 40 };
+        assert!(Books { allocated_mib: 10.9, descriptors: 52 }.grown(&first).is_empty());
+        assert_eq!(Books { allocated_mib: 11.1, descriptors: 53 }.grown(&first).len(), 2);
     }
 }

@@ -35,9 +35,9 @@ impl Epoch {
         let Self { number, steps, connects, failed, closed, books, violations, .. } = self;
         let mut text = format!(
             "epoch {number}: {} faults, {connects} connects, {failed} failed, {closed} closed here; \
-             {:.1} MiB, {} descriptors: {}\n",
+             {:.1} MiB allocated, {} descriptors: {}\n",
             steps.len(),
-            books.rss_mib,
+            books.allocated_mib,
             books.descriptors,
             if violations.is_empty() { "ok" } else { "BROKEN" },
         );
@@ -80,10 +80,10 @@ impl Report {
     }
 
     pub(super) fn table(&self) -> String {
-        let (least, most) = self.range(|epoch| epoch.books.rss_mib);
+        let (least, most) = self.range(|epoch| epoch.books.allocated_mib);
         format!(
             "seed {}: {} epochs, {} faults, {} connects, {} failed, {} connections closed here, \
-             agent {least:.1} to {most:.1} MiB; promises broken: {}\n",
+             agent {least:.1} to {most:.1} MiB allocated; promises broken: {}\n",
             self.seed,
             self.epochs.len(),
             self.sum(|epoch| epoch.steps.len() as u64),
@@ -105,7 +105,7 @@ impl Report {
                 "failed": failed,
                 "closedHere": closed,
                 "refusedDrains": refused,
-                "rssMib": (books.rss_mib * 10.0).round() / 10.0,
+                "allocatedMib": (books.allocated_mib * 10.0).round() / 10.0,
                 "descriptors": books.descriptors,
                 "broken": violations,
             })

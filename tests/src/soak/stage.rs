@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::client::protocol::{ConnectLoop, Traffic, TrafficReport};
 use crate::clock::now_ns;
 use crate::lab::{ControlPlane, Lab};
-use crate::usage::{descriptors, rss_mib};
+use crate::usage::{allocated_mib, descriptors};
 use crate::verdicts::Watcher;
 use crate::wait::wait_until;
 
@@ -132,7 +132,7 @@ impl Stage {
             broken.push(format!("{error:#}"));
         }
         let id = self.agent.id().context("the agent does not run")?;
-        let books = Books { rss_mib: rss_mib(id)?, descriptors: descriptors(id)? };
+        let books = Books { allocated_mib: allocated_mib(id)?, descriptors: descriptors(id)? };
         for running in &mut self.clients {
             running.loops = start_loops(&running.client, &self.lab)?;
         }
@@ -308,7 +308,10 @@ fn play_node(
                 absent.push(Span { from_ns, until_ns: now_ns() + knows_ns });
             }
             What::Reload(policy) => {
-                agent.reload(&Configuration { policy, ..Configuration::of(lab) })?;
+                // What is in force already is not taken for new.
+                if agent.status()?.frontends.iter().any(|frontend| frontend.policy != policy) {
+                    agent.reload(&Configuration { policy, ..Configuration::of(lab) })?;
+                }
             }
             What::Drained(server) => {
                 let order =

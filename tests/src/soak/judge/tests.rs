@@ -1,3 +1,5 @@
+//! The judgement, promise by promise.
+
 use std::collections::BTreeMap;
 
 use super::*;
