@@ -309,7 +309,9 @@ fn play_node(
             }
             What::Reload(policy) => {
                 // What is in force already is not taken for new.
-                if agent.status()?.frontends.iter().any(|frontend| frontend.policy != policy) {
+                let status = agent.status()?;
+                let vip = status.frontends.iter().find(|frontend| frontend.kind == "vip");
+                if vip.is_none_or(|vip| vip.policy != policy) {
                     agent.reload(&Configuration { policy, ..Configuration::of(lab) })?;
                 }
             }
