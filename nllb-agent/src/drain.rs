@@ -4,6 +4,7 @@
 //! The words of both ends of the admin socket, and the value that carries a request to the driver,
 //! as [`crate::status`] has it for the status document.
 
+use crate::text::OneLine;
 use nllb_core::Drill;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -187,6 +188,7 @@ pub fn find(text: &str, known: &BTreeSet<SocketAddr>) -> Result<SocketAddr, Refu
         [only] => Ok(only),
         [] => {
             let list = list(&all);
+            let text = OneLine(text);
             Err(Refused::NotFound(format!("there is no backend \"{text}\": use one of {list}")))
         }
         _ => {

@@ -31,5 +31,6 @@ mod shutdown;
 pub mod state;
 pub mod status;
 pub mod telemetry;
+mod text;
 mod units;
 mod yaml;

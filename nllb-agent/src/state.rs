@@ -15,6 +15,7 @@ mod pace;
 
 pub use pace::{Last, should_write};
 
+use crate::text::OneLine;
 use disk::{Disk, RealDisk};
 use document::Document;
 use nllb_core::{Recollection, Remembered};
@@ -49,7 +50,7 @@ pub struct Kept {
 
 /// Why a file is ignored. One line that names it.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: the table on disk is ignored: {reason}", file.display())]
+#[error("{}", OneLine(format_args!("{}: the table on disk is ignored: {reason}", file.display())))]
 pub struct Ignored {
     /// The file.
     pub file: PathBuf,

@@ -16,6 +16,7 @@ use crate::drain::{
 use crate::serve::{self, Answer};
 use crate::status;
 use crate::telemetry::{FOR, LogLevelBody, LogRequest, LogSource, check_level};
+use crate::text::OneLine;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Method, Request, StatusCode};
@@ -23,6 +24,7 @@ use nllb_core::Drill;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -145,7 +147,7 @@ async fn log_level(order: Option<LogLevelBody>, source: &LogSource) -> Answer {
             return serve::text(StatusCode::BAD_REQUEST, &line);
         }
         if let Err(error) = check_level(level) {
-            return serve::text(StatusCode::BAD_REQUEST, &format!("the body: {error}"));
+            return of_body(&error);
         }
     }
     let ask = async {
@@ -205,8 +207,12 @@ where
             ));
         }
     };
-    serde_json::from_slice(&whole)
-        .map_err(|error| serve::text(StatusCode::BAD_REQUEST, &format!("the body: {error}")))
+    serde_json::from_slice(&whole).map_err(|error| of_body(&error))
+}
+
+/// What is wrong with a body, in one line: the error may hold words of it.
+fn of_body(error: &impl Display) -> Answer {
+    serve::text(StatusCode::BAD_REQUEST, &format!("the body: {}", OneLine(error)))
 }
 
 fn document(document: &impl Serialize) -> Answer {

@@ -153,6 +153,8 @@ async fn a_body_that_is_no_order_never_reaches_the_driver() {
         let answer = post(&path, DRAIN_PATH, body).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{body}: {answer}");
     }
+    let answer = post(&path, DRAIN_PATH, r#"{"backend":"a","force\n\u001b[2J":true}"#).await;
+    assert!(answer.contains("the body: unknown field `force\\n\\u{1b}[2J`"), "{answer}");
     for ms in ["0", "999", "86400001", "18446744073709551615"] {
         let body = format!(r#"{{"backend":"10.0.0.11:6443","closeAfterMs":{ms},"force":true}}"#);
         let answer = post(&path, DRAIN_PATH, &body).await;

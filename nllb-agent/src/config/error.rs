@@ -1,6 +1,7 @@
 //! What can be wrong with a configuration: one clear line each, ending in what to do.
 
 use super::place::Place;
+use crate::text::OneLine;
 use crate::yaml::{YamlProblem, suggestion};
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 
 /// Why a configuration is refused: `file:line:column: key: what is wrong: what to do`.
 #[derive(Debug, thiserror::Error)]
-#[error("{}{}: {problem}", file.display(), position(place))]
+#[error("{}", OneLine(format_args!("{}{}: {problem}", file.display(), position(place))))]
 pub struct ConfigError {
     /// The configuration file.
     pub file: PathBuf,

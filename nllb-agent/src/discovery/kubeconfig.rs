@@ -4,6 +4,7 @@
 //! kubeconfig belongs to others, so unknown keys are fine here.
 
 use crate::health_check::{ClientIdentity, Credentials, Material, holds_authority};
+use crate::text::OneLine;
 use crate::yaml::{self, YamlError, YamlProblem};
 use current::Current;
 use serde::Deserialize;
@@ -35,7 +36,10 @@ pub struct Kubeconfig {
 
 /// A server that nobody resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {key}: \"{server}\" cannot be resolved ({reason})", file.display())]
+#[error(
+    "{}",
+    OneLine(format_args!("{}: {key}: \"{server}\" cannot be resolved ({reason})", file.display()))
+)]
 pub struct Unresolved {
     /// The kubeconfig.
     pub file: PathBuf,
@@ -52,7 +56,7 @@ pub type Known<'a> = &'a dyn Fn(u16) -> Vec<SocketAddr>;
 
 /// Why a kubeconfig cannot be used. The line ends in what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", file.display())]
+#[error("{}", OneLine(format_args!("{}: {problem}", file.display())))]
 pub struct KubeconfigError {
     /// The file.
     pub file: PathBuf,

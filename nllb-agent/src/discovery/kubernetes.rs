@@ -16,7 +16,6 @@ mod follow;
 mod identity;
 mod joint;
 mod objects;
-mod text;
 mod trouble;
 
 use super::{News, Sender};

@@ -1,6 +1,7 @@
 //! Names and validity of a certificate, read without judging it.
 
 use super::chain::{self, Anchor};
+use crate::text::OneLine;
 use nllb_core::{CertificateFacts, SubjectName};
 use rustls_pki_types::CertificateDer;
 use std::net::IpAddr;
@@ -20,8 +21,8 @@ pub(super) fn facts(shown: &[CertificateDer<'_>], anchors: &[Anchor]) -> Option<
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
         chain_not_after: chain::not_after(shown, anchors),
-        issuer: certificate.issuer().to_string(),
-        subject: certificate.subject().to_string(),
+        issuer: OneLine(certificate.issuer()).to_string(),
+        subject: OneLine(certificate.subject()).to_string(),
     })
 }
 
@@ -29,7 +30,11 @@ pub(super) fn facts(shown: &[CertificateDer<'_>], anchors: &[Anchor]) -> Option<
 fn name(name: &GeneralName<'_>) -> Option<SubjectName> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "only two kinds of name are dialled")]
     match name {
-        GeneralName::DNSName(name) => Some(SubjectName::Dns((*name).to_owned())),
+        // Whoever answers chooses what stands there, also who is not to be trusted.
+        GeneralName::DNSName(name) => name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic())
+            .then(|| SubjectName::Dns((*name).to_owned())),
         GeneralName::IPAddress(bytes) => {
             let ip = match bytes.len() {
                 4 => IpAddr::from(*bytes.first_chunk::<4>()?),
@@ -39,5 +44,28 @@ fn name(name: &GeneralName<'_>) -> Option<SubjectName> {
             Some(SubjectName::Ip(ip))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    #[test]
+    fn what_a_stranger_shows_is_no_order_to_a_terminal() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::OrganizationName, "a\u{1b}[2J\nb");
+        let der = params.self_signed(&KeyPair::generate().expect("a key")).expect("signed");
+        let facts = facts(&[der.der().clone()], &[]).expect("a certificate");
+        for text in [&facts.issuer, &facts.subject] {
+            assert!(text.contains("a\\u{1b}[2J\\nb"), "{text:?}");
+            assert!(!text.contains(char::is_control), "{text:?}");
+        }
+        assert_eq!(name(&GeneralName::DNSName("a\u{1b}[2J")), None);
+        assert_eq!(
+            name(&GeneralName::DNSName("*.a-1.b")),
+            Some(SubjectName::Dns("*.a-1.b".into()))
+        );
     }
 }

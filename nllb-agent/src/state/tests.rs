@@ -254,3 +254,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn why_a_table_is_ignored_is_one_line_whatever_is_in_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("table.json");
+    let name =
+        r#"{"version":1,"generation":1,"writtenAt":1,"backends":[{"names":[{"a\u001b[2J":1}]}]}"#;
+    fs::write(&file, name).expect("written");
+    let ignored = read(&file, SystemTime::now()).expect_err("no such name").to_string();
+    assert!(ignored.contains("unknown variant `a\\u{1b}[2J`"), "{ignored}");
+    assert!(!ignored.contains(char::is_control), "{ignored:?}");
+}

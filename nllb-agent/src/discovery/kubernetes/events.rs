@@ -5,8 +5,8 @@
 
 use super::Settings;
 use super::client::Connection;
-use super::text::printable;
 use super::trouble::Trouble;
+use crate::text::printable;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::json;
 

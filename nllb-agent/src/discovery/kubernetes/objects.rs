@@ -4,7 +4,7 @@
 //! smaller a value is, the less memory a hostile list of a given length can ask for. What cannot be the
 //! address of an API server is left out and counted, so that one bad entry never costs the good ones.
 
-use super::text::printable;
+use crate::text::printable;
 use nllb_core::Sighting;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -3,7 +3,7 @@
 //! A reason stays the same as long as its cause does, since it is told once for each.
 
 use super::identity::IdentityError;
-use super::text::printable;
+use crate::text::printable;
 use rustls::{CertificateError, Error as TlsError};
 use std::io;
 use std::net::SocketAddr;
