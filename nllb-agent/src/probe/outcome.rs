@@ -57,6 +57,8 @@ pub(super) fn of_stream(error: &io::Error) -> Outcome {
             Outcome::Closed
         }
         ErrorKind::TimedOut => Outcome::Silent,
+        // No word of the kernel's, but of a library that got half of something.
+        _ if error.raw_os_error().is_none() => Outcome::Closed,
         _ => of_connect(error),
     }
 }
@@ -116,6 +118,16 @@ mod tests {
             let outcome = of_connect(&io::Error::from_raw_os_error(errno));
             assert!(matches!(outcome, Outcome::Local { .. }), "{errno}: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_ends_in_the_middle_of_something_is_no_fault_of_this_host() {
+        for kind in [ErrorKind::Other, ErrorKind::InvalidData, ErrorKind::UnexpectedEof] {
+            let error = io::Error::new(kind, "bytes remaining on stream");
+            assert_eq!(of_stream(&error), Outcome::Closed, "{kind}");
+        }
+        let no_memory = io::Error::from_raw_os_error(12);
+        assert!(matches!(of_stream(&no_memory), Outcome::Local { .. }));
     }
 
     #[test]
