@@ -3,6 +3,7 @@
 
 mod admin;
 mod configuration;
+mod guarded;
 
 use std::ffi::OsString;
 use std::fs;
@@ -205,6 +206,11 @@ impl Agent {
 
     /// Starts its process and does not wait.
     pub fn spawn(&mut self) -> Result<()> {
+        self.spawn_behind(Vec::new())
+    }
+
+    /// Starts its process behind these words.
+    fn spawn_behind(&mut self, before: Vec<OsString>) -> Result<()> {
         let level = self.log_level.map(|level| format!("--log-level={level}").into());
         let args: Vec<OsString> = ["run".into(), "--config".into(), self.file().into()]
             .into_iter()
@@ -212,7 +218,7 @@ impl Agent {
             .chain(self.log_format.map(|format| format!("--log-format={format}").into()))
             .chain(self.arguments.iter().cloned())
             .collect();
-        let args = self.watched(self.words(&args))?;
+        let args = [before, self.watched(self.words(&args))?].concat();
         let log = self.directory.join("log");
         self.process = Some(Process::spawn(&self.place, &args, Some(&log))?);
         Ok(())

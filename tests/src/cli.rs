@@ -14,7 +14,8 @@ use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 use crate::lab::Lab;
 use crate::place::Place;
 use crate::{
-    apiserver, balancer, bench, client, dashboard, demo, discover, fault, flood, lab, sim, soak,
+    apiserver, balancer, bench, client, dashboard, demo, discover, fault, flood, guard, lab, sim,
+    soak,
 };
 
 /// The processes of a lab.
@@ -54,6 +55,14 @@ enum Command {
     Agent {
         /// The arguments of `nllb`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Let every call that changes maps, pins and links wait for a guard, and go on with these arguments.
+    Guarded {
+        /// Where the guard listens.
+        socket: PathBuf,
+        /// The arguments of this program.
+        #[arg(last = true, required = true)]
         args: Vec<OsString>,
     },
     /// Become another program.
@@ -161,6 +170,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Agent { args } => {
             let program = OsString::from("nllb");
             return Ok(nllb_agent::cli::run_from([program].into_iter().chain(args)));
+        }
+        Command::Guarded { socket, args } => {
+            guard::hand_over(&socket)?;
+            let program = std::env::current_exe()?.into_os_string();
+            return Err(become_program(&[vec![program], args].concat()));
         }
         Command::Exec { command } => return Err(become_program(&command)),
         Command::Demo(options) => return demo::run(options),

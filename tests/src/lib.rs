@@ -9,6 +9,7 @@
 //! product on one of its nodes.
 
 pub mod agent;
+pub mod agreement;
 pub mod apiserver;
 pub mod balancer;
 mod bench;
@@ -24,6 +25,7 @@ pub mod discover;
 pub mod etcd;
 pub mod fault;
 pub mod flood;
+pub mod guard;
 pub mod lab;
 pub mod load;
 pub mod netns;

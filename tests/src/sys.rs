@@ -1,6 +1,8 @@
 //! The system calls that no safe crate here offers.
 #![expect(unsafe_code, reason = "raw system calls, each with its reason")]
 
+pub(crate) mod notify;
+
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -291,4 +293,10 @@ pub(crate) fn drop_capabilities(capabilities: &[u32]) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Takes a descriptor that another process has sent and the kernel has just opened for us.
+pub(crate) fn own(descriptor: i32) -> OwnedFd {
+    // SAFETY: the caller got it from a message, so it is open, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
