@@ -9,6 +9,9 @@
 
 mod dns;
 mod file;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod kubeconfig;
 pub mod kubernetes;
 mod look;

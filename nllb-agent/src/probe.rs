@@ -24,6 +24,9 @@ mod chain;
 mod credentials;
 mod dial;
 mod examine;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod get;
 mod grpc;
 mod http;

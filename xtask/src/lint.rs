@@ -5,7 +5,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::workspace::{Workspace, say, succeeds};
+use crate::{
+    fuzz,
+    workspace::{Workspace, say, succeeds},
+};
 
 pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
     let failed = failures(workspace, &STEPS)?;
@@ -20,8 +23,14 @@ pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
 pub(crate) type Step = (&'static str, fn(&Workspace) -> Command);
 
 /// Every check of this module, quick ones first.
-pub(crate) const STEPS: [Step; 4] =
-    [("fmt", fmt), ("clippy", clippy), ("clippy of nllb-ebpf", clippy_ebpf), ("docs", docs)];
+pub(crate) const STEPS: [Step; 6] = [
+    ("fmt", fmt),
+    ("fmt of the fuzz targets", fmt_fuzz),
+    ("clippy", clippy),
+    ("clippy of nllb-ebpf", clippy_ebpf),
+    ("clippy of the fuzz targets", clippy_fuzz),
+    ("docs", docs),
+];
 
 /// Runs all of them even after a failure: a reader of a CI log wants every finding at once.
 pub(crate) fn failures(workspace: &Workspace, steps: &[Step]) -> Result<Vec<&'static str>> {
@@ -39,6 +48,10 @@ fn fmt(workspace: &Workspace) -> Command {
     workspace.cargo(["fmt", "--all", "--check"])
 }
 
+fn fmt_fuzz(workspace: &Workspace) -> Command {
+    workspace.cargo(["fmt", "--manifest-path", fuzz::MANIFEST, "--check"])
+}
+
 fn clippy(workspace: &Workspace) -> Command {
     let packages = ["clippy", "--quiet", "--workspace", "--exclude", "nllb-ebpf", "--all-targets"];
     let mut command = workspace.cargo(packages);
@@ -52,6 +65,18 @@ fn clippy_ebpf(workspace: &Workspace) -> Command {
         // A program without std has no unwinding either.
         .args(["--config", "profile.dev.panic=\"abort\"", "--target-dir"])
         .arg(workspace.side_target("ebpf-clippy"))
+        .args(["--", "-D", "warnings"]);
+    command
+}
+
+/// With what the agent opens to them. Without libFuzzer, which is C++.
+fn clippy_fuzz(workspace: &Workspace) -> Command {
+    let packages =
+        ["clippy", "--quiet", "--no-default-features", "--manifest-path", fuzz::MANIFEST];
+    let mut command = workspace.cargo(packages);
+    command
+        .args(["--package", "nllb-fuzz", "--package", "nllb-agent", "--target-dir"])
+        .arg(workspace.side_target("fuzz-clippy"))
         .args(["--", "-D", "warnings"]);
     command
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod e2e;
 mod ebpf;
+mod fuzz;
 mod image;
 mod lint;
 mod run;
@@ -57,6 +58,8 @@ enum Command {
     Test,
     /// Tests against the real API servers in KUBEBUILDER_ASSETS; without the variable it skips.
     E2e,
+    /// Gives what reads the words of others millions of inputs, and checks what comes of each.
+    Fuzz(fuzz::Options),
     /// Measures.
     Bench {
         #[command(subcommand)]
@@ -92,8 +95,13 @@ fn run(command: Command) -> Result<ExitCode> {
     if matches!(command, Command::E2e) && !e2e::assets_are_named() {
         return Ok(ExitCode::SUCCESS);
     }
-    let deploys = matches!(command, Command::Test | Command::Image(_));
-    let purpose = if deploys { Purpose::Deploy } else { Purpose::Lab };
+    let purpose = if matches!(command, Command::Test | Command::Image(_)) {
+        Purpose::Deploy
+    } else if matches!(command, Command::Fuzz(_)) {
+        Purpose::Fuzz
+    } else {
+        Purpose::Lab
+    };
     let toolchain = match setup::ensure(&workspace, purpose)? {
         Ok(toolchain) => toolchain,
         Err(code) => return Ok(code),
@@ -104,6 +112,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run { keep, plain, agent } => run::command(&workspace, keep, plain, &agent),
         Command::Test => test::command(&workspace),
         Command::E2e => e2e::command(&workspace),
+        Command::Fuzz(options) => fuzz::command(&workspace, &options),
         Command::Bench { what } => bench::command(&workspace, &what),
         Command::Image(options) => image::command(&workspace, &options),
         Command::Soak(soak) => soak::command(&workspace, &soak),

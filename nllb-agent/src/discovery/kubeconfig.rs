@@ -9,13 +9,15 @@ use crate::yaml::{self, YamlError, YamlProblem};
 use current::Current;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use server::Server;
+use server::{Server, resolve};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 mod base64;
 mod current;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzz;
 mod server;
 
 pub use current::identity;
@@ -193,7 +195,7 @@ struct RawUser {
 pub fn load(file: &Path, known: Known<'_>) -> Result<Kubeconfig, KubeconfigError> {
     let fail = |problem| KubeconfigError { file: file.to_owned(), problem };
     let text = std::fs::read_to_string(file).map_err(KubeconfigProblem::Read).map_err(fail)?;
-    read(&text, file, known).map_err(fail)
+    read(&text, file, known, resolve).map_err(fail)
 }
 
 /// The servers of all clusters of the kubeconfig at `file`: host, a name or an address without brackets,
@@ -225,14 +227,22 @@ fn server_key(index: usize) -> String {
     format!("clusters[{index}].cluster.server")
 }
 
-fn read(text: &str, file: &Path, known: Known<'_>) -> Result<Kubeconfig, KubeconfigProblem> {
+/// Asks for the addresses of a server.
+type Resolve = fn(&Server<'_>) -> io::Result<Vec<SocketAddr>>;
+
+fn read(
+    text: &str,
+    file: &Path,
+    known: Known<'_>,
+    ask: Resolve,
+) -> Result<Kubeconfig, KubeconfigProblem> {
     let current = Current::of(parse(text)?);
     let (mut endpoints, mut unresolved) = (Vec::new(), Vec::new());
     for (index, Named { content, .. }) in current.clusters.iter().enumerate() {
         let found = content.as_ref().map_or("", |cluster| &cluster.server);
         let key = server_key(index);
         let server = Server::parse(&key, found)?;
-        let addresses = match server.resolve() {
+        let addresses = match ask(&server) {
             Ok(addresses) => addresses,
             Err(source) => {
                 let addresses = known(server.port);

@@ -13,6 +13,8 @@ mod backoff;
 mod client;
 mod events;
 mod follow;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzz;
 mod identity;
 mod joint;
 mod objects;

@@ -15,6 +15,7 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use nllb_core::Outcome;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout_at;
 
@@ -60,29 +61,19 @@ pub(super) async fn ask(
     let host = attempt.rules.host(attempt.target());
     let target = Uri::builder().scheme(scheme).authority(host).path_and_query(METHOD).build();
     let target = target.map_err(|error| outcome::local(&error))?;
-    let mut begun = tls;
-    let (answer, keys) = if tls {
-        let (stream, keys) = attempt.dial_tls(&[b"h2"], seen).await?;
-        let called = call(stream, request(target, keys.token.as_ref()), service, &mut begun);
-        (timeout_at(attempt.deadline.into(), called).await, Some(keys))
-    } else {
+    let deadline = attempt.deadline;
+    if !tls {
         let stream = attempt.dial(attempt.target(), seen).await?;
-        let called = call(stream, request(target, None), service, &mut begun);
-        (timeout_at(attempt.deadline.into(), called).await, None)
-    };
-    let known = keys.as_ref().is_some_and(|keys| keys.known());
-    let outcome = match answer {
-        Err(_elapsed) => return Err(outcome::of_timeout(begun)),
-        Ok(Err(error)) => return Err(outcome::of_h2(&error)),
-        Ok(Ok(answer)) => answer.outcome(known),
-    };
-    Ok(match keys {
-        Some(keys) => keys.judge(outcome, attempt.address),
-        None => outcome,
-    })
+        let called = call_by(deadline, stream, request(target, None), service, false).await;
+        return called.map(|answer| answer.outcome(false));
+    }
+    let (stream, keys) = attempt.dial_tls(&[b"h2"], seen).await?;
+    let request = request(target, keys.token.as_ref());
+    let answer = call_by(deadline, stream, request, service, true).await?;
+    Ok(keys.judge(answer.outcome(keys.known()), attempt.address))
 }
 
-fn request(target: Uri, token: Option<&HeaderValue>) -> Request<()> {
+pub(super) fn request(target: Uri, token: Option<&HeaderValue>) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = target;
@@ -95,11 +86,28 @@ fn request(target: Uri, token: Option<&HeaderValue>) -> Request<()> {
 }
 
 /// The parts of an answer that matter.
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     /// The code of gRPC; `None` when it was not said.
     code: Option<usize>,
     body: Vec<u8>,
+}
+
+/// Calls over a connection by `deadline`; `begun` when it has answered something already.
+pub(super) async fn call_by<S>(
+    deadline: Instant,
+    stream: S,
+    request: Request<()>,
+    service: &str,
+    mut begun: bool,
+) -> Result<Answer, Outcome>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match timeout_at(deadline.into(), call(stream, request, service, &mut begun)).await {
+        Err(_elapsed) => Err(outcome::of_timeout(begun)),
+        Ok(answer) => answer.map_err(|error| outcome::of_h2(&error)),
+    }
 }
 
 /// Calls; `begun` tells afterwards whether an answer had begun, when time ran out.
@@ -159,7 +167,7 @@ fn code(headers: &HeaderMap) -> Option<usize> {
 }
 
 impl Answer {
-    fn outcome(&self, known: bool) -> Outcome {
+    pub(super) fn outcome(&self, known: bool) -> Outcome {
         let Self { status, code, body } = self;
         let not_serving = |reason: String| Outcome::NotServing { reason };
         match (*status, *code) {

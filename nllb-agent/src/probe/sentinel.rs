@@ -10,6 +10,8 @@
 //! requests need no task of their own. Dropping the handle ends the task, which closes the connection.
 
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzz;
 mod goodbye;
 mod link;
 mod observed;

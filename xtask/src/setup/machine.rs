@@ -24,15 +24,21 @@ pub(crate) enum Purpose {
     Build,
     /// The lab, which only root can have.
     Lab,
+    /// The fuzz targets.
+    Fuzz,
     /// Images, and the tests of what is under `deploy/`. Only root is asked to have it.
     Deploy,
 }
 
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 12] = [
     // For ring, which comes as C and assembly.
     Tool { program: "cc", packages: &["gcc", "libc6-dev"], purpose: Purpose::Build },
     Tool { program: "ip", packages: &["iproute2"], purpose: Purpose::Lab },
     Tool { program: "nft", packages: &["nftables"], purpose: Purpose::Lab },
+    // For libFuzzer.
+    Tool { program: "c++", packages: &["g++"], purpose: Purpose::Fuzz },
+    // For their corpora.
+    Tool { program: "xz", packages: &["xz-utils"], purpose: Purpose::Fuzz },
     Tool { program: "strace", packages: &["strace"], purpose: Purpose::Deploy },
     Tool { program: "buildah", packages: &["buildah"], purpose: Purpose::Deploy },
     Tool { program: "podman", packages: &["podman", "crun"], purpose: Purpose::Deploy },

@@ -29,11 +29,10 @@ impl<'a> Server<'a> {
         let (host, port) = port.unwrap_or((authority, HTTPS));
         Ok(Self { host: host.trim_matches(['[', ']']), port })
     }
+}
 
-    pub(super) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let addresses = (self.host, self.port).to_socket_addrs()?;
-        Ok(addresses
-            .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
-            .collect())
-    }
+/// Its addresses, as this host resolves names.
+pub(super) fn resolve(server: &Server<'_>) -> io::Result<Vec<SocketAddr>> {
+    let addresses = (server.host, server.port).to_socket_addrs()?;
+    Ok(addresses.map(|found| SocketAddr::new(found.ip().to_canonical(), found.port())).collect())
 }

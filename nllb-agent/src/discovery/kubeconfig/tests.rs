@@ -26,7 +26,7 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 fn line(text: &str) -> String {
-    let problem = read(text, Path::new("/nowhere/kubeconfig"), &|_| Vec::new())
+    let problem = read(text, Path::new("/nowhere/kubeconfig"), &|_| Vec::new(), resolve)
         .expect_err("a bad kubeconfig");
     problem.to_string()
 }
@@ -59,7 +59,7 @@ users:
   user: {{token: secret, client-certificate-data: Zm9v, client-key-data: YmFy}}
 "
     );
-    let read = read(&text, Path::new("/etc/kubernetes/config"), &|_| Vec::new())
+    let read = read(&text, Path::new("/etc/kubernetes/config"), &|_| Vec::new(), resolve)
         .expect("a good kubeconfig");
     let endpoints: Vec<String> = read.endpoints.iter().map(ToString::to_string).collect();
     assert_eq!(endpoints, ["10.0.0.11:6443", "[fd00::12]:6443", "10.0.0.13:443"]);
@@ -153,14 +153,15 @@ fn known_addresses_stand_in_for_a_server_that_nobody_resolves() {
         _ => Vec::new(),
     };
     let Kubeconfig { endpoints, unresolved, .. } =
-        read(text, Path::new("/etc/k"), &known).expect("good enough");
+        read(text, Path::new("/etc/k"), &known, resolve).expect("good enough");
     let addresses: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["10.0.0.11:6443", "10.0.0.13:6443"]);
     let [unresolved] = &unresolved[..] else { panic!("one server: {unresolved:?}") };
     let start = "/etc/k: clusters[0].cluster.server: \"https://a..b:6443\" cannot be resolved (";
     assert!(unresolved.to_string().starts_with(start), "{unresolved}");
     let text = text.replace("a..b:6443", "a..b");
-    let error = read(&text, Path::new("/etc/k"), &known).expect_err("nothing is known of port 443");
+    let error = read(&text, Path::new("/etc/k"), &known, resolve)
+        .expect_err("nothing is known of port 443");
     assert!(matches!(error, KubeconfigProblem::Resolve { .. }), "{error}");
 }
 
@@ -192,4 +193,16 @@ users:
         let expected = format!("users[0].user.{key}: the agent runs no plug-ins: use a kubeconfig");
         assert!(line.contains(&expected) && line.starts_with(&*file.to_string_lossy()), "{line}");
     }
+}
+
+#[test]
+fn an_error_is_one_line_whatever_the_file_holds() {
+    let text = "clusters: [{name: a, cluster: {server: \"https://a\\e[2J\\n@b\"}}]";
+    let problem = read(text, Path::new("/k"), &|_| Vec::new(), resolve).expect_err("no server");
+    let error = KubeconfigError { file: "/k".into(), problem };
+    assert_eq!(
+        error.to_string(),
+        "/k: clusters[0].cluster.server: \"https://a\\u{1b}[2J\\n@b\" is not a server: \
+         write it like https://10.0.0.11:6443"
+    );
 }

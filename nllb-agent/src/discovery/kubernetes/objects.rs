@@ -324,5 +324,7 @@ fn usable(ip: IpAddr) -> Result<IpAddr, &'static str> {
     Err(why)
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod promises;
 #[cfg(test)]
 mod tests;

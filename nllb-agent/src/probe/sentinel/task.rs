@@ -2,7 +2,6 @@
 
 use super::goodbye::Listening;
 use super::link::Link;
-use super::observed::Observed;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
 use hyper::body::Bytes;
@@ -12,13 +11,10 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{self, Join, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::io::{self, AsyncRead, AsyncWrite, Join, ReadHalf, WriteHalf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio_rustls::client::TlsStream;
 
-type Tls = TlsStream<Observed<TcpStream>>;
-type Stream = Join<Listening<ReadHalf<Tls>>, WriteHalf<Tls>>;
+type Stream<S> = Join<Listening<ReadHalf<S>>, WriteHalf<S>>;
 
 /// What a backend may send on one stream before we have read it. The answers are small.
 const STREAM_WINDOW: u32 = 32 << 10;
@@ -32,8 +28,11 @@ const SEND_BUFFER: usize = 16 << 10;
 const FORGOTTEN_STREAMS: usize = 64;
 
 /// Runs until the connection is over; dropping it closes the connection.
-pub(super) struct Task {
-    connection: Connection<Stream, Bytes>,
+pub(super) struct Task<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connection: Connection<Stream<S>, Bytes>,
     pings: PingPong,
     /// Keeps an idle connection from being closed.
     _requests: SendRequest<Bytes>,
@@ -45,11 +44,14 @@ pub(super) struct Task {
     over: bool,
 }
 
-impl Task {
+impl<S> Task<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     /// Exchanges settings and a first ping. Since settings come first, an answered ping is the proof
     /// that both sides have them.
     pub(super) async fn greet(
-        stream: Tls,
+        stream: S,
         link: Arc<Link>,
         facts: UnboundedSender<SentinelFact>,
         heard: &mut UnboundedReceiver<SentinelFact>,
@@ -102,7 +104,10 @@ impl Task {
     }
 }
 
-impl Future for Task {
+impl<S> Future for Task<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

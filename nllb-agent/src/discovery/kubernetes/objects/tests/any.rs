@@ -1,7 +1,8 @@
 //! Whatever an API server could answer: it is read or refused, and what is read of it is bounded.
 
+use super::super::promises;
 use super::*;
-use kube::core::{ObjectList, WatchEvent};
+use kube::core::ObjectList;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -96,26 +97,6 @@ fn any_damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// What is read of it keeps all promises, if it can be read.
-fn holds<O: Object>(text: &[u8]) -> Result<(), TestCaseError> {
-    if let Ok(list) = serde_json::from_slice::<ObjectList<O>>(text) {
-        let mut store = Store::<O>::default();
-        store.replace(&list.items);
-        let reading = store.reading();
-        prop_assert!(reading.items.len() <= MOST_ITEMS);
-        prop_assert!(reading.items.is_sorted());
-        let (_, complaint) = reading.complaint();
-        prop_assert!(!complaint.contains(char::is_control), "{complaint}");
-    }
-    if let Ok(WatchEvent::Added(object)) = serde_json::from_slice::<WatchEvent<O>>(text) {
-        let mut store = Store::<O>::default();
-        store.apply(&object);
-        store.remove(&object);
-        prop_assert!(store.reading().items.is_empty());
-    }
-    Ok(())
-}
-
 proptest! {
     #[test]
     fn any_json_is_read_or_refused(value in any_json()) {
@@ -126,8 +107,8 @@ proptest! {
         ];
         for value in wrapped {
             let text = value.to_string();
-            holds::<EndpointSlice>(text.as_bytes())?;
-            holds::<Service>(text.as_bytes())?;
+            promises::slices(text.as_bytes());
+            promises::services(text.as_bytes());
         }
     }
 
@@ -146,7 +127,7 @@ proptest! {
             names.iter().map(|name| slice(name, &family, &addresses, port % 70_000)).collect();
         let list = json!({"metadata": {}, "items": items}).to_string();
         serde_json::from_str::<ObjectList<EndpointSlice>>(&list).expect("a list");
-        holds::<EndpointSlice>(list.as_bytes())?;
+        promises::slices(list.as_bytes());
         for Sighting { ip, port, .. } in read::<EndpointSlice>(&items).items {
             prop_assert!(usable(ip) == Ok(ip) && port != Some(0));
         }
@@ -169,14 +150,14 @@ proptest! {
         ] {
             let mut text = good.to_string().into_bytes();
             damages.iter().for_each(|damage| damage.inflict(&mut text));
-            holds::<EndpointSlice>(&text)?;
-            holds::<Service>(&text)?;
+            promises::slices(&text);
+            promises::services(&text);
         }
     }
 
     #[test]
     fn any_octets_are_read_or_refused(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
-        holds::<EndpointSlice>(&octets)?;
-        holds::<Service>(&octets)?;
+        promises::slices(&octets);
+        promises::services(&octets);
     }
 }
