@@ -27,13 +27,17 @@ pub fn raise_descriptors() -> io::Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
 }
 
-/// Raises the limit of locked memory, against which Linux before 5.11 counts maps. That takes `CAP_SYS_RESOURCE`, which
-/// the agent gives up.
+/// Raises the limit of locked memory, against which Linux before 5.11 counts maps, those of other programs too: away,
+/// or, without `CAP_SYS_RESOURCE`, which the agent gives up, as far as the hard limit allows.
 ///
 /// # Errors
 /// When the kernel refuses; the limit stays.
 pub fn raise_locked_memory() -> io::Result<()> {
-    setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
+    let none = Rlimit { current: None, maximum: None };
+    setrlimit(Resource::Memlock, none).or_else(|_| {
+        let maximum = getrlimit(Resource::Memlock).maximum;
+        setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum })
+    })
 }
 
 /// How many connections may be relayed at once under the limit that holds now.

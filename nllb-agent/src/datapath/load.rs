@@ -22,7 +22,7 @@ use super::directory::{BPF_FS, Directory};
 use super::maps::{self, MapsError};
 
 /// The object built from `nllb-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
 
 /// Why the programs could not be loaded.
 #[derive(Debug, Error)]
@@ -60,7 +60,8 @@ pub enum LoadError {
     },
     /// Not allowed to load programs.
     #[error(
-        "not permitted to load BPF programs{}; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+        "not permitted to load BPF programs{}; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; \
+         before Linux 5.11 also with LimitMEMLOCK=infinity, or CAP_SYS_RESOURCE",
         without(missing)
     )]
     NotPermitted {

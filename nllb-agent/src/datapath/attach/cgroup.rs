@@ -122,8 +122,18 @@ impl Cgroup {
     fn cgroup_of(&self, pid: &str) -> Option<PathBuf> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         let relative = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        if leads_out(relative) {
+            // Whatever runs at the root runs there, unless somebody is in between.
+            return self.is_root().then(|| self.path.clone());
+        }
         Some(self.mount.join(relative.trim_end_matches(" (deleted)")))
     }
+}
+
+/// Whether a cgroup is outside of our cgroup namespace. It is named from our own cgroup then, and where that
+/// is nobody says.
+fn leads_out(relative: &str) -> bool {
+    relative.split('/').any(|part| part == "..")
 }
 
 /// A running process.
@@ -196,6 +206,12 @@ mod tests {
 42 31 0:39 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
 ";
         assert_eq!(parse_mountinfo(text).collect::<Vec<_>>(), ["/sys/fs/cgroup/unified"]);
+    }
+
+    #[test]
+    fn from_a_private_namespace_cgroups_of_others_cannot_be_followed() {
+        assert!(leads_out("../../init.scope") && leads_out(".."));
+        assert!(!leads_out("") && !leads_out("system.slice/a..b.service"));
     }
 
     #[test]
