@@ -17,6 +17,7 @@ use nllb_agent::status::{Backend, History, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::bpffs;
 use crate::lab::{Lab, TOKEN};
 use crate::place::Place;
 use crate::process::{Process, command, program};
@@ -70,6 +71,22 @@ impl Agent {
             bpffs: node.bpffs().to_owned(),
             directory,
         })
+    }
+
+    /// An agent of this whole machine, in a guest that nobody else lives in: with the program's own places for
+    /// pins and cgroup.
+    #[must_use]
+    pub fn of_machine(directory: &Path) -> Self {
+        Self {
+            process: None,
+            program: None,
+            log_level: None,
+            log_format: None,
+            place: Place::default(),
+            cgroup: PathBuf::from("auto"),
+            bpffs: PathBuf::from(bpffs::MOUNT_POINT).join("nllb"),
+            directory: directory.to_owned(),
+        }
     }
 
     /// How many file descriptors it may have from its next start on.

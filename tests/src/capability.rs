@@ -10,6 +10,8 @@ pub const NET_ADMIN: u32 = 12;
 pub const SYS_PTRACE: u32 = 19;
 /// `CAP_SYS_ADMIN`: to enter namespaces, among much else.
 pub const SYS_ADMIN: u32 = 21;
+/// `CAP_SYS_RESOURCE`: to go beyond limits.
+pub const SYS_RESOURCE: u32 = 24;
 /// `CAP_PERFMON`: to load programs with the arithmetic that ours have.
 pub const PERFMON: u32 = 38;
 /// `CAP_BPF`: to load programs, and to read their maps.
@@ -22,6 +24,11 @@ const ALL: std::ops::RangeInclusive<u32> = 0..=40;
 pub fn keep(capabilities: &[u32]) -> Result<()> {
     let others: Vec<_> = ALL.filter(|one| !capabilities.contains(one)).collect();
     sys::drop_capabilities(&others).context("cannot give up capabilities")
+}
+
+/// Takes one capability from the calling thread, and from those it starts.
+pub fn give_up(capability: u32) -> Result<()> {
+    sys::drop_capabilities(&[capability]).context("cannot give up a capability")
 }
 
 /// Lets the calling thread, and those it starts, read no cookies of network namespaces from sockets: as

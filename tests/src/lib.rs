@@ -25,6 +25,7 @@ pub mod discover;
 pub mod etcd;
 pub mod fault;
 pub mod flood;
+pub mod foreign;
 pub mod guard;
 pub mod lab;
 pub mod load;
@@ -40,6 +41,7 @@ mod sys;
 pub mod tools;
 pub mod usage;
 mod verdicts;
+pub mod verifier;
 pub mod wait;
 
 pub use agent::{Agent, Configuration};

@@ -1,7 +1,7 @@
 //! What the kernel holds, read through the pins: without an agent, or behind its back.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -92,12 +92,6 @@ pub fn link_pins(pins: &Path) -> Result<Vec<PathBuf>> {
 /// Detaches a pinned link behind everybody's back. The pin stays.
 pub fn detach(pin: &Path) -> Result<()> {
     sys::detach_link(pin).with_context(|| format!("cannot detach {}", pin.display()))
-}
-
-/// Attaches a program called `name` to a cgroup's connect hook that admits no other there.
-pub fn attach_exclusively(cgroup: &Path, name: &str) -> Result<()> {
-    let directory = File::open(cgroup)?;
-    sys::attach_exclusively(directory.as_fd(), name).context("cannot attach without flags")
 }
 
 /// Swaps a pool between fixed sets, faster than an agent ever would.

@@ -16,12 +16,14 @@ use tokio::io::unix::AsyncFd;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_ATTACH: libc::c_long = 8;
+const BPF_PROG_DETACH: libc::c_long = 9;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
 const BPF_CGROUP_INET4_CONNECT: u32 = 10;
-/// `r0 = 1; exit`: lets every connect pass.
-const PASS: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
+/// `BPF_LOG_STATS`: only what verification took.
+const BPF_LOG_STATS: u32 = 4;
 
 /// Dissolves a socket's association: `connect(AF_UNSPEC)`.
 ///
@@ -64,9 +66,27 @@ pub(crate) fn open_tap(name: &str) -> io::Result<File> {
     if answer == 0 { Ok(file) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Attaches a program that lets every connect pass, such that it excludes all others: without
-/// flags, as programs older than links do. It stays until the cgroup is gone.
-pub(crate) fn attach_exclusively(cgroup: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+/// Attaches a program to a cgroup's hook for IPv4 connects as those older than links do: it stays until it is
+/// detached or the cgroup is gone. Without flags it admits no other.
+pub(crate) fn attach_connect4(
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    flags: u32,
+) -> io::Result<()> {
+    attachment(BPF_PROG_ATTACH, cgroup, program, flags)
+}
+
+/// Takes such a program away.
+pub(crate) fn detach_connect4(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    attachment(BPF_PROG_DETACH, cgroup, program, 0)
+}
+
+fn attachment(
+    command: libc::c_long,
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    attach_flags: u32,
+) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         target_fd: u32,
@@ -74,15 +94,38 @@ pub(crate) fn attach_exclusively(cgroup: BorrowedFd<'_>, name: &str) -> io::Resu
         attach_type: u32,
         attach_flags: u32,
     }
-    let program = load_passing(name)?;
     let mut attr = Attr {
         target_fd: raw(cgroup),
-        attach_bpf_fd: raw(program.as_fd()),
+        attach_bpf_fd: raw(program),
         attach_type: BPF_CGROUP_INET4_CONNECT,
-        attach_flags: 0,
+        attach_flags,
     };
-    // SAFETY: the layout of BPF_PROG_ATTACH; both descriptors are open for the call.
-    unsafe { bpf(BPF_PROG_ATTACH, &mut attr) }.map(drop)
+    // SAFETY: the layout of BPF_PROG_ATTACH and BPF_PROG_DETACH; both descriptors are open for the call.
+    unsafe { bpf(command, &mut attr) }.map(drop)
+}
+
+/// Attaches a program to a cgroup's hook for IPv4 connects by a link, which admits others.
+pub(crate) fn link_connect4(
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        prog_fd: raw(program),
+        target_fd: raw(cgroup),
+        attach_type: BPF_CGROUP_INET4_CONNECT,
+        flags: 0,
+    };
+    // SAFETY: the layout of BPF_LINK_CREATE; both descriptors are open for the call.
+    let link = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
+    // SAFETY: the kernel has just opened it for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(link) })
 }
 
 /// Detaches a pinned link from its cgroup; the pin stays.
@@ -138,7 +181,27 @@ pub(crate) fn swap_in_turn(
     unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) }.map(drop)
 }
 
-fn load_passing(name: &str) -> io::Result<OwnedFd> {
+/// Loads a program for IPv4 connects.
+pub(crate) fn load_connect4(name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
+    let kind = (BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT);
+    load(kind, name, instructions, &mut [])
+}
+
+/// Loads a program of this type for this place only to hear what verifying it took.
+pub(crate) fn verify(kind: (u32, u32), instructions: &[u64]) -> io::Result<String> {
+    // Two lines, and their end.
+    let mut log = [0; 4096];
+    load(kind, "verified", instructions, &mut log)?;
+    let length = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    Ok(String::from_utf8_lossy(&log[..length]).into_owned())
+}
+
+fn load(
+    (prog_type, expected_attach_type): (u32, u32),
+    name: &str,
+    instructions: &[u64],
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         prog_type: u32,
@@ -158,21 +221,24 @@ fn load_passing(name: &str) -> io::Result<OwnedFd> {
     for (to, from) in prog_name.iter_mut().take(15).zip(name.bytes()) {
         *to = from;
     }
+    let wanted = !log.is_empty();
     let mut attr = Attr {
-        prog_type: BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
-        insn_cnt: 2,
-        insns: PASS.as_ptr() as u64,
+        prog_type,
+        insn_cnt: u32::try_from(instructions.len()).map_err(io::Error::other)?,
+        insns: instructions.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
-        log_level: 0,
-        log_size: 0,
-        log_buf: 0,
+        log_level: if wanted { BPF_LOG_STATS } else { 0 },
+        log_size: u32::try_from(log.len()).map_err(io::Error::other)?,
+        // The kernel refuses an address of no use.
+        log_buf: if wanted { log.as_mut_ptr() as u64 } else { 0 },
         kern_version: 0,
         prog_flags: 0,
         prog_name,
         prog_ifindex: 0,
-        expected_attach_type: BPF_CGROUP_INET4_CONNECT,
+        expected_attach_type,
     };
-    // SAFETY: the layout of BPF_PROG_LOAD; the instructions and the licence are statics.
+    // SAFETY: the layout of BPF_PROG_LOAD; instructions and licence live until after the call, and the
+    // log, of which the kernel writes at most the size that it is given.
     let fd = unsafe { bpf(BPF_PROG_LOAD, &mut attr) }?;
     // SAFETY: the kernel has just opened it for us and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nllb_lab::foreign::Foreign;
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::{Agent, Configuration, Connect, Lab, netns, pins};
 
@@ -78,7 +79,8 @@ fn a_program_that_admits_no_other_is_named_and_nothing_is_attached() {
     let Some(lab) = Lab::builder().control_planes(1).build_or_skip() else { return };
     let mut agent = Agent::prepare(&lab, 0).expect("an agent");
     agent.configure(&Configuration::of(&lab)).expect("written");
-    pins::attach_exclusively(lab.node(0).cgroup(), "selfish").expect("attached");
+    let selfish = Foreign::passing("selfish").expect("loaded");
+    selfish.attach_alone(lab.node(0).cgroup()).expect("attached");
     let args = ["run".into(), "--config".into(), agent.file().into()];
     let output = agent.nllb(&args).expect("ran");
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use nllb_common::ABI_VERSION;
+use nllb_lab::foreign::Foreign;
 use nllb_lab::lab::{Builder, TOKEN, shared_names};
-use nllb_lab::{Agent, Balancer, Configuration, Lab, pins};
+use nllb_lab::{Agent, Balancer, Configuration, Lab};
 use serde_json::Value;
 
 /// Beyond what a doctor may take (15 s): the machine may be busy.
@@ -193,7 +194,8 @@ fn what_others_attached_and_left_is_found_without_an_agent() {
     assert_eq!((found.check("links").0, found.check("agent").0), ("warn", "warn"));
 
     agent.uninstall().expect("uninstalled");
-    pins::attach_exclusively(lab.node(0).cgroup(), "selfish").expect("attached");
+    let selfish = Foreign::passing("selfish").expect("loaded");
+    selfish.attach_alone(lab.node(0).cgroup()).expect("attached");
     let found = doctor(&agent, &[]);
     let (verdict, text) = found.check("exclusive programs");
     assert!(verdict == "fail" && text.contains("selfish"), "{text}");

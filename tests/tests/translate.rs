@@ -1,6 +1,7 @@
 //! What is translated and what is left alone, from a node's own processes and from a pod.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use nllb_agent::status::{Listener, ListenerState};
@@ -169,9 +170,12 @@ fn kinds(address: SocketAddr) -> Vec<(&'static str, Connect)> {
         // The first asks for a cookie, the second sends it; each backend has its own.
         ("fast open", Connect { fast_open: true, ..plain.clone() }),
         ("fast open again", Connect { fast_open: true, ..plain.clone() }),
-        ("multipath", Connect { mptcp: true, ..plain.clone() }),
         ("bound to any", Connect { bind: Some(any(address)), ..plain.clone() }),
     ];
+    // A kernel without it opens no such socket (5.10 as Debian builds it).
+    if Path::new("/proc/sys/net/mptcp").exists() {
+        kinds.push(("multipath", Connect { mptcp: true, ..plain.clone() }));
+    }
     if address.is_ipv4() {
         kinds.push(("v4-mapped", Connect { mapped: true, ..plain.clone() }));
     } else {

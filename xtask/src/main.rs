@@ -14,6 +14,7 @@ mod soak;
 mod test;
 mod tidy;
 mod toolchain;
+mod vm_test;
 mod workspace;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -56,6 +57,8 @@ enum Command {
     },
     /// Checks and tests everything; ends with one line of numbers.
     Test,
+    /// Tests the data path on other kernels, in virtual machines.
+    VmTest(vm_test::Options),
     /// Tests against the real API servers in KUBEBUILDER_ASSETS; without the variable it skips.
     E2e,
     /// Gives what reads the words of others millions of inputs, and checks what comes of each.
@@ -99,6 +102,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Purpose::Deploy
     } else if matches!(command, Command::Fuzz(_)) {
         Purpose::Fuzz
+    } else if matches!(command, Command::VmTest(_)) {
+        Purpose::Guests
     } else {
         Purpose::Lab
     };
@@ -111,6 +116,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ebpf => ebpf::command(&workspace, &toolchain),
         Command::Run { keep, plain, agent } => run::command(&workspace, keep, plain, &agent),
         Command::Test => test::command(&workspace),
+        Command::VmTest(options) => vm_test::command(&workspace, &options),
         Command::E2e => e2e::command(&workspace),
         Command::Fuzz(options) => fuzz::command(&workspace, &options),
         Command::Bench { what } => bench::command(&workspace, &what),

@@ -14,12 +14,13 @@ use crate::workspace::Workspace;
 use source::Source;
 
 /// The crates of the workspace, and of ours those that each may use.
-pub(crate) const CRATES: [(&str, &[&str]); 6] = [
+pub(crate) const CRATES: [(&str, &[&str]); 7] = [
     ("nllb-common", &[]),
     ("nllb-core", &["nllb-common"]),
     ("nllb-ebpf", &["nllb-common"]),
     ("nllb-agent", &["nllb-common", "nllb-core"]),
     ("tests", &["nllb-agent", "nllb-common", "nllb-core"]),
+    ("vm-tests", &["nllb-agent", "nllb-common", "nllb-lab"]),
     ("xtask", &[]),
 ];
 

@@ -26,20 +26,24 @@ pub(crate) enum Purpose {
     Lab,
     /// The fuzz targets.
     Fuzz,
+    /// Guests with other kernels: to unpack those.
+    Guests,
     /// Images, and the tests of what is under `deploy/`. Only root is asked to have it.
     Deploy,
 }
 
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 14] = [
     // For ring, which comes as C and assembly.
     Tool { program: "cc", packages: &["gcc", "libc6-dev"], purpose: Purpose::Build },
     Tool { program: "ip", packages: &["iproute2"], purpose: Purpose::Lab },
     Tool { program: "nft", packages: &["nftables"], purpose: Purpose::Lab },
     // For libFuzzer.
     Tool { program: "c++", packages: &["g++"], purpose: Purpose::Fuzz },
-    // For their corpora.
+    // For their corpora, and for kernels.
     Tool { program: "xz", packages: &["xz-utils"], purpose: Purpose::Fuzz },
     Tool { program: "strace", packages: &["strace"], purpose: Purpose::Deploy },
+    Tool { program: "lz4", packages: &["lz4"], purpose: Purpose::Guests },
+    Tool { program: "zstd", packages: &["zstd"], purpose: Purpose::Guests },
     Tool { program: "buildah", packages: &["buildah"], purpose: Purpose::Deploy },
     Tool { program: "podman", packages: &["podman", "crun"], purpose: Purpose::Deploy },
     Tool { program: "kustomize", packages: &["kustomize"], purpose: Purpose::Deploy },
