@@ -46,6 +46,9 @@ pub const PLAIN_PORT: u16 = 6444;
 pub const ASK_NAME: u8 = b'N';
 /// Sent instead of a TLS handshake: the server answers with its name, then echoes what it gets.
 pub const ASK_ECHO: u8 = b'E';
+/// Sent instead of a TLS handshake, with a number of eight bytes, the highest first: the server sends so many
+/// bytes and closes.
+pub const ASK_BULK: u8 = b'B';
 
 /// Runs a server until it is told to stop. `settings` is a file with [`Settings`] as JSON.
 pub fn run(settings: &Path) -> Result<()> {

@@ -1,5 +1,6 @@
-//! Measurements: what clients feel when servers fail ([`failover`]), and what translation costs: the
-//! latency of `connect()` direct against translated, and the kernel programs' own time.
+//! Measurements: what clients feel when servers fail ([`failover`]), both and more beside the peers ([`peers`]),
+//! and what translation costs: the latency of `connect()` direct against translated, and the kernel programs'
+//! own time.
 //!
 //! Of the latter:
 //!
@@ -16,6 +17,8 @@
 mod failover;
 mod floor;
 mod measure;
+mod order;
+mod peers;
 mod programs;
 mod report;
 pub(crate) mod worker;
@@ -47,6 +50,9 @@ pub(crate) enum Bench {
     /// What clients feel when servers fail: how soon it is known, how long connects fail, when
     /// established connections are closed.
     Failover(failover::Options),
+    /// nllb beside what is used in its place: what each costs, and what clients feel when servers fail.
+    /// Exits with 10 when a goal is missed.
+    Peers(peers::Options),
 }
 
 /// The form of a result.
@@ -71,6 +77,7 @@ pub(crate) fn run(bench: Bench) -> Result<ExitCode> {
     match bench {
         Bench::Connect { output, samples } => connect(output, samples)?,
         Bench::Failover(options) => failover::run(&options)?,
+        Bench::Peers(options) => return peers::run(&options),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -90,14 +97,23 @@ fn connect(output: Output, samples: usize) -> Result<()> {
     Ok(())
 }
 
+/// The processors that this process may use.
+fn affinity() -> Result<CpuSet> {
+    sched_getaffinity(Pid::from_raw(0)).context("cannot read the processor affinity")
+}
+
+/// Lets this process, and what it starts from now on, use these.
+fn set_affinity(allowed: &CpuSet) -> Result<()> {
+    sched_setaffinity(Pid::from_raw(0), allowed).context("cannot set the processor affinity")
+}
+
 /// Leaves the last processor, if there are two or more; gives its number.
 fn reserve_cpu() -> Result<Option<usize>> {
-    let me = Pid::from_raw(0);
-    let mut allowed = sched_getaffinity(me).context("cannot read the processor affinity")?;
+    let mut allowed = affinity()?;
     let cpus: Vec<_> =
         (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
     let [_, .., last] = cpus[..] else { return Ok(None) };
     allowed.unset(last)?;
-    sched_setaffinity(me, &allowed).context("cannot set the processor affinity")?;
+    set_affinity(&allowed)?;
     Ok(Some(last))
 }

@@ -10,7 +10,7 @@ pub mod protocol;
 mod attribution;
 mod connect;
 mod fixture;
-mod http;
+pub(crate) mod http;
 mod serve;
 mod storm;
 mod traffic;

@@ -18,8 +18,15 @@ pub fn assets() -> Option<PathBuf> {
 #[must_use]
 pub fn find(program: &str, package: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let this = env::current_exe().unwrap_or_default();
-    let unpacked = this.ancestors().map(|dir| dir.join("debian").join(package).join("usr/bin"));
+    let root = unpacked(&format!("debian/{package}"));
+    let unpacked = root.iter().flat_map(|root| ["usr/bin", "usr/sbin"].map(|dir| root.join(dir)));
     let mut found = env::split_paths(&path).chain(unpacked).map(|dir| dir.join(program));
     found.find(|program| program.is_file())
+}
+
+/// What set-up has unpacked beside the programs under test, by its path below the target directory.
+#[must_use]
+pub fn unpacked(path: &str) -> Option<PathBuf> {
+    let this = env::current_exe().unwrap_or_default();
+    this.ancestors().map(|directory| directory.join(path)).find(|path| path.exists())
 }

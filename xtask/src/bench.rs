@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
 
-use crate::workspace::Workspace;
+use crate::{setup, workspace::Workspace};
 
 /// What is measured.
 #[derive(Subcommand)]
@@ -24,6 +24,27 @@ pub(crate) enum Bench {
         /// Only this fault; may be given several times.
         #[arg(long, value_name = "NAME")]
         fault: Vec<OsString>,
+        /// The form of the result on stdout.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
+    /// nllb beside Envoy, haproxy, nginx and kube-proxy's rules; exits with 10 when a goal is missed.
+    Peers {
+        /// How often each peer's cost is measured.
+        #[arg(long, value_name = "N")]
+        rounds: Option<u64>,
+        /// How often each fault strikes each peer; 0 leaves the faults out.
+        #[arg(long, value_name = "N")]
+        runs: Option<u64>,
+        /// Only this peer beside direct; may be given several times.
+        #[arg(long, value_name = "NAME")]
+        peer: Vec<OsString>,
+        /// Only this fault; may be given several times.
+        #[arg(long, value_name = "NAME")]
+        fault: Vec<OsString>,
+        /// Directory for the plots, SVG.
+        #[arg(long, value_name = "DIRECTORY")]
+        svg: Option<OsString>,
         /// The form of the result on stdout.
         #[arg(short, long, default_value = "table")]
         output: Output,
@@ -57,17 +78,37 @@ pub(crate) fn command(workspace: &Workspace, what: &Bench) -> Result<ExitCode> {
             arguments.push("connect".into());
             output
         }
+        // These measure the program that is shipped, which is looked for beside the lab's.
+        Bench::Failover { .. } | Bench::Peers { .. }
+            if workspace.shipped_program(false)?.is_none() =>
+        {
+            return Ok(ExitCode::FAILURE);
+        }
         Bench::Failover { runs, fault, output } => {
-            // It measures the program that is shipped, which it looks for beside the lab's.
-            if workspace.shipped_program(false)?.is_none() {
-                return Ok(ExitCode::FAILURE);
-            }
             arguments.push("failover".into());
             arguments.extend(runs.iter().map(|runs| format!("--runs={runs}").into()));
-            arguments.extend(fault.iter().flat_map(|fault| ["--fault".into(), fault.clone()]));
+            arguments.extend(each("--fault", fault));
+            output
+        }
+        Bench::Peers { rounds, runs, peer, fault, svg, output } => {
+            setup::add_peers(workspace);
+            arguments.push("peers".into());
+            arguments.extend(rounds.iter().map(|rounds| format!("--rounds={rounds}").into()));
+            arguments.extend(runs.iter().map(|runs| format!("--runs={runs}").into()));
+            arguments.extend(each("--peer", peer));
+            arguments.extend(each("--fault", fault));
+            arguments.extend(each("--svg", svg));
             output
         }
     };
     output.add_to(&mut arguments);
     workspace.become_program("nllb-lab", "nllb-lab", &arguments)
+}
+
+/// An option as often as it has values.
+fn each<'a>(
+    name: &'a str,
+    values: impl IntoIterator<Item = &'a OsString>,
+) -> impl Iterator<Item = OsString> {
+    values.into_iter().flat_map(move |value| [name.into(), value.clone()])
 }

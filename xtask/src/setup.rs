@@ -59,6 +59,14 @@ pub(crate) fn add_for_tests(workspace: &Workspace) {
     }
 }
 
+/// Adds the peers of `bench peers`, which leaves out those that are not there.
+pub(crate) fn add_peers(workspace: &Workspace) {
+    let machine = Machine::look();
+    if let Some(debian) = machine.debian.filter(|_| machine.may_use_apt()) {
+        unpacked::ensure_peers(workspace, debian, &mut Apt::default());
+    }
+}
+
 /// What is there and what is not.
 struct State {
     toolchain: Result<Toolchain, Missing>,

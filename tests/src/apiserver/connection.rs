@@ -21,9 +21,11 @@ use super::http::{Session, answer};
 use super::pings::Counted;
 use super::ports::{Speaks, health, hold};
 use super::state::{Phase, State};
-use super::{ASK_ECHO, ASK_NAME};
+use super::{ASK_BULK, ASK_ECHO, ASK_NAME};
 
 const TLS_HANDSHAKE: u8 = 22;
+/// What is written at once of a bulk answer.
+const CHUNK: usize = 64 * 1024;
 
 /// What all connections of a server have in common.
 #[derive(Clone)]
@@ -64,6 +66,10 @@ impl Server {
                 let (mut read, mut write) = stream.split();
                 tokio::io::copy(&mut read, &mut write).await?;
                 Ok(())
+            }
+            ASK_BULK => {
+                stream.read_exact(&mut first).await?;
+                send_bulk(&mut stream).await
             }
             _ if speaks.has_tls() => Ok(()),
             _ => self.plain(stream, peer, speaks, &mut phase).await,
@@ -112,6 +118,16 @@ impl Server {
             goaway: tokio::sync::Notify::new(),
         })
     }
+}
+
+async fn send_bulk(stream: &mut TcpStream) -> io::Result<()> {
+    let (zeroes, mut missing) = (vec![0; CHUNK], stream.read_u64().await?);
+    while missing > 0 {
+        let part = usize::try_from(missing).map_or(CHUNK, |missing| missing.min(CHUNK));
+        stream.write_all(&zeroes[..part]).await?;
+        missing -= part as u64;
+    }
+    Ok(())
 }
 
 pub(super) async fn serve_http1<S>(

@@ -91,7 +91,12 @@ async fn content(request: Request<Incoming>, session: Arc<Session>) -> Response<
             let code = StatusCode::from_u16(session.state.readyz());
             status(code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
-        "/livez" | "/healthz" | "/ping" => status(StatusCode::OK),
+        // What fails the one by force, as a dead etcd does, fails the other as well; a shutdown does not.
+        "/healthz" => {
+            let code = modes.readyz.and_then(|code| StatusCode::from_u16(code).ok());
+            status(code.unwrap_or(StatusCode::OK))
+        }
+        "/livez" | "/ping" => status(StatusCode::OK),
         "/version" => object(&cluster::version(&session.cluster.version)),
         "/whoami" => object(&json!({
             "server": &*session.server,

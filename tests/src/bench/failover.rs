@@ -42,10 +42,11 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::Output;
-use fault::Fault;
+pub(super) use fault::{Established, Fault};
 use report::Report;
-use rig::Rig;
-use row::Row;
+pub(super) use rig::Rig;
+pub(super) use row::{Row, Spread};
+pub(super) use run::once;
 use sample::Sample;
 
 /// What shall be measured.
@@ -97,7 +98,7 @@ fn samples(rigs: &mut Vec<Rig>, fault: Fault, runs: u64) -> Result<Vec<Sample>> 
                 return Ok(samples);
             }
             eprintln!("nllb-lab: {fault}, {} of {runs}", number + 1);
-            let sample = run::once(rig, fault, number);
+            let sample = once(rig, fault, number);
             samples.push(sample.with_context(|| format!("{fault}, run {}", number + 1))?);
         }
     };

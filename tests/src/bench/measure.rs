@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use nllb_agent::status::Status;
 
 use super::floor::Floor;
+use super::order::Order;
 use super::programs::{Programs, per_call};
 use super::report::{KernelNs, Report};
 use super::worker::{BATCH, Worker};
@@ -25,7 +26,6 @@ const COUNTED: usize = 3;
 const SIDES: usize = 3;
 const DIRECT: usize = 0;
 const UNMATCHED: usize = 1;
-const TRANSLATED: usize = 2;
 
 /// Measures connects on the first node of a lab.
 pub(super) fn connect(
@@ -47,7 +47,7 @@ pub(super) fn connect(
     let mut inside = Worker::start(&lab.node(0).place(), cpu)?;
 
     let mut times: [Vec<u64>; SIDES] = Default::default();
-    let mut order = Order::new();
+    let mut order = Order::new(SIDES);
     for round in 0..WARM_UP + samples.div_ceil(BATCH) {
         for side in order.next() {
             let batch = match side {
@@ -81,6 +81,13 @@ pub(super) fn connect(
     })
 }
 
+/// A program of the agent's by its hook.
+pub(super) fn program_id(status: &Status, hook: &str) -> Result<u32> {
+    let mut links = status.datapath.links.iter();
+    let link = links.find(|link| link.hook == hook);
+    link.map(|link| link.program_id).with_context(|| format!("status has no link {hook}"))
+}
+
 /// One side at a time, with statistics on.
 fn kernel(
     status: &Status,
@@ -89,11 +96,7 @@ fn kernel(
     backends: &[SocketAddr],
     counted: usize,
 ) -> Result<KernelNs> {
-    let id = |hook: &str| {
-        let mut links = status.datapath.links.iter();
-        let link = links.find(|link| link.hook == hook);
-        link.map(|link| link.program_id).with_context(|| format!("status has no link {hook}"))
-    };
+    let id = |hook| program_id(status, hook);
     let programs = Programs::open(&[id("connect4")?, id("sock_ops")?])?;
     let (translated, _) = programs.during(|| inside.connect(vip, counted))?;
     let (unmatched, _) = programs.during(|| inside.connect(backends, counted))?;
@@ -103,43 +106,4 @@ fn kernel(
         sock_ops: per_call(translated[1]),
         sock_ops_calls: translated[1].calls / u64::try_from(counted)?,
     })
-}
-
-/// Every side once in each round, in a random order that is the same in every run.
-struct Order {
-    state: u32,
-}
-
-impl Order {
-    const fn new() -> Self {
-        Self { state: 1 }
-    }
-
-    fn next(&mut self) -> [usize; SIDES] {
-        let mut sides = [DIRECT, UNMATCHED, TRANSLATED];
-        for last in (1..SIDES).rev() {
-            self.state = nllb_common::mix(self.state.wrapping_add(0x9e37_79b9));
-            let other = usize::try_from(self.state).unwrap_or(0) % (last + 1);
-            sides.swap(last, other);
-        }
-        sides
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_side_comes_once_a_round_and_first_about_equally_often() {
-        let mut order = Order::new();
-        let mut first = [0; SIDES];
-        for _ in 0..3000 {
-            let mut sides = order.next();
-            first[sides[0]] += 1;
-            sides.sort_unstable();
-            assert_eq!(sides, [DIRECT, UNMATCHED, TRANSLATED]);
-        }
-        assert!(first.iter().all(|count| (900..1100).contains(count)), "{first:?}");
-    }
 }

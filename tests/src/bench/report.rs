@@ -124,7 +124,8 @@ impl Report {
     }
 }
 
-fn kernel() -> String {
+/// The release of the kernel that runs.
+pub(super) fn kernel() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
     release.map_or_else(|_| "unknown".to_owned(), |release| release.trim().to_owned())
 }
@@ -135,7 +136,8 @@ fn percentile(sorted: &[u64], percent: usize) -> f64 {
     sorted.get(index).map_or(0.0, |ns| *ns as f64 / 1000.0)
 }
 
-fn round(value: f64, digits: i32) -> f64 {
+/// To so many digits after the point.
+pub(super) fn round(value: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (value * scale).round() / scale
 }

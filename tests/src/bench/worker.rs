@@ -1,9 +1,11 @@
-//! A process that connects in batches as told, and gives the time of each connect.
+//! A process that connects, asks and downloads as told, and gives the time of each.
 //!
-//! Only `connect()` is timed. A batch is short enough for the accept queue, and before the next one
-//! every server has answered on every connection, so that no accept is still under way.
+//! Of a connect only `connect()` is timed. A batch is short enough for the accept queue, and before the next
+//! one every server has answered on every connection, so that no accept is still under way.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+mod kept;
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::apiserver::ASK_NAME;
+use crate::apiserver::{ASK_BULK, ASK_NAME};
 use crate::place::Place;
 use crate::process::Process;
 
@@ -24,11 +26,34 @@ pub(super) const BATCH: usize = 16;
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is read at once of a download.
+const CHUNK: usize = 256 * 1024;
+
 #[derive(Deserialize, Serialize)]
 struct Order {
     /// Dialled one after the other, again and again.
     targets: Vec<SocketAddr>,
-    connects: usize,
+    task: Task,
+}
+
+/// What a worker does.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) enum Task {
+    /// Connects so often, and times each `connect()`.
+    Connect(usize),
+    /// Connects so often and asks for the server's name; times each from the start of the connect to the
+    /// first byte of the answer.
+    FirstByte(usize),
+    /// Asks so often on a kept TLS connection, and times each question with its answer.
+    Requests {
+        requests: usize,
+        /// The name that the certificate must carry.
+        server_name: String,
+        /// The authority to trust, PEM.
+        authority: String,
+    },
+    /// Lets a server send so many bytes, and times it from the question to the last byte.
+    Download(u64),
 }
 
 /// The worker's process, seen from the measurement.
@@ -36,7 +61,7 @@ pub(super) struct Worker {
     // Before the process: the end of its standard input is what ends it.
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    _process: Process,
+    process: Process,
 }
 
 impl Worker {
@@ -47,15 +72,35 @@ impl Worker {
         Ok(Self {
             stdin: process.take_stdin().context("a worker without standard input")?,
             stdout: BufReader::new(process.take_stdout().context("a worker without output")?),
-            _process: process,
+            process,
         })
+    }
+
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Connects; gives the nanoseconds of each connect.
     pub(super) fn connect(&mut self, targets: &[SocketAddr], connects: usize) -> Result<Vec<u64>> {
-        let mut line = serde_json::to_vec(&Order { targets: targets.to_vec(), connects })?;
+        self.perform(targets, Task::Connect(connects))
+    }
+
+    /// Performs a task; gives the nanoseconds of each part of it.
+    pub(super) fn perform(&mut self, targets: &[SocketAddr], task: Task) -> Result<Vec<u64>> {
+        self.begin(targets, task)?;
+        self.end()
+    }
+
+    /// Lets it begin with a task.
+    pub(super) fn begin(&mut self, targets: &[SocketAddr], task: Task) -> Result<()> {
+        let mut line = serde_json::to_vec(&Order { targets: targets.to_vec(), task })?;
         line.push(b'\n');
-        self.stdin.write_all(&line).context("a worker has gone")?;
+        self.stdin.write_all(&line).context("a worker has gone")
+    }
+
+    /// Waits until it has done what it began; gives the nanoseconds of each part of it.
+    pub(super) fn end(&mut self) -> Result<Vec<u64>> {
         let mut answer = String::new();
         let count = self.stdout.read_line(&mut answer).context("a worker has gone")?;
         ensure!(count > 0, "a worker has gone, see above");
@@ -72,8 +117,8 @@ pub(crate) fn run(cpu: Option<usize>) -> Result<()> {
     }
     let mut output = io::stdout().lock();
     for line in io::stdin().lock().lines() {
-        let Order { targets, connects } = serde_json::from_str(&line?).context("not an order")?;
-        let mut answer = serde_json::to_vec(&perform(&targets, connects)?)?;
+        let Order { targets, task } = serde_json::from_str(&line?).context("not an order")?;
+        let mut answer = serde_json::to_vec(&perform(&targets, task)?)?;
         answer.push(b'\n');
         output.write_all(&answer)?;
         output.flush()?;
@@ -81,7 +126,21 @@ pub(crate) fn run(cpu: Option<usize>) -> Result<()> {
     Ok(())
 }
 
-fn perform(targets: &[SocketAddr], connects: usize) -> Result<Vec<u64>> {
+fn perform(targets: &[SocketAddr], task: Task) -> Result<Vec<u64>> {
+    let any = || *fastrand::choice(targets).expect("there is somebody to dial");
+    match task {
+        Task::Connect(connects) => connect(targets, connects),
+        Task::FirstByte(connects) => {
+            targets.iter().cycle().take(connects).map(|target| first_byte(*target)).collect()
+        }
+        Task::Requests { requests, server_name, authority } => {
+            kept::ask(any(), requests, server_name, &authority)
+        }
+        Task::Download(bytes) => Ok(vec![download(any(), bytes)?]),
+    }
+}
+
+fn connect(targets: &[SocketAddr], connects: usize) -> Result<Vec<u64>> {
     let mut times = Vec::with_capacity(connects);
     let mut targets = targets.iter().cycle();
     while times.len() < connects {
@@ -106,6 +165,35 @@ fn dial(target: SocketAddr) -> io::Result<(Socket, Duration)> {
     let began = Instant::now();
     socket.connect(&address)?;
     Ok((socket, began.elapsed()))
+}
+
+fn first_byte(target: SocketAddr) -> Result<u64> {
+    let began = Instant::now();
+    let (socket, _) = dial(target).with_context(|| format!("cannot dial {target}"))?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    stream.write_all(&[ASK_NAME])?;
+    let mut first = [0; 1];
+    stream.read_exact(&mut first).context("a server does not answer")?;
+    let time = began.elapsed();
+    stream.read_to_end(&mut Vec::new())?;
+    Ok(u64::try_from(time.as_nanos())?)
+}
+
+fn download(target: SocketAddr, bytes: u64) -> Result<u64> {
+    let (socket, _) = dial(target).with_context(|| format!("cannot dial {target}"))?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let began = Instant::now();
+    stream.write_all(&[ASK_BULK])?;
+    stream.write_all(&bytes.to_be_bytes())?;
+    let (mut chunk, mut missing) = (vec![0; CHUNK], bytes);
+    while missing > 0 {
+        let count = stream.read(&mut chunk).context("a download does not go on")?;
+        ensure!(count > 0, "a download ended {missing} bytes early");
+        missing = missing.saturating_sub(u64::try_from(count)?);
+    }
+    Ok(u64::try_from(began.elapsed().as_nanos())?)
 }
 
 fn settle(socket: Socket) -> io::Result<()> {

@@ -80,7 +80,7 @@ fn config(request: &Http) -> io::Result<Arc<ClientConfig>> {
 }
 
 /// A configuration that trusts this authority and shows no certificate.
-pub(super) fn config_trusting(authority: &str) -> anyhow::Result<ClientConfig> {
+pub(crate) fn config_trusting(authority: &str) -> anyhow::Result<ClientConfig> {
     Ok(without_resumption(builder(authority)?.with_no_client_auth()))
 }
 

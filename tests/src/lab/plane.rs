@@ -129,6 +129,12 @@ impl ControlPlane {
         (self.v6(), PLAIN_PORT).into()
     }
 
+    /// The process id of its server, if one runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.state().server.as_ref().map(|server| server.process.id())
+    }
+
     /// Where its server's errors go.
     #[must_use]
     pub fn log(&self) -> &Path {

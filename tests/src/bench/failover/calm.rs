@@ -30,7 +30,7 @@ pub(super) fn measure(rig: &mut Rig) -> Result<Agent> {
     rig.settle()?;
     calm(0);
     eprintln!("nllb-lab: the agent at rest, {} s", PERIOD.as_secs());
-    let id = rig.agent.id().context("the agent does not run")?;
+    let id = rig.agent().and_then(crate::agent::Agent::id).context("the agent does not run")?;
     let stats = || rig.servers().iter().map(|s| s.stats()).collect::<Result<Vec<_>>>();
     let (begun, stats_before, cpu_before) = (Instant::now(), stats()?, cpu(id)?);
     // reason: nothing shall happen.

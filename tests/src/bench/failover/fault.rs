@@ -14,7 +14,7 @@ use crate::lab::ControlPlane;
 
 /// What happens.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum Fault {
+pub(in crate::bench) enum Fault {
     /// A server's process is killed.
     Crash,
     /// A host vanishes.
@@ -57,7 +57,7 @@ pub(super) enum Fault {
 
 /// What becomes of established connections with a victim.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Established {
+pub(in crate::bench) enum Established {
     /// They are dead, and are closed.
     Dead,
     /// They are dead; only where data is in flight can that be known.
@@ -92,7 +92,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 16] = [
+    pub(in crate::bench) const ALL: [Self; 16] = [
         Self::Crash,
         Self::PowerOff,
         Self::PowerOffQuiet,
@@ -130,7 +130,7 @@ impl Fault {
     }
 
     /// Whether clients connect meanwhile.
-    pub(super) fn has_connects(self) -> bool {
+    pub(in crate::bench) fn has_connects(self) -> bool {
         self != Self::PowerOffQuiet
     }
 
@@ -146,7 +146,7 @@ impl Fault {
     }
 
     /// Whether the agent is killed before.
-    pub(super) fn without_agent(self) -> bool {
+    pub(in crate::bench) fn without_agent(self) -> bool {
         self == Self::AgentKilledPowerOff
     }
 
@@ -156,7 +156,7 @@ impl Fault {
     }
 
     /// What becomes of established connections.
-    pub(super) fn established(self) -> Established {
+    pub(in crate::bench) fn established(self) -> Established {
         match self {
             Self::Crash
             | Self::PowerOff
@@ -187,6 +187,46 @@ impl Fault {
             Self::PowerOffQuiet | Self::ControlPlane10s => 4_000,
             Self::Drain5s => 7_000,
         })
+    }
+
+    /// How long to look on where a peer is in the agent's place: beyond the slowest, which takes a server out
+    /// after two checks of 15 s, each of which may hang for as long.
+    pub(in crate::bench) fn window_of_peers(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Silent2s | Self::ControlPlane10s => 10,
+            Self::Flapping => 2,
+            _ => 50,
+        })
+    }
+
+    /// When the Service loses a victim, from the fault on; none when it does not, or when all are gone.
+    ///
+    /// What kube-apiserver does by default: its lease, renewed every 10 s, lapses after 15 s, and each of those
+    /// that live looks for lapsed ones every 10 s. One that is told to stop takes itself out at once. What is
+    /// not ready stays in. How long the news take to kube-proxy is left out.
+    pub(super) fn endpoint_removal(self, number: u64) -> Option<Duration> {
+        let draw = |what: u32| {
+            let draw = nllb_common::mix(what ^ u32::try_from(number).unwrap_or(0)) % 10_000;
+            Duration::from_millis(draw.into())
+        };
+        let lapse = || Duration::from_secs(15) - draw(0x5bd1_e995);
+        match self {
+            Self::Crash
+            | Self::PowerOff
+            | Self::PowerOffQuiet
+            | Self::OneWayTo
+            | Self::OneWayFrom
+            | Self::Frozen => Some(lapse() + draw(0x27d4_eb2f).min(draw(0x1656_67b1))),
+            Self::TwoOfThree => Some(lapse() + draw(0x27d4_eb2f)),
+            Self::Drain0s | Self::Drain5s => Some(Duration::ZERO),
+            Self::Silent2s
+            | Self::Readyz500
+            | Self::Readyz403
+            | Self::ReadyzSlow
+            | Self::ControlPlane10s
+            | Self::AgentKilledPowerOff
+            | Self::Flapping => None,
+        }
     }
 
     /// Lets it happen.
@@ -276,6 +316,16 @@ mod tests {
         for name in ["silent-2s", "readyz-500", "drain-0s", "control-plane-10s", "one-way-to"] {
             assert!(names.iter().any(|known| known == name), "{names:?}");
         }
+    }
+
+    #[test]
+    fn a_lease_lapses_and_is_looked_for_within_25_seconds() {
+        let seconds = |fault: Fault, number| fault.endpoint_removal(number).map(|d| d.as_secs());
+        for number in 0..100 {
+            assert!(seconds(Fault::Crash, number).is_some_and(|s| (5..25).contains(&s)));
+        }
+        assert_eq!(seconds(Fault::Drain0s, 1), Some(0));
+        assert_eq!(seconds(Fault::Readyz500, 1), None);
     }
 
     #[test]

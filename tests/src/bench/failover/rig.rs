@@ -1,4 +1,4 @@
-//! The lab, the agent and the clients that all runs share.
+//! The lab, the agent or a peer, and the clients that all runs share.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use nllb_agent::status::Backend;
 use nllb_common::Counter;
 
 use super::fault::Fault;
-use crate::agent::{Agent, Configuration, backend};
+use crate::agent::{Agent, backend};
+use crate::bench::peers::{Balancer, Peer, Programs};
 use crate::client::Client;
 use crate::client::protocol::{ConnectLoop, Traffic, TrafficReport};
 use crate::lab::{ControlPlane, Lab};
@@ -20,10 +21,17 @@ const CALM: Duration = Duration::from_millis(1_800);
 /// The moment of a fault is spread over more than the longest of the agent's intervals.
 const SPREAD: u32 = 1_100;
 
-pub(super) struct Rig {
+/// How often clients connect and ask where all peers are struck at the same time, each in a lab of its own.
+const PACE_BESIDE_PEERS: Duration = Duration::from_millis(10);
+
+pub(in crate::bench) struct Rig {
     // In the order in which they must go.
     clients: Vec<Running>,
-    pub(super) agent: Agent,
+    balancer: Option<Balancer>,
+    peer: Peer,
+    programs: Programs,
+    /// Whether this is one of several that are compared.
+    beside_peers: bool,
     pub(super) lab: Lab,
 }
 
@@ -35,14 +43,59 @@ struct Running {
 impl Rig {
     /// A control plane of three, a node with two pods, an agent as it is by default.
     pub(super) fn build() -> Result<Self> {
-        let lab = Lab::builder().pods(2).build().context("cannot build the lab")?;
-        let mut agent = Agent::prepare(&lab, 0)?;
-        agent.run_shipped()?;
-        agent.configure(&Configuration::of(&lab).by_default())?;
-        agent.restart().context("cannot start the agent")?;
-        let clients = [lab.client(0)?, lab.pod_client(0, 0)?, lab.pod_client(0, 1)?];
-        let clients = clients.map(|client| Running { client, traffic: None }).into();
-        Ok(Self { clients, agent, lab })
+        let mut rig = Self::of(Peer::Nllb, &Programs::find(), 2)?;
+        rig.clients.push(Running { client: rig.lab.pod_client(0, 0)?, traffic: None });
+        rig.clients.push(Running { client: rig.lab.pod_client(0, 1)?, traffic: None });
+        Ok(rig)
+    }
+
+    /// The same with a peer in the agent's place, and clients on the node alone: a proxy that listens on a
+    /// loopback address has no others.
+    pub(in crate::bench) fn beside_peers(peer: Peer, programs: &Programs) -> Result<Self> {
+        Ok(Self { beside_peers: true, ..Self::of(peer, programs, 0)? })
+    }
+
+    fn of(peer: Peer, programs: &Programs, pods: usize) -> Result<Self> {
+        let lab = Lab::builder().pods(pods).build().context("cannot build the lab")?;
+        let balancer = Some(Balancer::start(&lab, 0, peer, programs)?);
+        let clients = vec![Running { client: lab.client(0)?, traffic: None }];
+        let programs = programs.clone();
+        Ok(Self { clients, balancer, peer, programs, beside_peers: false, lab })
+    }
+
+    /// The agent, unless a peer is in its place.
+    pub(super) fn agent(&self) -> Option<&Agent> {
+        self.balancer.as_ref()?.agent()
+    }
+
+    fn agent_mut(&mut self) -> Result<&mut Agent> {
+        let agent = self.balancer.as_mut().and_then(Balancer::agent_mut);
+        agent.context("there is no agent, but a peer")
+    }
+
+    /// How long to look on after a fault.
+    pub(super) fn window(&self, fault: Fault) -> Duration {
+        if self.peer == Peer::Nllb { fault.window() } else { fault.window_of_peers() }
+    }
+
+    /// Whether it is waited for until a server is used again.
+    pub(super) fn waits_for_readmission(&self) -> bool {
+        !self.beside_peers
+    }
+
+    /// Takes servers out of the Service, as the control plane does. Only who follows the Service notices.
+    pub(super) fn remove_endpoints(&self, gone: &[&ControlPlane]) -> Result<()> {
+        let left = self
+            .servers()
+            .iter()
+            .filter(|server| gone.iter().all(|gone| gone.name() != server.name()));
+        let left: Vec<_> = left.map(ControlPlane::tls).collect();
+        self.balancer.as_ref().map_or(Ok(()), |balancer| balancer.set_endpoints(&left))
+    }
+
+    /// Whether it follows the Service.
+    pub(super) fn follows_service(&self) -> bool {
+        self.peer == Peer::Nftables
     }
 
     pub(super) fn servers(&self) -> &[ControlPlane] {
@@ -51,7 +104,8 @@ impl Rig {
 
     /// The ids of servers in the maps.
     pub(super) fn ids(&self, servers: &[usize]) -> Result<Vec<u32>> {
-        let status = self.agent.status()?;
+        let Some(agent) = self.agent() else { return Ok(Vec::new()) };
+        let status = agent.status()?;
         let id = |server: &usize| {
             let server = &self.servers()[*server];
             let found = backend(&status, server.tls()).map(|backend| backend.id);
@@ -60,14 +114,22 @@ impl Rig {
         servers.iter().map(id).collect()
     }
 
-    /// A fresh agent that finds every server healthy and has its sentinels open: nothing of the run before counts any more, as
-    /// its flapping would.
+    /// A fresh agent that finds every server healthy and has its sentinels open, or a fresh peer: nothing of the
+    /// run before counts any more, as its flapping would.
     pub(super) fn settle(&mut self) -> Result<()> {
-        if self.agent.id().is_some() {
-            self.agent.terminate()?;
+        if self.peer != Peer::Nllb {
+            // First the one before: it listens on the same address.
+            self.balancer = None;
+            let fresh = Balancer::start(&self.lab, 0, self.peer, &self.programs)?;
+            self.balancer = Some(fresh);
+            return Ok(());
         }
-        self.agent.restart()?;
-        self.agent.await_status("every server healthy", |status| {
+        let agent = self.agent_mut()?;
+        if agent.id().is_some() {
+            agent.terminate()?;
+        }
+        agent.restart()?;
+        agent.await_status("every server healthy", |status| {
             let settled = |b: &Backend| b.state == "healthy" && b.sentinel.state == "up";
             status.backends().all(|(_, backend)| settled(backend))
         })?;
@@ -77,19 +139,32 @@ impl Rig {
     /// Starts the clients, each with a connection of each purpose to each server.
     pub(super) fn start_clients(&mut self, fault: Fault) -> Result<()> {
         let servers: Vec<_> = self.servers().iter().map(|s| s.name().to_owned()).collect();
-        let plan = self.lab.traffic();
+        let plan = self.plan();
+        let beside_peers = self.beside_peers;
         for (index, running) in self.clients.iter_mut().enumerate() {
             let mut loops = match (fault.has_connects(), index) {
                 (false, _) => Vec::new(),
                 (true, 0) => vec![ConnectLoop::in_turn(), ConnectLoop::on_time()],
                 (true, _) => vec![ConnectLoop::in_turn()],
             };
-            loops.iter_mut().for_each(|plan| plan.interval = fault.interval());
+            let pace = if beside_peers { PACE_BESIDE_PEERS } else { fault.interval() };
+            loops.iter_mut().for_each(|plan| plan.interval = pace);
             let traffic = running.client.traffic(&Traffic { loops, ..plan.clone() })?;
             running.traffic = Some(traffic);
             running.client.traffic_hold(traffic, &servers)?;
         }
         Ok(())
+    }
+
+    /// Whom the clients dial, and how often those ask that keep a connection.
+    fn plan(&self) -> Traffic {
+        let plan = self.lab.traffic();
+        if !self.beside_peers {
+            return plan;
+        }
+        let frontend = self.peer.targets(&self.lab)[0];
+        let (server_name, request_interval) = (frontend.ip().to_string(), PACE_BESIDE_PEERS);
+        Traffic { frontend, server_name, request_interval, ..plan }
     }
 
     /// What every client saw since the last mark.
@@ -110,10 +185,11 @@ impl Rig {
 
     /// Kills the agent and waits until connects believe its verdicts no longer.
     pub(super) fn kill_agent(&mut self) -> Result<()> {
-        let pins = self.agent.pins();
+        let agent = self.agent_mut()?;
+        let pins = agent.pins();
         let lapsed = || pins::counter(&pins, Counter::LeaseLapsed);
         let before = lapsed()?;
-        self.agent.kill()?;
+        agent.kill()?;
         wait_until("the end of the lease", || Ok((lapsed()? > before).then_some(())))
     }
 }

@@ -8,37 +8,37 @@ use super::fault::Fault;
 use super::sample::Sample;
 
 /// A row of the result.
-pub(super) struct Row {
-    pub(super) fault: Fault,
-    pub(super) runs: usize,
-    pub(super) detect_ms: Option<Spread>,
-    pub(super) new_blackout_ms: Option<Spread>,
-    pub(super) new_leave_ms: Option<Spread>,
-    pub(super) calm_gap_ms: Option<Spread>,
-    pub(super) new_recovery_ms: Option<Spread>,
-    pub(super) failed: Option<Spread>,
-    pub(super) unconnected: Option<Spread>,
-    pub(super) failed_on_time: Option<Spread>,
-    pub(super) errors: BTreeMap<String, u64>,
-    pub(super) established_closed_ms: Option<Spread>,
-    pub(super) established_open: u64,
-    pub(super) readmit_ms: Option<Spread>,
+pub(in crate::bench) struct Row {
+    pub(in crate::bench) fault: Fault,
+    pub(in crate::bench) runs: usize,
+    pub(in crate::bench) detect_ms: Option<Spread>,
+    pub(in crate::bench) new_blackout_ms: Option<Spread>,
+    pub(in crate::bench) new_leave_ms: Option<Spread>,
+    pub(in crate::bench) calm_gap_ms: Option<Spread>,
+    pub(in crate::bench) new_recovery_ms: Option<Spread>,
+    pub(in crate::bench) failed: Option<Spread>,
+    pub(in crate::bench) unconnected: Option<Spread>,
+    pub(in crate::bench) failed_on_time: Option<Spread>,
+    pub(in crate::bench) errors: BTreeMap<String, u64>,
+    pub(in crate::bench) established_closed_ms: Option<Spread>,
+    pub(in crate::bench) established_open: u64,
+    pub(in crate::bench) readmit_ms: Option<Spread>,
     /// Runs in which a victim was not readmitted while it was waited for.
-    pub(super) not_readmitted: usize,
-    pub(super) closed_wrongly: u64,
-    pub(super) transitions: Option<Spread>,
+    pub(in crate::bench) not_readmitted: usize,
+    pub(in crate::bench) closed_wrongly: u64,
+    pub(in crate::bench) transitions: Option<Spread>,
 }
 
 /// Percentiles of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Spread {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    pub(super) max: f64,
+pub(in crate::bench) struct Spread {
+    pub(in crate::bench) p50: f64,
+    pub(in crate::bench) p99: f64,
+    pub(in crate::bench) max: f64,
 }
 
 impl Row {
-    pub(super) fn of(fault: Fault, samples: &[Sample]) -> Self {
+    pub(in crate::bench) fn of(fault: Fault, samples: &[Sample]) -> Self {
         let sum = |count: fn(&Sample) -> u64| samples.iter().map(count).sum();
         let times = |of: fn(&Sample) -> Option<u64>| Spread::ms(samples.iter().filter_map(of));
         let lists = |of: fn(&Sample) -> &Vec<u64>| Spread::ms(samples.iter().flat_map(of).copied());
@@ -71,7 +71,7 @@ impl Row {
         }
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::bench) fn json(&self) -> Value {
         let spread = |spread: Option<Spread>| spread.map_or(Value::Null, Spread::json);
         json!({
             "fault": self.fault.to_string(),
@@ -106,13 +106,13 @@ fn errors(samples: &[Sample]) -> BTreeMap<String, u64> {
 impl Spread {
     /// Of nanoseconds, in milliseconds.
     #[expect(clippy::cast_precision_loss, reason = "a measurement has fewer digits than an f64")]
-    pub(super) fn ms(ns: impl Iterator<Item = u64>) -> Option<Self> {
+    pub(in crate::bench) fn ms(ns: impl Iterator<Item = u64>) -> Option<Self> {
         Self::of_numbers(ns.map(|ns| ns as f64 / 1e6).collect())
     }
 
     /// Of counts.
     #[expect(clippy::cast_precision_loss, reason = "as above")]
-    pub(super) fn of(counts: impl Iterator<Item = u64>) -> Option<Self> {
+    pub(in crate::bench) fn of(counts: impl Iterator<Item = u64>) -> Option<Self> {
         Self::of_numbers(counts.map(|count| count as f64).collect())
     }
 

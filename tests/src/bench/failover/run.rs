@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 3;
 const STEP: Duration = Duration::from_millis(20);
 
 /// Runs it.
-pub(super) fn once(rig: &mut Rig, fault: Fault, number: u64) -> Result<Sample> {
+pub(in crate::bench) fn once(rig: &mut Rig, fault: Fault, number: u64) -> Result<Sample> {
     prepare(rig, fault)?;
     calm(number);
     let indices = fault.victims(number, rig.servers().len());
@@ -31,7 +31,7 @@ pub(super) fn once(rig: &mut Rig, fault: Fault, number: u64) -> Result<Sample> {
     if fault.without_agent() {
         rig.kill_agent()?;
     }
-    let sample = observe(rig, fault, &indices, &ids);
+    let sample = observe(rig, fault, number, &indices, &ids);
     rig.stop_clients()?;
     sample
 }
@@ -51,15 +51,14 @@ fn prepare(rig: &mut Rig, fault: Fault) -> Result<()> {
     }
 }
 
-fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sample> {
+fn observe(rig: &Rig, fault: Fault, number: u64, victims: &[usize], ids: &[u32]) -> Result<Sample> {
     let victims: Vec<_> = victims.iter().map(|index| &rig.servers()[*index]).collect();
-    let watcher = Watcher::start(&rig.agent, ids)?;
+    let watcher = rig.agent().map(|agent| Watcher::start(agent, ids)).transpose()?;
     let calm = rig.mark()?;
     let Struck { begun_ns, over } = fault.strike(rig, &victims)?;
-    // reason: what shall be seen is also that nothing more happens.
-    sleep(fault.window());
+    look_on(rig, fault, number, &victims)?;
     let after = rig.mark()?;
-    if over.is_none() {
+    if over.is_none() && watcher.is_some() {
         tell(fault, begun_ns, &after);
     }
 
@@ -73,12 +72,12 @@ fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sa
             ready_ns
         }
     };
-    let (used_ns, later) = if !fault.has_readmission() {
+    let (used_ns, later) = if !fault.has_readmission() || !rig.waits_for_readmission() {
         (None, Vec::new())
     } else if fault.has_connects() && over.is_none() {
         await_use(rig, &victims)?
     } else {
-        (await_good(&watcher, ready_ns), Vec::new())
+        (watcher.as_ref().and_then(|watcher| await_good(watcher, ready_ns)), Vec::new())
     };
     Ok(Sample::of(&Evidence {
         fault,
@@ -88,9 +87,23 @@ fn observe(rig: &Rig, fault: Fault, victims: &[usize], ids: &[u32]) -> Result<Sa
         calm,
         after,
         later,
-        looks: watcher.stop()?,
+        looks: watcher.map_or_else(|| Ok(Vec::new()), Watcher::stop)?,
         readmit_ns: used_ns.map(|used_ns| used_ns.saturating_sub(ready_ns)),
     }))
+}
+
+/// Waits for as long as there may be something to see.
+fn look_on(rig: &Rig, fault: Fault, number: u64, victims: &[&ControlPlane]) -> Result<()> {
+    let mut rest = rig.window(fault);
+    if let Some(after) = fault.endpoint_removal(number).filter(|_| rig.follows_service()) {
+        // reason: that is when it happens.
+        sleep(after);
+        rig.remove_endpoints(victims)?;
+        rest = rest.saturating_sub(after);
+    }
+    // reason: what shall be seen is also that nothing more happens.
+    sleep(rest);
+    Ok(())
 }
 
 /// Tells of the clients that fared worse than they should, so that it can be found out why.

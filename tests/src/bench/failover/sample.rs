@@ -26,7 +26,7 @@ pub(super) struct Evidence<'a> {
 
 /// The figures of a run; times in nanoseconds, none where there was nothing to measure.
 #[derive(Debug, Default)]
-pub(super) struct Sample {
+pub(in crate::bench) struct Sample {
     pub(super) detect: Option<u64>,
     /// Of each loop that waits; 0 of one that felt nothing.
     pub(super) blackout: Vec<u64>,
