@@ -40,7 +40,7 @@ use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
 use self::uninstall::Versions;
 
 pub use self::clock::{Timer, monotonic_ns};
-pub use self::load::pin_directory;
+pub use self::load::{object, pin_directory};
 pub use self::uninstall::{Removal, uninstall};
 
 /// Where and how the data path is set up.

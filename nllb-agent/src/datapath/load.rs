@@ -24,6 +24,12 @@ use super::maps::{self, MapsError};
 /// The object built from `nllb-ebpf`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
 
+/// The object with the kernel programs that is built in, an ELF file.
+#[must_use]
+pub fn object() -> &'static [u8] {
+    OBJECT
+}
+
 /// Why the programs could not be loaded.
 #[derive(Debug, Error)]
 pub enum LoadError {

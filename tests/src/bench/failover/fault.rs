@@ -189,13 +189,30 @@ impl Fault {
         })
     }
 
+    /// Whether the victim's own kernel ends its connections, whoever is in between.
+    pub(in crate::bench) fn resets(self) -> bool {
+        matches!(self, Self::Crash | Self::Flapping)
+    }
+
     /// How long to look on where a peer is in the agent's place: beyond the slowest, which takes a server out
     /// after two checks of 15 s, each of which may hang for as long.
     pub(in crate::bench) fn window_of_peers(self) -> Duration {
         Duration::from_secs(match self {
             Self::Silent2s | Self::ControlPlane10s => 10,
             Self::Flapping => 2,
-            _ => 50,
+            Self::Crash
+            | Self::PowerOff
+            | Self::PowerOffQuiet
+            | Self::OneWayTo
+            | Self::OneWayFrom
+            | Self::Frozen
+            | Self::Readyz500
+            | Self::Readyz403
+            | Self::ReadyzSlow
+            | Self::Drain0s
+            | Self::Drain5s
+            | Self::AgentKilledPowerOff
+            | Self::TwoOfThree => 50,
         })
     }
 

@@ -23,6 +23,9 @@ const SPREAD: u32 = 1_100;
 
 /// How often clients connect and ask where all peers are struck at the same time, each in a lab of its own.
 const PACE_BESIDE_PEERS: Duration = Duration::from_millis(10);
+/// How long they wait for an answer there: longer than a peer takes to try the next server, and than other labs
+/// on the same machine hold them up.
+const PATIENCE_BESIDE_PEERS: Duration = Duration::from_secs(2);
 
 pub(in crate::bench) struct Rig {
     // In the order in which they must go.
@@ -147,8 +150,12 @@ impl Rig {
                 (true, 0) => vec![ConnectLoop::in_turn(), ConnectLoop::on_time()],
                 (true, _) => vec![ConnectLoop::in_turn()],
             };
-            let pace = if beside_peers { PACE_BESIDE_PEERS } else { fault.interval() };
-            loops.iter_mut().for_each(|plan| plan.interval = pace);
+            for plan in &mut loops {
+                plan.interval = fault.interval();
+                if beside_peers {
+                    (plan.interval, plan.patience) = (PACE_BESIDE_PEERS, PATIENCE_BESIDE_PEERS);
+                }
+            }
             let traffic = running.client.traffic(&Traffic { loops, ..plan.clone() })?;
             running.traffic = Some(traffic);
             running.client.traffic_hold(traffic, &servers)?;

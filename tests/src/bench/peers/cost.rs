@@ -125,7 +125,7 @@ impl Common {
         })?;
         let downloads = self.task(sides, order, |_| Task::Download(DOWNLOAD))?;
         let all = connects.into_iter().zip(first_bytes).zip(requests).zip(downloads);
-        Ok(all.map(|(((c, f), r), d)| round(c, f, r, d)).collect())
+        Ok(all.map(|(((c, f), r), d)| round([&c, &f, &r, &d])).collect())
     }
 
     /// Every side's slices of one task, by turns.
@@ -159,7 +159,7 @@ impl Common {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a measurement has fewer digits than an f64")]
-fn round(connects: Gathered, first: Gathered, requests: Gathered, downloads: Gathered) -> Round {
+fn round([connects, first, requests, downloads]: [&Gathered; 4]) -> Round {
     let median_us = |times: &[u64]| {
         let mut sorted = times.to_vec();
         sorted.sort_unstable();

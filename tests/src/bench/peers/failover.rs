@@ -129,7 +129,11 @@ impl Reaction {
             What::Blackout => row.new_blackout_ms.map(time),
             What::Left => row.new_leave_ms.map(time),
             What::Failed => row.failed.map(|spread| Figure::Is(spread.p50)),
-            What::Closed if self.fault.established() == Established::Alive => None,
+            What::Closed
+                if self.fault.established() == Established::Alive || self.fault.resets() =>
+            {
+                None
+            }
             What::Closed if row.established_open > 0 => Some(Figure::Beyond(self.window_ms / 1e3)),
             What::Closed => row.established_closed_ms.map(time),
         }
@@ -169,9 +173,9 @@ impl Reaction {
 }
 
 /// The figures in which a peer is not slower than nllb.
-pub(super) fn faster<'a>(
-    reactions: &'a [Reaction],
-) -> impl Iterator<Item = (&'a Reaction, What, Figure, Figure)> {
+pub(super) fn faster(
+    reactions: &[Reaction],
+) -> impl Iterator<Item = (&Reaction, What, Figure, Figure)> {
     let peers = reactions.iter().filter(|reaction| reaction.peer != Peer::Nllb);
     peers.flat_map(move |peer| {
         let own = reactions.iter().find(|own| own.peer == Peer::Nllb && own.fault == peer.fault);

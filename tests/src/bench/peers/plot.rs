@@ -12,7 +12,7 @@ use super::report::Report;
 use crate::sim::COLOURS;
 
 const CELL: (u32, u32) = (420, 230);
-const COLUMNS: usize = 3;
+const COLUMNS: u32 = 3;
 const FAULT_ROW: u32 = 66;
 const FAULT_WIDTH: u32 = 1_000;
 /// Less than this is drawn as this, since the scale is logarithmic, in milliseconds.
@@ -42,12 +42,14 @@ fn colour(peer: Peer) -> RGBColor {
 }
 
 fn draw_costs<'a>(report: &Report, path: &'a Path) -> Result<(), Failure<'a>> {
-    let rows = Metric::ALL.len().div_ceil(COLUMNS);
-    let size = (CELL.0 * COLUMNS as u32, CELL.1 * u32::try_from(rows).unwrap_or(1));
+    let rows = u32::try_from(Metric::ALL.len()).unwrap_or(COLUMNS).div_ceil(COLUMNS);
+    let size = (CELL.0 * COLUMNS, CELL.1 * rows);
     let area = SVGBackend::new(path, size).into_drawing_area();
     area.fill(&WHITE)?;
     let Some(direct) = report.direct() else { return area.present() };
-    for (metric, cell) in Metric::ALL.into_iter().zip(area.split_evenly((rows, COLUMNS))) {
+    for (metric, cell) in
+        Metric::ALL.into_iter().zip(area.split_evenly((rows as usize, COLUMNS as usize)))
+    {
         draw_metric(&report.costs, direct, metric, &cell)?;
     }
     area.present()
