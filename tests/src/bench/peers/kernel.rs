@@ -42,7 +42,7 @@ pub(super) fn measure(rounds: u64, cpu: Option<usize>) -> Result<Kernel> {
     let lab = Lab::builder().control_planes(BACKENDS).build().context("cannot build the lab")?;
     let mut agent = Agent::prepare(&lab, 0)?;
     agent.run_shipped()?;
-    agent.configure(&with_frontends(&lab, 1))?;
+    agent.configure(&with_frontends(&lab, FRONTENDS[0]))?;
     agent.restart().context("cannot start the agent")?;
     let (cores, all_cores) = all_cores(&lab, rounds)?;
     let frontends = frontends(&lab, &mut agent, rounds, cpu)?;
@@ -93,9 +93,17 @@ fn frontends(
     let mut worker = Worker::start(&lab.node(0).place(), cpu)?;
     let mut order = Order::new(FRONTENDS.len());
     let mut times = FRONTENDS.map(|_| (Vec::new(), Vec::new()));
+    // The first is what the agent was started with.
+    let mut current = 0;
     for _ in 0..rounds.div_ceil(2) {
         for index in order.next() {
-            let status = agent.reload(&with_frontends(lab, FRONTENDS[index]))?;
+            // What is in force already would not be read as a new configuration.
+            let status = if index == current {
+                agent.status()?
+            } else {
+                agent.reload(&with_frontends(lab, FRONTENDS[index]))?
+            };
+            current = index;
             let ids = [program_id(&status, "connect4")?, program_id(&status, "sock_ops")?];
             let programs = Programs::open(&ids)?;
             let targets: Vec<_> = (0..FRONTENDS[index]).map(frontend).collect();
