@@ -80,6 +80,8 @@ impl Agent {
         Self {
             process: None,
             program: None,
+            calls: None,
+            arguments: Vec::new(),
             log_level: None,
             log_format: None,
             place: Place::default(),

@@ -86,11 +86,6 @@ pub(crate) fn command(workspace: &Workspace, options: &Options) -> Result<ExitCo
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// All of them, each for a minute; true when none found anything.
-pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
-    run_all(workspace, &chosen(&[])?, Limit::Seconds(SECONDS))
-}
-
 fn chosen(names: &[String]) -> Result<Vec<&'static Target>> {
     if names.is_empty() {
         return Ok(TARGETS.iter().collect());
