@@ -6,10 +6,69 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nllb_agent::admin::{HISTORY_PATH, STATUS_PATH};
+use nllb_agent::status::{History, Status};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::{Agent, backend};
+use crate::wait::wait_until;
 
 /// A stopped agent does not answer; do not wait for it for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Agent {
+    /// The status document.
+    pub fn status(&self) -> Result<Status> {
+        get(&self.socket(), STATUS_PATH)
+    }
+
+    /// Sends an order to `path` of its admin socket; the status of the answer, and the answer.
+    pub fn order(&self, path: &str, order: &str) -> Result<(u16, String)> {
+        post(&self.socket(), path, order)
+    }
+
+    /// The round trips of the last hour.
+    pub fn history(&self) -> Result<History> {
+        get(&self.socket(), HISTORY_PATH)
+    }
+
+    /// Waits until the status document is as wanted.
+    pub fn await_status(&mut self, what: &str, good: impl Fn(&Status) -> bool) -> Result<Status> {
+        self.await_document(what, good)
+    }
+
+    /// Waits until the status document is as wanted, that of another version too when it is taken for any JSON.
+    pub fn await_document<T>(&mut self, what: &str, good: impl Fn(&T) -> bool) -> Result<T>
+    where
+        T: DeserializeOwned + Serialize,
+    {
+        let mut last = None;
+        let found = wait_until(what, || {
+            self.ensure_running()?;
+            // Until it listens there is none; a bug there shows when the time is over.
+            let Ok(status) = get(&self.socket(), STATUS_PATH) else {
+                return Ok(None);
+            };
+            if good(&status) {
+                return Ok(Some(status));
+            }
+            last = Some(status);
+            Ok(None)
+        });
+        found.with_context(|| {
+            let last = serde_json::to_string(&last).unwrap_or_default();
+            format!("last status: {last}\nlog:\n{}", self.log())
+        })
+    }
+
+    /// Waits until the verdict on a server is this one.
+    pub fn await_state(&mut self, server: std::net::SocketAddr, state: &str) -> Result<Status> {
+        self.await_status(&format!("{server} {state}"), |status| {
+            backend(status, server).is_some_and(|backend| backend.state == state)
+        })
+    }
+}
 
 /// Fetches the document at `path` from the admin socket.
 pub(super) fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
