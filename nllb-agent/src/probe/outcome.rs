@@ -57,9 +57,11 @@ pub(super) fn of_stream(error: &io::Error) -> Outcome {
             Outcome::Closed
         }
         ErrorKind::TimedOut => Outcome::Silent,
-        // No word of the kernel's, but of a library that got half of something.
-        _ if error.raw_os_error().is_none() => Outcome::Closed,
-        _ => of_connect(error),
+        _ => match of_connect(error) {
+            // No word of the kernel's, but of a library that got half of something.
+            Outcome::Local { .. } if error.raw_os_error().is_none() => Outcome::Closed,
+            outcome => outcome,
+        },
     }
 }
 
@@ -125,6 +127,13 @@ mod tests {
         for kind in [ErrorKind::Other, ErrorKind::InvalidData, ErrorKind::UnexpectedEof] {
             let error = io::Error::new(kind, "bytes remaining on stream");
             assert_eq!(of_stream(&error), Outcome::Closed, "{kind}");
+        }
+        // HTTP/2 keeps the kind of an error and forgets its number.
+        for (kind, outcome) in [
+            (ErrorKind::ConnectionReset, Outcome::Reset),
+            (ErrorKind::HostUnreachable, Outcome::Unreachable),
+        ] {
+            assert_eq!(of_stream(&io::Error::new(kind, "lost")), outcome);
         }
         let no_memory = io::Error::from_raw_os_error(12);
         assert!(matches!(of_stream(&no_memory), Outcome::Local { .. }));
