@@ -32,6 +32,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const RENEWAL: Duration = Duration::from_secs(1);
 /// What is said of an end that the journal does not tell of.
 const OVER: &str = "it is in no drill any more";
+/// Of one that is not taken over.
+const IN_ANOTHER: &str = "it is in a drill already";
 
 /// One backend's turn.
 pub(super) struct Rehearsal<'a> {
@@ -42,7 +44,7 @@ pub(super) struct Rehearsal<'a> {
     pub(super) progress: &'a ProgressBar,
 }
 
-/// How that ended. Whatever it was, the backend is in no drill any more.
+/// How that ended. Whatever it was, the backend is in no drill any more, or its lease ends.
 pub(super) enum Ended {
     Done(Box<Backend>),
     /// Nothing was changed.
@@ -73,7 +75,12 @@ impl Rehearsal<'_> {
         // As long as a client waits at least, or a longer blackout could not be told from failures.
         let patience = self.terms.sla.clamp(Duration::from_secs(1), Duration::from_secs(10));
         let held = match self.terms.mode {
-            DrillMode::Blackhole => hold(way.address, self.subject.backend, patience).await,
+            DrillMode::Blackhole => {
+                match until(stop, hold(way.address, self.subject.backend, patience)).await {
+                    Ok(held) => held,
+                    Err(failure) => return Ended::Refused(failure),
+                }
+            }
             DrillMode::Simulate | DrillMode::Over => Vec::new(),
         };
         let open = u64::try_from(held.len()).unwrap_or_default();
@@ -95,7 +102,8 @@ impl Rehearsal<'_> {
             let ordered = now();
             ledger.borrow_mut().out(ordered);
             let done = match self.agent.order(self.subject.backend, self.terms.mode).await {
-                Ok(done) => done,
+                Ok(done) if done.changed => done,
+                Ok(_) => return Ended::Refused(Failure::new(Exit::Refused, &IN_ANOTHER)),
                 Err(error) => {
                     let refused = Failure::from(error);
                     if refused.exit == Exit::Refused {
@@ -115,7 +123,11 @@ impl Rehearsal<'_> {
             let out = now().saturating_sub(ordered);
             let restored = self.take_back().await;
             let back = match (&stayed, restored) {
-                (Err(_), _) => Ok(None),
+                (Err(_), Ok(())) => Ok(None),
+                (Err(Failure { exit, line }), Err(over)) => {
+                    let line = format!("{line}; {}", over.line);
+                    Err(Failure { exit: *exit, line })
+                }
                 (Ok(()), Err(failure)) => Err(failure),
                 (Ok(()), Ok(())) => self.see_back(&mut seen, stop).await.map(Some),
             };
@@ -125,7 +137,8 @@ impl Rehearsal<'_> {
             }
             let back_ms = back.as_ref().ok().copied().flatten().map(millis);
             let backend = self.result(&ledger, way, (open, &held), &seen, out, back_ms);
-            match stayed.and(back.map(|_| ())) {
+            // What was said when it was taken back says why it had to be as well.
+            match back.map(|_| ()).and(stayed) {
                 Ok(()) => Ended::Done(Box::new(backend)),
                 Err(failure) => {
                     let backend = Backend { verdict: Verdict::Aborted, ..backend };
