@@ -20,6 +20,7 @@ mod version;
 
 use crate::exit::Exit;
 use crate::telemetry::LogFormat;
+use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -103,7 +104,7 @@ struct RunArgs {
     #[arg(long, env = "NLLB_LOG_FORMAT", default_value = "text", value_enum)]
     log_format: LogFormat,
     /// Do not limit system calls to those that the agent needs: for a host on which it needs others.
-    #[arg(long, env = "NLLB_NO_SECCOMP")]
+    #[arg(long, env = "NLLB_NO_SECCOMP", value_parser = FalseyValueParser::new())]
     no_seccomp: bool,
 }
 

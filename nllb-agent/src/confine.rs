@@ -44,14 +44,15 @@ pub fn begin() {
 
 impl Confinement {
     /// Confines the calling thread and those that it starts from now on, so it is to be called before the first.
-    /// `pods`: whether sockets of pods are ever to be ended. Without `filter` system calls stay free.
+    /// `others`: whether processes of others are ever looked into, to end sockets of pods or to find the root of the
+    /// cgroups. Without `filter` system calls stay free.
     #[must_use]
-    pub fn enter(pods: bool, filter: bool) -> Self {
+    pub fn enter(others: bool, filter: bool) -> Self {
         let mut confinement = Self::default();
         if let Err(error) = rights::gain_no_more() {
             confinement.problem(format!("new privileges stay possible: {error}"));
         }
-        confinement.keep(if pods { rights::USED } else { rights::WITHOUT_PODS });
+        confinement.keep(if others { rights::USED } else { rights::ALONE });
         match filter.then(filter::install) {
             Some(Ok(())) => confinement.system_calls = SystemCalls::Filtered,
             Some(Err(error)) => confinement.problem(format!("system calls stay free: {error}")),

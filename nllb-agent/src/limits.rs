@@ -1,4 +1,4 @@
-//! File descriptors: how many the agent may open, and what the relays may take of them.
+//! File descriptors: how many the agent may open, and what the relays may take of them. And locked memory.
 //!
 //! Service managers start programs with a low soft limit, 1024 as a rule, for the sake of programs
 //! that use `select`. The agent does not, so it takes what the hard limit allows.

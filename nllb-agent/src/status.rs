@@ -70,7 +70,8 @@ pub struct Status {
     pub verdict: Judgement,
     /// The agent itself.
     pub agent: Agent,
-    /// What it has left of rights and system calls.
+    /// What it has left of rights and system calls; nothing is known of an agent that does not tell.
+    #[serde(default)]
     pub confinement: Confinement,
     /// What it logs.
     pub log: LogState,

@@ -12,7 +12,7 @@ use aya::maps::MapData;
 use aya::programs::{ProgramInfo, loaded_programs};
 use aya_obj::generated::bpf_insn;
 use aya_obj::{Object, ProgramSection};
-use nllb_agent::datapath::load::OBJECT;
+use nllb_agent::datapath::load::object;
 
 use crate::sys;
 
@@ -32,7 +32,7 @@ pub struct Cost {
 
 /// What each of our programs took, of those that are loaded now.
 pub fn costs() -> Result<Vec<Cost>> {
-    let object = Object::parse(OBJECT)?;
+    let object = Object::parse(object())?;
     let mut loaded = Vec::new();
     for info in loaded_programs() {
         let info = info?;
@@ -55,7 +55,7 @@ pub fn costs() -> Result<Vec<Cost>> {
 
 /// Loads a program on the maps of its loaded self, and of the others, with a log.
 fn verify_again(loaded: &[(String, ProgramInfo)], program: &str) -> Result<u32> {
-    let mut object = Object::parse(OBJECT)?;
+    let mut object = Object::parse(object())?;
     let mut maps = HashMap::new();
     for (_, info) in loaded {
         for id in info.map_ids()?.context("the kernel does not tell the maps of a program")? {

@@ -1,7 +1,7 @@
 //! `nllb run`: the agent, until a signal ends it.
 
 use super::{Failure, RunArgs};
-use crate::config::CloseSockets;
+use crate::config::{Cgroup, CloseSockets};
 use crate::confine::{self, Confinement};
 use crate::driver::{self, RunError, Unresolved};
 use crate::exit::Exit;
@@ -24,8 +24,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         tracing::warn!("{line}");
     }
     // Before the first thread.
-    let pods = config.datapath.close_sockets == CloseSockets::Auto;
-    let confinement = Confinement::enter(pods, !no_seccomp);
+    let datapath = &config.datapath;
+    let others = datapath.close_sockets == CloseSockets::Auto || datapath.cgroup == Cgroup::Auto;
+    let confinement = Confinement::enter(others, !no_seccomp);
     driver::run(file, config, log, confinement).map_err(|error| Failure::new(exit(&error), &error))
 }
 

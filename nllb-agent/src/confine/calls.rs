@@ -76,7 +76,7 @@ pub(super) const SPARE: [&[Call]; 2] = [
         SYS_sendmmsg SYS_sendmsg SYS_set_tid_address SYS_sysinfo SYS_timerfd_gettime SYS_umask
     ],
     #[cfg(target_arch = "x86_64")]
-    calls![SYS_access SYS_lstat SYS_poll SYS_rmdir SYS_stat SYS_time],
+    calls![SYS_access SYS_getdents SYS_lstat SYS_poll SYS_rmdir SYS_stat SYS_time],
     #[cfg(not(target_arch = "x86_64"))]
     &[],
 ];

@@ -23,9 +23,10 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Condition = Result<SeccompCondition, BackendError>;
 
 /// What the agent asks `bpf(2)` for; recorded as the calls were.
-const BPF_COMMANDS: [bpf_cmd; 18] = [
+const BPF_COMMANDS: [bpf_cmd; 19] = [
     bpf_cmd::BPF_BTF_LOAD,
     bpf_cmd::BPF_LINK_CREATE,
+    bpf_cmd::BPF_LINK_DETACH,
     bpf_cmd::BPF_LINK_UPDATE,
     bpf_cmd::BPF_MAP_CREATE,
     bpf_cmd::BPF_MAP_DELETE_ELEM,
@@ -51,8 +52,9 @@ const NEW_NAMESPACES: i32 = libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS;
-/// An interface's name, which the C library has no number for.
-const SIOCGIFNAME: u64 = 0x8910;
+/// `ioctl(2)`: whether a socket waits, how much there is to read, and an interface's name and number, as in
+/// `fe80::1%eth0`. By their numbers, which C libraries give different types, or not at all.
+const IOCTLS: [u64; 4] = [0x5421, 0x541b, 0x8910, 0x8933];
 /// Needed at the start alone.
 const LOADING: [bpf_cmd; 2] = [bpf_cmd::BPF_BTF_LOAD, bpf_cmd::BPF_PROG_LOAD];
 
@@ -104,7 +106,7 @@ fn limited() -> Result<[(Call, Vec<SeccompRule>); 13], BackendError> {
         (call!(SYS_mprotect), vec![when([bits(2, exec, 0)])?]),
         (call!(SYS_socket), one_of(0, families.map(flag))?),
         (call!(SYS_socketpair), one_of(0, [flag(libc::AF_UNIX)])?),
-        (call!(SYS_ioctl), one_of(1, [libc::FIONBIO, libc::FIONREAD, SIOCGIFNAME])?),
+        (call!(SYS_ioctl), one_of(1, IOCTLS)?),
         (call!(SYS_prctl), one_of(0, [libc::PR_SET_NAME, libc::PR_SET_NO_NEW_PRIVS].map(flag))?),
         // Its own limits.
         (call!(SYS_prlimit64), one_of(0, [0])?),
@@ -136,6 +138,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs::File;
     use std::io;
+    use std::net::ToSocketAddrs as _;
     use std::os::unix::net::UnixStream;
     use std::process::Command;
     use std::thread;
@@ -186,6 +189,9 @@ mod tests {
             for domain in [Domain::IPV4, Domain::IPV6, Domain::UNIX] {
                 Socket::new(domain, Type::STREAM, None).expect("sockets open");
             }
+            // A name server may be named so.
+            let mut scoped = "fe80::1%lo:53".to_socket_addrs().expect("an interface has a number");
+            assert!(scoped.next().is_some());
             let network = File::open("/proc/self/ns/net").expect("opened");
             match setns(network, CloneFlags::CLONE_NEWNET) {
                 Ok(()) => {}

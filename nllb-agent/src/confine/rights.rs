@@ -18,8 +18,9 @@ pub(super) const USED: Rights = Rights::BPF
     .union(Rights::SYS_ADMIN)
     .union(Rights::SYS_PTRACE)
     .union(Rights::NET_BIND_SERVICE);
-/// The same where no network namespace of a pod has to be found, since no socket there is ever ended.
-pub(super) const WITHOUT_PODS: Rights = USED.difference(Rights::SYS_PTRACE);
+/// The same where no process of others is looked into: no network namespace of a pod has to be found, since no socket
+/// there is ever ended, and the cgroup is named.
+pub(super) const ALONE: Rights = USED.difference(Rights::SYS_PTRACE);
 /// What it takes to give up more.
 pub(super) const TO_GO_ON: Rights = Rights::SETPCAP;
 

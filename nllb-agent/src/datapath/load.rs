@@ -22,7 +22,7 @@ use super::directory::{BPF_FS, Directory};
 use super::maps::{self, MapsError};
 
 /// The object built from `nllb-ebpf`.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
 
 /// The object with the kernel programs that is built in, an ELF file.
 #[must_use]

@@ -143,7 +143,7 @@ fn confinement(confinement: &Confinement) -> Check {
     }
     let calls = match system_calls {
         SystemCalls::Filtered => "only the system calls that it needs",
-        SystemCalls::Free => "any system call, as it was told (--no-seccomp)",
+        SystemCalls::Free => "any system call (--no-seccomp)",
     };
     Check::pass(HOST, NAME, format!("the agent has {} and {calls}", capabilities.join(", ")))
 }
