@@ -30,6 +30,8 @@ const LASTING: [&str; 2] = ["nllb run ", "nllb ui"];
 enum Stage {
     /// An agent and three good servers.
     Good,
+    /// The same, nobody drained, with clients that open anew what is closed.
+    Busy,
     /// A server was killed.
     Crashed,
     /// A server has no power and one is frozen.
@@ -53,6 +55,7 @@ impl Stage {
             ["nllb", "uninstall"] if shows("removed ") => Self::Stopped,
             ["nllb", "explain"] => Self::Crashed,
             ["nllb", "doctor"] => Self::Failed,
+            ["nllb", "drill"] => Self::Busy,
             ["nllb", "events"] => Self::Past,
             _ => Self::Good,
         }
@@ -180,11 +183,18 @@ impl<'a> Scene<'a> {
         });
         known.expect("known");
         let [first, second] = [0, 1].map(|index| self.lab.control_plane(index));
-        for server in [first, second, first, second] {
-            self.client.open_to(server.tls()).expect("a connection");
+        if stage == Stage::Busy {
+            let servers: Vec<_> =
+                self.lab.control_planes().iter().map(|server| server.name().to_owned()).collect();
+            let traffic = self.client.traffic(&self.lab.traffic()).expect("clients");
+            self.client.traffic_hold(traffic, &servers).expect("connections");
+        } else {
+            for server in [first, second, first, second] {
+                self.client.open_to(server.tls()).expect("a connection");
+            }
         }
         match stage {
-            Stage::Good | Stage::Blank => {}
+            Stage::Good | Stage::Busy | Stage::Blank => {}
             Stage::Crashed => first.crash().expect("crashed"),
             Stage::Failed => {
                 first.power_off().expect("off");
@@ -198,7 +208,7 @@ impl<'a> Scene<'a> {
         let out: &[_] = match stage {
             Stage::Crashed | Stage::Past => &[first],
             Stage::Failed => &[first, second],
-            Stage::Good | Stage::Blank | Stage::Stopped => &[],
+            Stage::Good | Stage::Busy | Stage::Blank | Stage::Stopped => &[],
         };
         for server in out {
             self.agent.await_state(server.tls(), "unhealthy").expect("seen");
