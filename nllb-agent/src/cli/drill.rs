@@ -16,7 +16,6 @@ mod table;
 use super::ask::runtime;
 use super::{Failure, Output};
 use crate::config;
-use crate::drain::DrillMode;
 use crate::exit::Exit;
 use crate::probe::unix_time;
 use crate::shutdown::Stop;
@@ -24,6 +23,7 @@ use crate::units::millis;
 use agent::Agent;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use nllb_core::Drill;
 use plan::Plan;
 use rehearsal::{BEFORE, Ended, Rehearsal};
 use report::{Report, SCHEMA, Verdict};
@@ -80,7 +80,7 @@ fn sla(text: &str) -> Result<Duration, String> {
 /// What every backend goes through.
 #[derive(Clone, Copy, Debug)]
 struct Terms {
-    mode: DrillMode,
+    mode: Drill,
     sla: Duration,
     stay: Duration,
 }
@@ -88,7 +88,7 @@ struct Terms {
 impl Terms {
     /// Of the options that ask for something else than usual.
     fn new(blackhole: bool, sla: Duration, stay: Option<Duration>) -> Result<Self, String> {
-        let mode = if blackhole { DrillMode::Blackhole } else { DrillMode::Simulate };
+        let mode = if blackhole { Drill::Blackhole } else { Drill::Simulate };
         let stay = stay.unwrap_or(USUAL_STAY.max(sla * 2));
         if stay <= sla {
             let [stay, sla] = [stay, sla].map(config::show_duration);
@@ -143,8 +143,8 @@ fn confirmed(
 ) -> Result<bool, Failure> {
     let list: Vec<_> = plan.subjects.iter().map(|one| one.backend.to_string()).collect();
     let how = match terms.mode {
-        DrillMode::Blackhole => "as if dead, its connections closed",
-        DrillMode::Simulate | DrillMode::Over => "drained, its connections stay",
+        Drill::Blackhole => "as if dead, its connections closed",
+        Drill::Simulate => "drained, its connections stay",
     };
     let stay = config::show_duration(terms.stay);
     let (pool, list) = (&plan.pool, list.join(", "));
@@ -171,7 +171,7 @@ async fn all(agent: &Agent<'_>, plan: &Plan, terms: Terms) -> Result<(Report, Ex
         schema: SCHEMA,
         verdict: Verdict::Passed,
         reasons: Vec::new(),
-        mode: terms.mode,
+        mode: terms.mode.label(),
         pool: plan.pool.clone(),
         started_ms: unix_time().saturating_mul(1000),
         for_ms: millis(terms.stay),
@@ -183,16 +183,16 @@ async fn all(agent: &Agent<'_>, plan: &Plan, terms: Terms) -> Result<(Report, Ex
         progress.set_message(format!("{} ({number} of {count})", subject.backend));
         let rehearsal = Rehearsal { agent, pool: &plan.pool, subject, terms, progress: &progress };
         match rehearsal.run(&mut stop).await {
-            Ended::Done(backend) => report.backends.push(*backend),
-            Ended::Refused(failure) if report.backends.is_empty() => {
+            Ok(Ended::Done(backend)) => report.backends.push(*backend),
+            Err(failure) if report.backends.is_empty() => {
                 progress.finish_and_clear();
                 return Err(failure);
             }
-            Ended::Refused(Failure { exit: code, line }) => {
+            Err(Failure { exit: code, line }) => {
                 exit = code;
                 report.abort(format!("{}: {line}", subject.backend));
             }
-            Ended::Aborted { backend, failure: Failure { exit: code, line } } => {
+            Ok(Ended::Aborted { backend, failure: Failure { exit: code, line } }) => {
                 exit = code;
                 report.backends.push(*backend);
                 report.abort(format!("{}: {line}", subject.backend));

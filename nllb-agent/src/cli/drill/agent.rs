@@ -8,6 +8,7 @@ use crate::journal::{Entry, Events, What};
 use crate::status::Status;
 use crate::units::millis;
 use hyper::Method;
+use nllb_core::Drill;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -31,14 +32,23 @@ impl<'a> Agent<'a> {
         Ok(serde_json::from_slice(&answer)?)
     }
 
-    /// Takes a backend out of service, or goes on with that; with `over` uses it again.
-    pub(super) async fn order(
-        &self,
-        backend: SocketAddr,
-        mode: DrillMode,
-    ) -> Result<Done, AskError> {
-        let lease_ms = (mode != DrillMode::Over).then(|| millis(LEASE));
-        let body = DrillBody { backend: backend.to_string(), mode, lease_ms };
+    /// Takes a backend out of service, or goes on with that.
+    pub(super) async fn order(&self, backend: SocketAddr, how: Drill) -> Result<Done, AskError> {
+        let mode = match how {
+            Drill::Simulate => DrillMode::Simulate,
+            Drill::Blackhole => DrillMode::Blackhole,
+        };
+        self.ask(DrillBody { backend: backend.to_string(), mode, lease_ms: Some(millis(LEASE)) })
+            .await
+    }
+
+    /// Uses it again.
+    pub(super) async fn end(&self, backend: SocketAddr) -> Result<Done, AskError> {
+        let backend = backend.to_string();
+        self.ask(DrillBody { backend, mode: DrillMode::Over, lease_ms: None }).await
+    }
+
+    async fn ask(&self, body: DrillBody) -> Result<Done, AskError> {
         let body = serde_json::to_string(&body)?;
         let question = Question { method: Method::POST, path: DRILL_PATH, body };
         Ok(serde_json::from_slice(&inquire(self.socket, question).await?)?)

@@ -8,14 +8,15 @@ use super::plan::{Subject, Way};
 use super::report::{Backend, Clients, Verdict};
 use crate::cli::Failure;
 use crate::cli::ask::AskError;
-use crate::drain::DrillMode;
 use crate::exit::Exit;
 use crate::shutdown::Stop;
 use crate::status::{self, Status};
 use crate::units::millis;
 use indicatif::ProgressBar;
+use nllb_core::Drill;
 use std::cell::RefCell;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -47,13 +48,18 @@ pub(super) struct Rehearsal<'a> {
 /// How that ended. Whatever it was, the backend is in no drill any more, or its lease ends.
 pub(super) enum Ended {
     Done(Box<Backend>),
-    /// Nothing was changed.
-    Refused(Failure),
     /// It was out of service, and not for as long as it should have been, or it did not come back.
     Aborted {
         backend: Box<Backend>,
         failure: Failure,
     },
+}
+
+/// The drill's own connections to the backend, when its order comes.
+struct Opened {
+    way: Way,
+    patience: Duration,
+    streams: Vec<TcpStream>,
 }
 
 /// What was learnt of the connections of others.
@@ -67,88 +73,86 @@ struct Seen {
 }
 
 impl Rehearsal<'_> {
-    /// All of it. A signal ends it early.
-    pub(super) async fn run(&self, stop: &mut Stop) -> Ended {
-        let Some(way) = self.subject.ways.first().copied() else {
-            return Ended::Refused(Failure::new(Exit::Unexpected, &"there is nothing to dial"));
-        };
+    /// All of it. A signal ends it early. A failure: nothing was changed.
+    pub(super) async fn run(&self, stop: &mut Stop) -> Result<Ended, Failure> {
+        let Subject { backend, ref ways } = *self.subject;
+        let nowhere = || Failure::new(Exit::Unexpected, &"there is nothing to dial");
+        let way = ways.first().copied().ok_or_else(nowhere)?;
         // As long as a client waits at least, or a longer blackout could not be told from failures.
         let patience = self.terms.sla.clamp(Duration::from_secs(1), Duration::from_secs(10));
-        let held = match self.terms.mode {
-            DrillMode::Blackhole => {
-                match until(stop, hold(way.address, self.subject.backend, patience)).await {
-                    Ok(held) => held,
-                    Err(failure) => return Ended::Refused(failure),
-                }
-            }
-            DrillMode::Simulate | DrillMode::Over => Vec::new(),
+        let streams = match self.terms.mode {
+            Drill::Blackhole => until(stop, hold(way.address, backend, patience)).await?,
+            Drill::Simulate => Vec::new(),
         };
-        let open = u64::try_from(held.len()).unwrap_or_default();
-        let first = match self.agent.status().await {
-            Ok(first) => first,
-            Err(error) => return Ended::Refused(error.into()),
-        };
-        let ledger = RefCell::new(Ledger::new(self.subject.backend, now()));
-        let (news, mut heard) = mpsc::unbounded_channel();
-        let turn = async {
-            let least = match until(stop, self.calm(&first)).await {
-                Ok(least) => least,
-                Err(failure) => return Ended::Refused(failure),
-            };
-            let mut keepers = JoinSet::new();
-            for stream in held {
-                keepers.spawn(reopen(stream, way.address, patience, news.clone()));
-            }
-            let ordered = now();
-            ledger.borrow_mut().out(ordered);
-            let done = match self.agent.order(self.subject.backend, self.terms.mode).await {
-                Ok(done) if done.changed => done,
-                Ok(_) => return Ended::Refused(Failure::new(Exit::Refused, &IN_ANOTHER)),
-                Err(error) => {
-                    let refused = Failure::from(error);
-                    if refused.exit == Exit::Refused {
-                        return Ended::Refused(refused);
-                    }
-                    // An agent whose answer was lost may have obeyed.
-                    let failure = self.take_back().await.err().unwrap_or(refused);
-                    return Ended::Refused(failure);
-                }
-            };
-            let on_it = find(&first, self.pool, self.subject).map_or(0, open_to);
-            let (on_it, before) = (on_it.saturating_sub(open), least.saturating_sub(open));
-            let clients = Clients { on_it, before, ..Clients::default() };
-            let mut seen = Seen { first, ordered, least, clients, note: done.note };
-            let stayed = self.stay(&mut seen, stop).await;
-            ledger.borrow_mut().back(now());
-            let out = now().saturating_sub(ordered);
-            let restored = self.take_back().await;
-            let back = match (&stayed, restored) {
-                (Err(_), Ok(())) => Ok(None),
-                (Err(Failure { exit, line }), Err(over)) => {
-                    let line = format!("{line}; {}", over.line);
-                    Err(Failure { exit: *exit, line })
-                }
-                (Ok(()), Err(failure)) => Err(failure),
-                (Ok(()), Ok(())) => self.see_back(&mut seen, stop).await.map(Some),
-            };
-            let mut held = Vec::new();
-            while let Ok(one) = heard.try_recv() {
-                held.push(one);
-            }
-            let back_ms = back.as_ref().ok().copied().flatten().map(millis);
-            let backend = self.result(&ledger, way, (open, &held), &seen, out, back_ms);
-            // What was said when it was taken back says why it had to be as well.
-            match back.map(|_| ()).and(stayed) {
-                Ok(()) => Ended::Done(Box::new(backend)),
-                Err(failure) => {
-                    let backend = Backend { verdict: Verdict::Aborted, ..backend };
-                    Ended::Aborted { backend: Box::new(backend), failure }
-                }
-            }
-        };
+        let first = self.agent.status().await?;
+        let ledger = RefCell::new(Ledger::new(backend, now()));
         tokio::select! {
-            ended = turn => ended,
+            ended = self.turn(Opened { way, patience, streams }, first, &ledger, stop) => ended,
             never = keep_dialling(way.address, patience, &ledger) => match never {},
+        }
+    }
+
+    /// Out of service and back, while others dial.
+    async fn turn(
+        &self,
+        opened: Opened,
+        first: Status,
+        ledger: &RefCell<Ledger>,
+        stop: &mut Stop,
+    ) -> Result<Ended, Failure> {
+        let Opened { way, patience, streams } = opened;
+        let open = u64::try_from(streams.len()).unwrap_or_default();
+        let least = until(stop, self.calm(&first)).await?;
+        let (news, mut heard) = mpsc::unbounded_channel();
+        let mut keepers = JoinSet::new();
+        for stream in streams {
+            keepers.spawn(reopen(stream, way.address, patience, news.clone()));
+        }
+        let ordered = now();
+        ledger.borrow_mut().out(ordered);
+        let note = self.take_out().await?;
+        let on_it = find(&first, self.pool, self.subject).map_or(0, open_to);
+        let (on_it, before) = (on_it.saturating_sub(open), least.saturating_sub(open));
+        let clients = Clients { on_it, before, ..Clients::default() };
+        let mut seen = Seen { first, ordered, least, clients, note };
+        let stayed = self.stay(&mut seen, stop).await;
+        ledger.borrow_mut().back(now());
+        let out = now().saturating_sub(ordered);
+        let restored = self.take_back().await;
+        let back = match (&stayed, restored) {
+            (Err(_), Ok(())) => Ok(None),
+            (Err(Failure { exit, line }), Err(over)) => {
+                Err(Failure { exit: *exit, line: format!("{line}; {}", over.line) })
+            }
+            (Ok(()), Err(failure)) => Err(failure),
+            (Ok(()), Ok(())) => self.see_back(&mut seen, stop).await.map(Some),
+        };
+        let held: Vec<_> = std::iter::from_fn(|| heard.try_recv().ok()).collect();
+        let back_ms = back.as_ref().ok().copied().flatten().map(millis);
+        let backend = self.result(ledger, way, (open, &held), &seen, out, back_ms);
+        // What was said when it was taken back says why it had to be as well.
+        Ok(match back.map(|_| ()).and(stayed) {
+            Ok(()) => Ended::Done(Box::new(backend)),
+            Err(failure) => {
+                let backend = Box::new(Backend { verdict: Verdict::Aborted, ..backend });
+                Ended::Aborted { backend, failure }
+            }
+        })
+    }
+
+    /// Gives the order; what else the agent says of it. A failure: the backend is in no drill of this one's.
+    async fn take_out(&self) -> Result<Option<String>, Failure> {
+        match self.agent.order(self.subject.backend, self.terms.mode).await {
+            Ok(done) if done.changed => Ok(done.note),
+            Ok(_) => Err(Failure::new(Exit::Refused, &IN_ANOTHER)),
+            Err(error) => {
+                let refused = Failure::from(error);
+                if refused.exit == Exit::Refused {
+                    return Err(refused);
+                }
+                // An agent whose answer was lost may have obeyed.
+                Err(self.take_back().await.err().unwrap_or(refused))
+            }
         }
     }
 
@@ -219,7 +223,7 @@ impl Rehearsal<'_> {
 
     /// Takes the order back. When nobody hears that, the lease does the same.
     async fn take_back(&self) -> Result<(), Failure> {
-        let taken = self.agent.order(self.subject.backend, DrillMode::Over).await;
+        let taken = self.agent.end(self.subject.backend).await;
         taken.map(|_| ()).map_err(|error| {
             let Failure { exit, line } = error.into();
             let lease = LEASE.as_secs();
@@ -262,7 +266,7 @@ impl Rehearsal<'_> {
         out: Duration,
         back_ms: Option<u64>,
     ) -> Backend {
-        let own = (self.terms.mode == DrillMode::Blackhole).then(|| own(open, held, seen.ordered));
+        let own = (self.terms.mode == Drill::Blackhole).then(|| own(open, held, seen.ordered));
         let mut clients = seen.clients.clone();
         let ended = own.as_ref().map_or(0, |own| own.ended);
         clients.closed = clients.closed.saturating_sub(ended);

@@ -1,7 +1,6 @@
 //! What a drill tells: a document with a version of its own, and its verdict.
 
 use crate::config::show_duration;
-use crate::drain::DrillMode;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -40,7 +39,8 @@ pub(super) struct Report {
     pub(super) verdict: Verdict,
     /// Why it is not passed, a line each.
     pub(super) reasons: Vec<String>,
-    pub(super) mode: DrillMode,
+    /// [`nllb_core::Drill::label`].
+    pub(super) mode: &'static str,
     pub(super) pool: String,
     /// Unix time.
     pub(super) started_ms: i64,
@@ -187,6 +187,7 @@ pub(super) fn time(us: u64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use nllb_core::Drill;
     use std::path::Path;
 
     /// A blackhole of two backends: the first went well, the second did not.
@@ -232,7 +233,7 @@ pub(super) mod tests {
             schema: SCHEMA,
             verdict: Verdict::Passed,
             reasons: Vec::new(),
-            mode: DrillMode::Blackhole,
+            mode: Drill::Blackhole.label(),
             pool: "apiserver".to_owned(),
             started_ms: 1_790_000_000_000,
             for_ms: 5000,

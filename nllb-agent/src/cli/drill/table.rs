@@ -2,18 +2,12 @@
 
 use super::report::{Backend, Clients, Connects, Own, Report, Verdict, time};
 use crate::config::show_duration;
-use crate::drain::DrillMode;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 pub(super) fn render(report: &Report) -> String {
     let Report { verdict, reasons, mode, pool, for_ms, sla_ms, backends, .. } = report;
     let [stay, sla] = [*for_ms, *sla_ms].map(|ms| show_duration(Duration::from_millis(ms)));
-    let mode = match mode {
-        DrillMode::Simulate => "simulate",
-        DrillMode::Blackhole => "blackhole",
-        DrillMode::Over => "over",
-    };
     let mut text = format!("drill of pool {pool}: {mode}, {stay} each, SLA {sla}\n");
     if !backends.is_empty() {
         text += &line([
@@ -77,6 +71,7 @@ fn line(cells: [&str; 8]) -> String {
 mod tests {
     use super::super::report::tests::{golden, report};
     use super::*;
+    use nllb_core::Drill;
 
     /// `UPDATE_EXPECTED=1` writes them anew.
     #[test]
@@ -86,7 +81,7 @@ mod tests {
         passed.backends.pop();
         let backend = &mut passed.backends[0];
         (backend.own, backend.clients) = (None, Clients::default());
-        (passed.mode, passed.verdict) = (DrillMode::Simulate, Verdict::Passed);
+        (passed.mode, passed.verdict) = (Drill::Simulate.label(), Verdict::Passed);
         passed.reasons.clear();
         golden("passed.txt", &render(&passed));
         passed.abort("10.0.0.12:6443: no other backend of pool apiserver".to_owned());
