@@ -158,6 +158,12 @@ const fn is_out(rung: u32) -> bool {
     matches!(rung, 4 | 5 | 8 | 9)
 }
 
+/// Whether the verdict behind this rung is that the backend may get connections, suspect or not.
+#[inline(always)]
+const fn is_in(rung: u32) -> bool {
+    rung < 4
+}
+
 /// Whether `a` is less than `b`. By copies, of which the verifier learns something on each path, and not
 /// by the values themselves.
 #[inline(always)]
@@ -316,8 +322,8 @@ pub enum Target {
 
 /// Decides on a connect. With `home` (not [`NO_BACKEND`]) the address dialled is the own address of
 /// that backend: then it is translated only when the agent's verdict on `home` is that it may get no
-/// connections and another backend may. Suspicion is not enough, since any client can cause it; it
-/// decides only while there is no agent to give a verdict. The caller made the pool such that every
+/// connections and another backend may. Suspicion moves nobody away and keeps nobody there, since any
+/// client can cause it; it decides only while there is no agent to give a verdict. The caller made the pool such that every
 /// backend in it has a certificate for the address.
 #[inline(always)]
 pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -> Target {
@@ -329,10 +335,14 @@ pub fn target<V: View>(pool: &PoolSet, view: &V, request: &Request, home: u32) -
     if found.home == NOWHERE {
         return Target::Nothing;
     }
-    let keep =
-        if request.lease_valid { !is_out(found.home_rung) } else { is_eligible(found.home_rung) };
+    let (home, other) = (found.home_rung, found.best >> 16);
+    let moves = if request.lease_valid {
+        is_out(home) && is_in(other)
+    } else {
+        !is_eligible(home) && is_eligible(other)
+    };
     match found.choice(pool) {
-        Some(choice) if choice.eligible && !keep => Target::To(choice),
+        Some(choice) if moves => Target::To(choice),
         _ => Target::Keep(*slot(pool, found.home)),
     }
 }

@@ -194,6 +194,8 @@ fn a_node_address_is_left_alone_unless_its_backend_is_out_and_another_is_in() {
     }
     for leave in [Fact::state(Draining), Fact::state(Unhealthy)] {
         assert_eq!(moved(&[leave, Fact::state(Healthy)], 0), Some(1), "{leave:?}");
+        assert_eq!(moved(&[leave, Fact::suspect(Healthy)], 0), Some(1), "{leave:?}");
+        assert_eq!(moved(&[leave, Fact::state(Unknown)], 0), None, "{leave:?}");
         assert_eq!(moved(&[leave, Fact::state(Draining)], 0), None, "{leave:?}");
     }
     assert_eq!(moved(&[Fact::state(Healthy)], 4), None);
