@@ -172,6 +172,13 @@ impl Agent {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
+    /// What its log has for users: without the lines for those who look for faults.
+    fn told(&self) -> String {
+        let log = self.log();
+        let told = log.lines().filter(|line| !line.contains(" DEBUG "));
+        format!("the agent has told:\n{}", told.collect::<Vec<_>>().join("\n"))
+    }
+
     /// The text of a configuration, with this agent's paths.
     #[must_use]
     pub fn text(&self, configuration: &Configuration) -> String {
@@ -335,6 +342,9 @@ impl Drop for Agent {
     fn drop(&mut self) {
         // First the process, which would repair what is removed.
         self.process = None;
+        if std::thread::panicking() {
+            eprintln!("{}", self.told());
+        }
         if let Err(error) = self.uninstall() {
             eprintln!("lab: {error:#}");
         }
