@@ -30,34 +30,40 @@ pub struct Cost {
     pub remembered: bool,
 }
 
-/// What each of our programs took, of those that are loaded now.
+/// What each program of the object took, where some of them are loaded now. One that is not is verified on the maps
+/// of those that are.
 pub fn costs() -> Result<Vec<Cost>> {
     let object = Object::parse(object())?;
-    let mut loaded = Vec::new();
+    let mut loaded = HashMap::new();
     for info in loaded_programs() {
         let info = info?;
-        let program = object.programs.keys().find(|name| name.as_bytes() == info.name());
-        loaded.extend(program.map(|program| (program.clone(), info)));
+        let program = object.programs.keys().find(|name| kept(name) == info.name());
+        loaded.extend(program.map(|program| (program.as_str(), info)));
     }
     let mut costs = Vec::new();
-    for (program, info) in &loaded {
-        let remembered = info.verified_instruction_count();
+    for program in object.programs.keys() {
+        let remembered =
+            loaded.get(program.as_str()).and_then(ProgramInfo::verified_instruction_count);
         let verified = match remembered {
             Some(count) => count,
-            None => verify_again(&loaded, program).with_context(|| program.clone())?,
+            None => verify_again(loaded.values(), program).with_context(|| program.clone())?,
         };
-        let remembered = remembered.is_some();
-        costs.push(Cost { program: program.clone(), verified, remembered });
+        costs.push(Cost { program: program.clone(), verified, remembered: remembered.is_some() });
     }
     costs.sort_by(|a, b| a.program.cmp(&b.program));
     Ok(costs)
 }
 
-/// Loads a program on the maps of its loaded self, and of the others, with a log.
-fn verify_again(loaded: &[(String, ProgramInfo)], program: &str) -> Result<u32> {
+/// What the kernel keeps of a name.
+fn kept(name: &str) -> &[u8] {
+    &name.as_bytes()[..name.len().min(NAME)]
+}
+
+/// Loads a program, with a log, on the maps of those that are loaded.
+fn verify_again<'a>(loaded: impl Iterator<Item = &'a ProgramInfo>, program: &str) -> Result<u32> {
     let mut object = Object::parse(object())?;
     let mut maps = HashMap::new();
-    for (_, info) in loaded {
+    for info in loaded {
         for id in info.map_ids()?.context("the kernel does not tell the maps of a program")? {
             let data = MapData::from_id(id)?;
             maps.insert(data.info()?.name().to_vec(), data);
@@ -66,8 +72,7 @@ fn verify_again(loaded: &[(String, ProgramInfo)], program: &str) -> Result<u32> 
     let text: HashSet<_> = object.functions.keys().map(|(section, _)| *section).collect();
     let of_object = object.maps.clone();
     let known = of_object.iter().filter_map(|(name, map)| {
-        let kept = &name.as_bytes()[..name.len().min(NAME)];
-        Some((name.as_str(), maps.get(kept)?.fd().as_fd().as_raw_fd(), map))
+        Some((name.as_str(), maps.get(kept(name))?.fd().as_fd().as_raw_fd(), map))
     });
     object.relocate_maps(known, &text)?;
     object.relocate_calls(&text)?;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use nllb_agent::datapath::attach::Hook;
 use nllb_agent::status::Status;
 use nllb_lab::lab::{VIP_V4, VIP_V6};
 use nllb_lab::{Agent, Client, Connect, Outcome, Place, netns};
@@ -79,7 +80,10 @@ impl Machine {
         let status = self.agent.await_status("as many translations", |status| {
             status.counters["translated"] >= counted && status.obstacles().is_empty()
         })?;
-        ensure!(status.datapath.links.len() == 3, "{:?}", status.datapath.links);
+        let links = &status.datapath.links;
+        for hook in [Hook::SockOps, Hook::Connect4, Hook::Connect6].map(Hook::label) {
+            ensure!(links.iter().any(|link| link.hook == hook), "no {hook}: {links:?}");
+        }
         self.agent.await_status("no connection left", |status| {
             status
                 .backends()
