@@ -15,6 +15,7 @@ pub mod load;
 mod lock;
 pub mod maps;
 pub mod selftest;
+mod sets;
 mod sys;
 mod uninstall;
 pub mod vantage;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use aya::Ebpf;
 use aya::programs::Program;
-use nllb_common::maps::{Control, control_flags, names};
+use nllb_common::maps::{Control, control_flags};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -122,7 +123,7 @@ impl Datapath {
             warn!(path = %path.display(), "not a directory of pins, left alone");
         }
         let (mut bpf, features) = load::load(&directory, *log_level)?;
-        let mut maps = KernelMaps::take(&mut bpf, &directory.join(names::POOLS))?;
+        let mut maps = KernelMaps::take(&mut bpf, &directory)?;
         let sockets = Sockets::take(&mut bpf)?;
         let events = events::Events::take(&mut bpf)?;
         let log = (*log_level > BpfLogLevel::Off).then(|| events::Log::take(&mut bpf)).flatten();

@@ -1,14 +1,15 @@
 //! What the kernel holds, read through the pins: without an agent, or behind its back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError, PerCpuArray};
 use aya::programs::links::{FdLink, LinkInfo, PinnedLink};
+use nllb_agent::datapath::maps::SELF_TEST_ID;
 use nllb_common::Counter;
 use nllb_common::maps::{Evidence, PoolSet, names};
 
@@ -65,6 +66,26 @@ pub fn maps(pins: &Path) -> Result<BTreeMap<String, u32>> {
     names::ALL.iter().map(map).collect()
 }
 
+/// The ids of the sets that pools have, but for the self-test's, and of those that are pinned.
+pub fn sets(pins: &Path) -> Result<[BTreeSet<u32>; 2]> {
+    let pools: ArrayOfMaps<MapData> = open(pins, names::POOLS)?;
+    let mut published = BTreeSet::new();
+    for pool in u32::from(SELF_TEST_ID) + 1..pools.len() {
+        match pools.get(&pool, 0) {
+            Ok(set) => published.insert(set.info()?.id()),
+            Err(MapError::KeyNotFound) => continue,
+            Err(error) => return Err(error.into()),
+        };
+    }
+    let pinned = set_pins(pins)?.into_iter().map(|pin| Ok(MapData::from_pin(pin)?.info()?.id()));
+    Ok([published, pinned.collect::<Result<_>>()?])
+}
+
+/// The pins of sets.
+pub fn set_pins(pins: &Path) -> Result<Vec<PathBuf>> {
+    named(pins, "set_")
+}
+
 /// Whether a link with this id exists.
 pub fn link_exists(id: u32) -> Result<bool> {
     for link in aya::programs::loaded_links() {
@@ -78,10 +99,15 @@ pub fn link_exists(id: u32) -> Result<bool> {
 
 /// The pins of links.
 pub fn link_pins(pins: &Path) -> Result<Vec<PathBuf>> {
+    named(pins, "link_")
+}
+
+/// The pins whose names begin like this.
+fn named(pins: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(pins).with_context(|| format!("no pins in {}", pins.display()))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("link_") {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
             found.push(entry.path());
         }
     }

@@ -13,7 +13,7 @@ use nllb_lab::client::protocol::LoopReport;
 use nllb_lab::guard::{Call, Guard};
 use nllb_lab::lab::VIP_V4;
 use nllb_lab::wait::wait_until;
-use nllb_lab::{Agent, Client, Configuration, Connect, ConnectLoop, Lab, Traffic};
+use nllb_lab::{Agent, Client, Configuration, Connect, ConnectLoop, Lab, Traffic, pins};
 
 /// Far more calls than any of these changes takes.
 const MOST_CALLS: usize = 300;
@@ -166,6 +166,8 @@ fn agree(agent: &mut Agent) {
         Ok(last.is_empty().then_some(()))
     });
     assert!(agreed.is_ok(), "{agreed:?}: {last:#?}\n{}", agent.log());
+    let [published, pinned] = pins::sets(&pins).expect("the sets");
+    assert_eq!(published, pinned, "pins of sets that no pool has, or sets without pins");
 }
 
 fn told_by_the_command_line(agent: &Agent) -> Result<Status> {
@@ -188,6 +190,8 @@ impl History {
     fn look(&mut self, agent: &Agent) -> BTreeMap<(u32, u32), SocketAddr> {
         let held = Held::read(&agent.pins()).expect("the maps");
         assert_eq!(held.dangling(), [""; 0]);
+        let [published, pinned] = pins::sets(&agent.pins()).expect("the sets");
+        assert!(published.is_subset(&pinned), "{published:?} of {pinned:?} are pinned");
         let now: BTreeMap<_, _> = held.identities().collect();
         for (identity, address) in &now {
             let known = self.0.entry(*identity).or_insert(*address);

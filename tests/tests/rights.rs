@@ -12,7 +12,7 @@ use nllb_lab::capability::{BPF, NET_ADMIN, PERFMON, SYS_ADMIN, SYS_PTRACE};
 use nllb_lab::lab::{VIP_V4, say_skipped};
 use nllb_lab::load::{load, none_fails};
 use nllb_lab::wait::wait_until;
-use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab, Place, netns};
+use nllb_lab::{Agent, Ask, Client, Configuration, Connect, Lab, Place, netns, pins};
 
 /// What it cannot do without.
 const LEAST: [u32; 3] = [NET_ADMIN, PERFMON, BPF];
@@ -54,18 +54,43 @@ fn with_the_three_it_serves_the_host_and_names_the_pods_whose_connections_it_can
     assert_eq!(status.closing.mode, "sock-diag");
     drop(pod);
 
-    // What it left cannot be read by the next one, which says so and leaves it in place.
     agent.terminate().expect("ended");
+    assert!(agent.restart().expect("started").agent.adopted);
+}
+
+#[test]
+fn what_an_earlier_version_left_without_pins_takes_cap_sys_admin_once() {
+    let Some((lab, mut agent)) = lab_with_agent() else { return };
+    let adopts = |agent: &mut Agent, rights: &[u32]| {
+        agent.limit_capabilities(rights);
+        let status = agent.restart().expect("started");
+        assert!(status.agent.adopted);
+        agent.terminate().expect("ended");
+    };
+    agent.restart().expect("started");
+    agent.terminate().expect("ended");
+    let sets = pins::set_pins(&agent.pins()).expect("pins");
+    assert!(!sets.is_empty());
+    for pin in &sets {
+        fs::remove_file(pin).expect("removed");
+    }
+
     let before = agent.log().len();
+    agent.limit_capabilities(&LEAST);
     agent.spawn().expect("spawned");
     assert_eq!(agent.await_end().expect("ended").code(), Some(i32::from(DATA_PATH)));
     let said = agent.log().split_off(before);
-    let says = "takes CAP_SYS_ADMIN; run as root or with it, or begin anew after nllb uninstall";
+    let says =
+        "takes CAP_SYS_ADMIN; run as root or with it once, or begin anew after nllb uninstall";
     assert!(said.lines().any(|line| line.contains(says)), "{said}");
     let client = lab.client(0).expect("a client");
     assert!(client.connect(&Connect::name_of((VIP_V4, 443).into())).expect("an outcome").ok);
+
+    adopts(&mut agent, &[&LEAST[..], &[SYS_ADMIN]].concat());
+    assert_eq!(pins::set_pins(&agent.pins()).expect("pins"), sets);
+    adopts(&mut agent, &LEAST);
     agent.uninstall().expect("removed");
-    agent.restart().expect("started");
+    assert!(!agent.pins().exists());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use aya::Ebpf;
@@ -16,6 +16,7 @@ use nllb_common::maps::{
 };
 use thiserror::Error;
 
+use super::sets::{Sets, call};
 use super::sys;
 
 /// Pool and frontend id of the self-test; never used for anything else.
@@ -38,9 +39,9 @@ pub enum MapsError {
         /// Name of the map.
         map: &'static str,
     },
-    /// Maps in a map are opened by their ids, which the kernel lets only `CAP_SYS_ADMIN` do.
+    /// A map in a map that is not pinned is opened by its id, which the kernel lets only `CAP_SYS_ADMIN` do.
     #[error(
-        "map {map}: to take over what an earlier agent left takes CAP_SYS_ADMIN; run as root or with it, or begin anew after nllb uninstall"
+        "map {map}: to take over what an agent of an earlier version left takes CAP_SYS_ADMIN; run as root or with it once, or begin anew after nllb uninstall"
     )]
     NotReadable {
         /// Name of the map.
@@ -109,12 +110,12 @@ pub trait Maps {
     fn sweep_netns(&mut self) -> Result<(), MapsError>;
 }
 
+type Pools = ArrayOfMaps<MapData, Array<MapData, PoolSet>>;
+
 /// The kernel's maps.
 pub struct KernelMaps {
     frontends: HashMap<MapData, FrontendKey, u64>,
-    pools: ArrayOfMaps<MapData, Array<MapData, PoolSet>>,
-    /// The same map, for what aya cannot do with it.
-    pools_fd: OwnedFd,
+    pools: Sets,
     verdict: Array<MapData, u64>,
     evidence: Array<MapData, Evidence>,
     netns: HashMap<MapData, u64, Netns>,
@@ -140,13 +141,14 @@ pub(super) fn pin_pools(pin: &Path) -> Result<(), MapsError> {
 }
 
 impl KernelMaps {
-    /// Takes the maps out of the loaded object.
-    pub(super) fn take(bpf: &mut Ebpf, pools: &Path) -> Result<Self, MapsError> {
-        let pools_fd = sys::open_pin(pools).map_err(call("open its pin"))?;
+    /// Takes the maps out of the loaded object, and over what is pinned besides.
+    pub(super) fn take(bpf: &mut Ebpf, directory: &Path) -> Result<Self, MapsError> {
+        let _of_the_right_type: Pools = take(bpf, names::POOLS)?;
+        let pools = Sets::open(directory)?;
+        pools.take_over()?;
         Ok(Self {
-            pools_fd,
+            pools,
             frontends: take(bpf, names::FRONTENDS)?,
-            pools: take(bpf, names::POOLS)?,
             verdict: take(bpf, names::VERDICT)?,
             evidence: take(bpf, names::EVIDENCE)?,
             netns: take(bpf, names::NETNS)?,
@@ -160,12 +162,10 @@ impl KernelMaps {
     /// # Errors
     /// When they are not there, or this process may not open them.
     pub fn open(directory: &Path) -> Result<Self, MapsError> {
-        let pools_fd =
-            sys::open_pin(&directory.join(names::POOLS)).map_err(call("open its pin"))?;
+        let _of_the_right_type: Pools = pinned(directory, names::POOLS)?;
         Ok(Self {
-            pools_fd,
+            pools: Sets::open(directory)?,
             frontends: pinned(directory, names::FRONTENDS)?,
-            pools: pinned(directory, names::POOLS)?,
             verdict: pinned(directory, names::VERDICT)?,
             evidence: pinned(directory, names::EVIDENCE)?,
             netns: pinned(directory, names::NETNS)?,
@@ -181,11 +181,6 @@ impl KernelMaps {
             .collect::<Result<_, _>>()
             .map_err(kernel(names::NETNS, "list the network namespaces"))
     }
-}
-
-/// Names the verb in the error of a call of our own, all of which are about POOLS.
-fn call(verb: &'static str) -> impl Fn(io::Error) -> MapsError {
-    move |source| MapsError::Call { map: names::POOLS, verb, source }
 }
 
 /// Opens a pinned map as the type it must have.
@@ -205,7 +200,7 @@ pub(super) fn kernel(map: &'static str, verb: &'static str) -> impl Fn(MapError)
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "only these two carry an errno")]
-fn errno(error: &MapError) -> Option<i32> {
+pub(super) fn errno(error: &MapError) -> Option<i32> {
     match error {
         MapError::SyscallError(error) => error.io_error.raw_os_error(),
         MapError::IoError(error) => error.raw_os_error(),
@@ -224,22 +219,7 @@ impl Maps for KernelMaps {
     }
 
     fn pools(&self) -> Result<Vec<(u32, PoolSet)>, MapsError> {
-        let mut pools = Vec::new();
-        for pool in u32::from(SELF_TEST_ID) + 1..MAX_POOLS {
-            let inner = match self.pools.get(&pool, 0) {
-                Ok(inner) => inner,
-                Err(MapError::KeyNotFound) => continue,
-                Err(error) if errno(&error) == Some(libc::EPERM) => {
-                    return Err(MapsError::NotReadable { map: names::POOLS });
-                }
-                Err(error) => return Err(kernel(names::POOLS, "look up a pool")(error)),
-            };
-            let set = inner.get(&0, 0).map_err(kernel(names::POOLS, "read a pool"))?;
-            if set.len > 0 {
-                pools.push((pool, set));
-            }
-        }
-        Ok(pools)
+        self.pools.read()
     }
 
     fn verdicts(&self) -> Result<Vec<(u32, Verdict)>, MapsError> {
@@ -278,12 +258,7 @@ impl Maps for KernelMaps {
         if pools.iter().any(|(pool, _)| *pool >= MAX_POOLS) {
             return Err(MapsError::Full { map: names::POOLS, limit: MAX_POOLS });
         }
-        pools
-            .iter()
-            .map(|(pool, set)| Ok((*pool, sys::create_array(*set)?)))
-            .collect::<io::Result<Vec<_>>>()
-            .and_then(|maps| sys::put_maps(&self.pools_fd, &maps))
-            .map_err(call("swap pools"))
+        self.pools.publish(pools)
     }
 
     fn set_verdict(&mut self, backend: u32, verdict: Verdict) -> Result<(), MapsError> {

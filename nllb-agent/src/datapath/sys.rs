@@ -1,5 +1,5 @@
-//! The few `bpf(2)` commands that aya 0.14 does not offer: an array of maps without type information,
-//! LINK_UPDATE (replace a program without a gap), the cgroup of a link, and the programs effective on a
+//! The few `bpf(2)` commands that aya 0.14 does not offer: an array of maps without type information, the ids of
+//! the maps in it, LINK_UPDATE (replace a program without a gap), the cgroup of a link, and the programs effective on a
 //! cgroup.
 //!
 //! Each attribute struct is the kernel's own layout (`uapi/linux/bpf.h`), zero beyond what we set,
@@ -14,6 +14,7 @@ use std::path::Path;
 use aya::Pod;
 
 const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
@@ -122,15 +123,7 @@ fn create_empty_array(value_size: usize) -> io::Result<OwnedFd> {
 /// # Safety
 /// `T` has the size of the array's values.
 unsafe fn update<T: Pod>(map: &impl AsFd, key: u32, value: &T) -> io::Result<()> {
-    #[repr(C)]
-    struct Attr {
-        map_fd: u32,
-        reserved: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
-    let mut attr = Attr {
+    let mut attr = ElementAttr {
         map_fd: raw(map),
         reserved: 0,
         key: std::ptr::from_ref(&key) as u64,
@@ -140,6 +133,38 @@ unsafe fn update<T: Pod>(map: &impl AsFd, key: u32, value: &T) -> io::Result<()>
     // SAFETY: the layout of BPF_MAP_UPDATE_ELEM; key and value live until the call returns and have
     // the sizes that the caller vouches for.
     unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(|_| ())
+}
+
+/// The id of the map in this place of an array of maps; none when the place is empty.
+///
+/// # Safety
+/// `array` is an array of maps: what can be looked up in it is 32 bits wide.
+pub(super) unsafe fn id_in(array: &impl AsFd, key: u32) -> io::Result<Option<u32>> {
+    let mut id = 0_u32;
+    let mut attr = ElementAttr {
+        map_fd: raw(array),
+        reserved: 0,
+        key: std::ptr::from_ref(&key) as u64,
+        value: std::ptr::from_mut(&mut id) as u64,
+        flags: 0,
+    };
+    // SAFETY: the layout of BPF_MAP_LOOKUP_ELEM; key and value live until the call returns, and the caller
+    // vouches for their sizes.
+    match unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) } {
+        // SAFETY: initialised above; volatile because the kernel wrote behind the compiler's back.
+        Ok(_) => Ok(Some(unsafe { std::ptr::read_volatile(&raw const id) })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 /// Puts maps into an array of maps, in one call where the kernel can (each call waits for every program
@@ -287,6 +312,7 @@ pub(super) struct LinkInfo {
 pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
     // `struct bpf_link_info` with the cgroup member of its union, padded to the size of the union.
     #[repr(C)]
+    #[derive(Clone, Copy, Default)]
     struct Info {
         kind: u32,
         id: u32,
@@ -296,32 +322,47 @@ pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
         attach_type: u32,
         rest: [u32; 13],
     }
+    // SAFETY: the layout above, all of it numbers.
+    let info: Info = unsafe { info(link) }?;
+    Ok(LinkInfo { program: info.prog_id, cgroup: info.cgroup_id })
+}
+
+/// Asks for the id of a map.
+pub(super) fn map_id(map: impl AsFd) -> io::Result<u32> {
+    // `struct bpf_map_info` begins so; the kernel tells as much as there is room for.
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+    }
+    // SAFETY: the layout above, all of it numbers.
+    let info: Info = unsafe { info(map) }?;
+    Ok(info.id)
+}
+
+/// What the kernel tells of an object.
+///
+/// # Safety
+/// `I` is how what the kernel tells of such an object begins, and is sound whatever its octets are.
+unsafe fn info<I: Copy + Default>(object: impl AsFd) -> io::Result<I> {
     #[repr(C)]
     struct Attr {
         bpf_fd: u32,
         info_len: u32,
         info: u64,
     }
-    let mut info = Info {
-        kind: 0,
-        id: 0,
-        prog_id: 0,
-        reserved: 0,
-        cgroup_id: 0,
-        attach_type: 0,
-        rest: [0; 13],
-    };
+    let mut info = I::default();
     let mut attr = Attr {
-        bpf_fd: raw(&link),
-        info_len: u32::try_from(size_of::<Info>()).expect("a small struct"),
+        bpf_fd: raw(&object),
+        info_len: u32::try_from(size_of::<I>()).expect("a small struct"),
         info: std::ptr::from_mut(&mut info) as u64,
     };
     // SAFETY: the layout of BPF_OBJ_GET_INFO_BY_FD; `info` is writable, as long as `info_len` says,
     // and lives until the call returns.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     // SAFETY: initialised above; volatile because the kernel wrote behind the compiler's back.
-    let info = unsafe { std::ptr::read_volatile(&raw const info) };
-    Ok(LinkInfo { program: info.prog_id, cgroup: info.cgroup_id })
+    Ok(unsafe { std::ptr::read_volatile(&raw const info) })
 }
 
 /// Programs on a cgroup.

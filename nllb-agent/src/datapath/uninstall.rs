@@ -11,6 +11,7 @@ use rustix::fs::FileType;
 use super::directory::{BPF_FS, Directory};
 use super::load::LoadError;
 use super::lock::Lock;
+use super::sets::is_set;
 use super::sys;
 
 /// Names of maps of former versions that this one has not.
@@ -138,7 +139,7 @@ pub(super) fn is_link(name: &OsStr) -> bool {
 }
 
 fn is_map(name: &OsStr) -> bool {
-    names::ALL.iter().chain(&FORMER_MAPS).any(|map| name == *map)
+    names::ALL.iter().chain(&FORMER_MAPS).any(|map| name == *map) || is_set(name)
 }
 
 #[cfg(test)]
@@ -169,21 +170,21 @@ mod tests {
 
     #[test]
     fn links_go_before_maps_and_strangers_stay() {
-        let (dir, kind) = pins(&["v1", "other"], &["CONTROL", "link_connect4", "VERDICT"]);
+        let (dir, kind) = pins(&["v1", "other"], &["CONTROL", "link_connect4", "set_4711"]);
         let removal = Versions::lock(dir.path(), None, kind).expect("free").remove();
         let Removal { removed, left } = removal.expect("removed");
-        assert_eq!(names(&removed), ["link_connect4", "CONTROL", "VERDICT", "v1"]);
+        assert_eq!(names(&removed), ["link_connect4", "CONTROL", "set_4711", "v1"]);
         assert!(left.is_empty() && dir.path().join("other/CONTROL").exists(), "{left:?}");
     }
 
     #[test]
     fn what_is_not_ours_in_a_version_stays_and_is_named() {
-        let (dir, kind) = pins(&["v1"], &["CONTROL", "letter", "link_connect4"]);
+        let (dir, kind) = pins(&["v1"], &["CONTROL", "letter", "link_connect4", "set_"]);
         fs::create_dir(dir.path().join("v1/VERDICT")).expect("created");
         let removal = Versions::lock(dir.path(), None, kind).expect("free").remove();
         let Removal { removed, left } = removal.expect("removed");
         assert_eq!(names(&removed), ["link_connect4", "CONTROL"]);
-        assert_eq!(names(&left), ["VERDICT", "letter"]);
+        assert_eq!(names(&left), ["VERDICT", "letter", "set_"]);
         assert!(dir.path().join("v1/letter").exists());
     }
 
