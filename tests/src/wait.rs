@@ -12,8 +12,16 @@ pub const PATIENCE_VARIABLE: &str = "NLLB_LAB_PATIENCE_S";
 const STEP: Duration = Duration::from_millis(5);
 
 /// Looks again and again until `look` finds something; `what` is for the error when it never does.
-pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let patience = patience();
+pub fn wait_until<T>(what: &str, look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_for(what, patience(), look)
+}
+
+/// As [`wait_until`], for what may take longer than anything else.
+pub(crate) fn wait_for<T>(
+    what: &str,
+    patience: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look().with_context(|| format!("waiting for {what}"))? {

@@ -36,13 +36,16 @@ pub(crate) enum Bench {
         /// How often each fault strikes each peer; 0 leaves the faults out.
         #[arg(long, value_name = "N")]
         runs: Option<u64>,
+        /// How many labs of each peer are struck at the same time.
+        #[arg(long, value_name = "N")]
+        lanes: Option<u64>,
         /// Only this peer beside direct; may be given several times.
         #[arg(long, value_name = "NAME")]
         peer: Vec<OsString>,
         /// Only this fault; may be given several times.
         #[arg(long, value_name = "NAME")]
         fault: Vec<OsString>,
-        /// Directory for the plots, SVG.
+        /// Directory for the plots, SVG, and for the tables, where it has a `benchmarks.md`.
         #[arg(long, value_name = "DIRECTORY")]
         svg: Option<OsString>,
         /// The form of the result on stdout.
@@ -90,14 +93,17 @@ pub(crate) fn command(workspace: &Workspace, what: &Bench) -> Result<ExitCode> {
             arguments.extend(each("--fault", fault));
             output
         }
-        Bench::Peers { rounds, runs, peer, fault, svg, output } => {
+        Bench::Peers { rounds, runs, lanes, peer, fault, svg, output } => {
             setup::add_peers(workspace);
             arguments.push("peers".into());
             arguments.extend(rounds.iter().map(|rounds| format!("--rounds={rounds}").into()));
             arguments.extend(runs.iter().map(|runs| format!("--runs={runs}").into()));
+            arguments.extend(lanes.iter().map(|lanes| format!("--lanes={lanes}").into()));
             arguments.extend(each("--peer", peer));
             arguments.extend(each("--fault", fault));
             arguments.extend(each("--svg", svg));
+            let kept = workspace.side_target("bench-peers.json");
+            arguments.extend(["--keep".into(), kept.into()]);
             output
         }
     };

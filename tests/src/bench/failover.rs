@@ -47,7 +47,7 @@ use report::Report;
 pub(super) use rig::Rig;
 pub(super) use row::{Row, Spread};
 pub(super) use run::once;
-use sample::Sample;
+pub(super) use sample::Sample;
 
 /// What shall be measured.
 #[derive(Args, Clone, Debug)]

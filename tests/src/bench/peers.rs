@@ -20,11 +20,14 @@ mod cost;
 mod failover;
 mod figures;
 mod kernel;
+mod markdown;
 mod peer;
 mod plot;
 mod report;
 
-use std::path::PathBuf;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -41,20 +44,26 @@ use report::Report;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// How often each peer's cost is measured.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// How often each fault strikes each peer; 0 leaves the faults out.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     runs: u64,
+    /// How many labs of each peer are struck at the same time.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
+    lanes: u64,
     /// Only this peer beside direct; may be given several times.
     #[arg(long, value_enum)]
     peer: Vec<Peer>,
     /// Only this fault; may be given several times.
     #[arg(long, value_enum)]
     fault: Vec<Fault>,
-    /// Directory for the plots, SVG.
+    /// Directory for the plots, SVG; where it has a `benchmarks.md`, the tables are written into that.
     #[arg(long, value_name = "DIRECTORY")]
     svg: Option<PathBuf>,
+    /// A file that always has what there is so far, JSON.
+    #[arg(long, value_name = "FILE")]
+    keep: Option<PathBuf>,
     /// The form of the result.
     #[arg(short, long, default_value = "table", value_enum)]
     output: Output,
@@ -73,17 +82,43 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         super::set_affinity(&everywhere)?;
         (costs, kernel.transpose().context("cannot measure the kernel programs")?)
     };
+    let mut report = Report { costs, kernel, rows: Vec::new() };
+    keep(&report, options)?;
+    if matches!(options.output, Output::Table) {
+        print!("{}", report.costs_table());
+        std::io::stdout().flush()?;
+    }
     let faults = if options.fault.is_empty() { Fault::ALL.to_vec() } else { options.fault.clone() };
-    let rows = failover::measure(&peers, &programs, &faults, options.runs)?;
-    let report = Report { costs, kernel, rows };
+    let plan = failover::Plan {
+        peers: &peers,
+        programs: &programs,
+        faults: &faults,
+        runs: options.runs,
+        lanes: usize::try_from(options.lanes)?,
+    };
+    failover::measure(&plan, |rows| {
+        report.rows = rows;
+        keep(&report, options)
+    })?;
     if let Some(directory) = &options.svg {
         plot::draw(&report, directory)?;
+        markdown::write(&report, &directory.join("benchmarks.md"))?;
     }
     match options.output {
-        Output::Table => print!("{}", report.table()),
+        Output::Table => print!("{}", report.failover_table()),
         Output::Json => println!("{}", serde_json::to_string(&report.json())?),
     }
     Ok(if report.missed() == 0 { Exit::Success } else { Exit::Failed }.into())
+}
+
+/// Writes down what there is so far, as a whole.
+fn keep(report: &Report, options: &Options) -> Result<()> {
+    let Some(path) = &options.keep else { return Ok(()) };
+    let write = |new: &Path| {
+        fs::write(new, serde_json::to_vec(&report.json())?)?;
+        anyhow::Ok(fs::rename(new, path)?)
+    };
+    write(&path.with_extension("new")).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Direct, and of those who were asked for the ones that this machine has.

@@ -118,9 +118,15 @@ impl Rig {
     }
 
     /// A fresh agent that finds every server healthy and has its sentinels open, or a fresh peer: nothing of the
-    /// run before counts any more, as its flapping would.
+    /// run before counts any more, as its flapping would. A peer that would be slow to notice anything while it
+    /// is fresh goes on, with every server in use again.
     pub(super) fn settle(&mut self) -> Result<()> {
         if self.peer != Peer::Nllb {
+            if let Some(balancer) = &self.balancer
+                && balancer.await_checks(self.servers().len())?
+            {
+                return Ok(());
+            }
             // First the one before: it listens on the same address.
             self.balancer = None;
             let fresh = Balancer::start(&self.lab, 0, self.peer, &self.programs)?;

@@ -27,29 +27,29 @@ pub(super) struct Evidence<'a> {
 /// The figures of a run; times in nanoseconds, none where there was nothing to measure.
 #[derive(Debug, Default)]
 pub(in crate::bench) struct Sample {
-    pub(super) detect: Option<u64>,
+    pub(in crate::bench) detect: Option<u64>,
     /// Of each loop that waits; 0 of one that felt nothing.
-    pub(super) blackout: Vec<u64>,
+    pub(in crate::bench) blackout: Vec<u64>,
     /// Of each loop that waits.
-    pub(super) failed: Vec<u64>,
+    pub(in crate::bench) failed: Vec<u64>,
     /// As above, those that never were established.
-    pub(super) unconnected: Vec<u64>,
+    pub(in crate::bench) unconnected: Vec<u64>,
     /// The longest gap of each such loop before the fault: what this machine does by itself.
-    pub(super) calm_gap: Vec<u64>,
-    pub(super) leave: Option<u64>,
+    pub(in crate::bench) calm_gap: Vec<u64>,
+    pub(in crate::bench) leave: Option<u64>,
     /// Until a connect succeeds that began after a silence of all.
-    pub(super) recover: Vec<u64>,
+    pub(in crate::bench) recover: Vec<u64>,
     /// Of the loop that does not wait.
-    pub(super) failed_on_time: u64,
+    pub(in crate::bench) failed_on_time: u64,
     /// What connects failed with, of all loops.
-    pub(super) errors: BTreeMap<String, u64>,
-    pub(super) established_closed: Vec<u64>,
+    pub(in crate::bench) errors: BTreeMap<String, u64>,
+    pub(in crate::bench) established_closed: Vec<u64>,
     /// Connections that should have been closed and were not.
-    pub(super) established_open: u64,
-    pub(super) closed_wrongly: u64,
-    pub(super) readmit: Option<u64>,
+    pub(in crate::bench) established_open: u64,
+    pub(in crate::bench) closed_wrongly: u64,
+    pub(in crate::bench) readmit: Option<u64>,
     /// Changes of state of the victims.
-    pub(super) transitions: u64,
+    pub(in crate::bench) transitions: u64,
 }
 
 impl Sample {

@@ -2,9 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
@@ -15,7 +18,7 @@ use crate::client::Client;
 use crate::client::protocol::Connect;
 use crate::lab::{Lab, Node, VIP_V4};
 use crate::process::{Process, command};
-use crate::wait::wait_until;
+use crate::wait::{wait_for, wait_until};
 use crate::{netns, tools, usage};
 
 /// The pods of every lab.
@@ -38,7 +41,12 @@ enum Work {
 /// A proxy's process and those that it has started.
 struct Proxy {
     process: Process,
+    /// Where it tells of its checks, if it does.
+    admin: Option<PathBuf>,
 }
+
+/// How long Envoy may take to be settled: a minute until its second check, or three checks after a fault.
+const ENVOY_PATIENCE: Duration = Duration::from_secs(180);
 
 /// The programs of the peers that this machine has.
 #[derive(Clone, Debug)]
@@ -124,11 +132,13 @@ impl Balancer {
         fs::create_dir_all(&directory).context("cannot create a peer's directory")?;
         let file = directory.join("config.yaml");
         let place = lab.node(node);
+        let admin = (peer == Peer::Envoy).then(|| directory.join("admin"));
         let proxy = |text: String, program: &Path, args: &[&str]| -> Result<Work> {
             fs::write(&file, text).context("cannot write a peer's configuration")?;
             let args = args.iter().map(OsString::from).chain([file.clone().into()]);
             let args = [program.into()].into_iter().chain(args).collect::<Vec<_>>();
-            Proxy::start(place, &args, programs, &directory.join("log")).map(Work::Proxy)
+            let process = start(place, &args, programs, &directory.join("log"))?;
+            Ok(Work::Proxy(Proxy { process, admin: admin.clone() }))
         };
         let missing = || format!("there is no {peer} here");
         let work = match peer {
@@ -143,7 +153,7 @@ impl Balancer {
             Peer::Envoy => {
                 let program = programs.envoy.as_deref().with_context(missing)?;
                 let args = ["--use-dynamic-base-id", "--log-level", "warn", "-c"];
-                proxy(peer::envoy(&servers), program, &args)?
+                proxy(peer::envoy(&servers, &directory.join("admin")), program, &args)?
             }
             Peer::Haproxy => {
                 let program = programs.haproxy.as_deref().with_context(missing)?;
@@ -177,6 +187,19 @@ impl Balancer {
                 met.extend(client.connect(&how)?.server);
             }
             Ok((met.len() == lab.control_planes().len()).then_some(()))
+        })
+    }
+
+    /// Waits until one that tells of its checks has every server in use and checks each at its interval; gives whether
+    /// it does tell. Envoy checks a server for the second time a minute after the first, since nothing was sent
+    /// through it before, and from then on at its interval: as on a node that has been up for a while.
+    pub(in crate::bench) fn await_checks(&self, servers: usize) -> Result<bool> {
+        let Work::Proxy(Proxy { admin: Some(admin), .. }) = &self.work else { return Ok(false) };
+        let servers = u64::try_from(servers)?;
+        wait_for("Envoy's third check of every server", ENVOY_PATIENCE, || {
+            let checks = statistic(admin, "health_check.attempt")?;
+            let healthy = statistic(admin, "membership_healthy")?;
+            Ok((checks >= 3 * servers && healthy == servers).then_some(true))
         })
     }
 
@@ -219,15 +242,27 @@ impl Balancer {
     }
 }
 
-impl Proxy {
-    fn start(node: &Node, args: &[OsString], programs: &Programs, log: &Path) -> Result<Self> {
-        let words: Vec<OsString> = ["exec".into(), "--".into()].into_iter().collect();
-        let mut command = command(&node.place(), &[&words, args].concat())?;
-        let log = fs::File::options().create(true).append(true).open(log)?;
-        command.env("LD_LIBRARY_PATH", &programs.libraries);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Self { process: Process::start(command)? })
-    }
+/// Starts a proxy's program on a node.
+fn start(node: &Node, args: &[OsString], programs: &Programs, log: &Path) -> Result<Process> {
+    let words: Vec<OsString> = ["exec".into(), "--".into()].into_iter().collect();
+    let mut command = command(&node.place(), &[&words, args].concat())?;
+    let log = fs::File::options().create(true).append(true).open(log)?;
+    command.env("LD_LIBRARY_PATH", &programs.libraries);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Process::start(command)
+}
+
+/// Asks Envoy for one of its statistics of the servers.
+fn statistic(admin: &Path, name: &str) -> Result<u64> {
+    let mut stream = UnixStream::connect(admin).context("cannot reach Envoy's admin socket")?;
+    let question =
+        format!("GET /stats?filter={name} HTTP/1.1\r\nhost: lab\r\nconnection: close\r\n\r\n");
+    stream.write_all(question.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let name = format!("cluster.apiserver.{name}: ");
+    let value = answer.lines().find_map(|line| line.strip_prefix(&name)?.trim().parse().ok());
+    value.with_context(|| format!("Envoy does not tell {name}{answer}"))
 }
 
 impl Drop for Proxy {

@@ -97,6 +97,15 @@ impl Metric {
         }
     }
 
+    /// How many digits after the point are told.
+    pub(super) fn digits(self) -> usize {
+        match self {
+            Self::Connect | Self::FirstByte | Self::Request => 1,
+            Self::Throughput => 0,
+            Self::CpuPerConnects | Self::CpuPerGigabyte => 3,
+        }
+    }
+
     /// How many times direct's nllb's may be, at most.
     pub(super) fn goal(self) -> Option<f64> {
         match self {

@@ -58,15 +58,17 @@ impl Peer {
 }
 
 /// k0s: random choice, connects given up after 250 ms, a TCP check every 5 s that may take 1 s, out after 5
-/// failures and in after 3 successes.
-pub(super) fn envoy(servers: &[SocketAddr]) -> String {
+/// failures and in after 3 successes. Beside that a socket on which it tells of its checks.
+pub(super) fn envoy(servers: &[SocketAddr], admin: &Path) -> String {
     let endpoint = |server: &SocketAddr| {
         format!("            - {{endpoint: {{address: {}}}}}\n", socket_address(*server))
     };
     let endpoints: String = servers.iter().map(endpoint).collect();
     let listen = socket_address((Ipv4Addr::LOCALHOST, ENVOY_PORT).into());
+    let admin = admin.display();
     format!(
         "node: {{cluster: lab, id: lab}}
+admin: {{address: {{pipe: {{path: '{admin}'}}}}}}
 static_resources:
   listeners:
   - name: apiserver
@@ -223,7 +225,7 @@ mod tests {
         let servers: Vec<SocketAddr> =
             ["10.0.0.1:6443", "10.0.0.2:6443"].map(|text| text.parse().expect("an address")).into();
         let here = Path::new("/here");
-        assert_eq!(envoy(&servers).matches("port_value: 6443").count(), 2);
+        assert_eq!(envoy(&servers, here).matches("port_value: 6443").count(), 2);
         assert_eq!(haproxy(&servers).matches("check-ssl verify none").count(), 2);
         assert_eq!(nginx(&servers, here, here).matches("server 10.0.0.").count(), 2);
         let rules = nftables(&servers, "10.87.0.0/16");

@@ -103,8 +103,8 @@ fn draw_metric<'a>(
     Ok(())
 }
 
-/// A row for each fault with a bar for each peer: until new connects had left, or else the blackout, or until
-/// what was established was closed.
+/// A row for each fault with a bar for each peer: the blackout, or, where that is the same of all, until new
+/// connects had left or until what was established was closed.
 fn draw_faults<'a>(rows: &[Reaction], path: &'a Path) -> Result<(), Failure<'a>> {
     let mut faults: Vec<_> = rows.iter().map(|row| row.fault).collect();
     faults.dedup();
@@ -154,10 +154,13 @@ fn draw_faults<'a>(rows: &[Reaction], path: &'a Path) -> Result<(), Failure<'a>>
     area.present()
 }
 
-/// What a fault is about: the first of these that is anything to nllb or to a peer.
+/// What a fault is about: the first of these in which nllb and the peers differ.
 fn principal(struck: &[&Reaction]) -> Option<What> {
-    let is_something = |what: &What| {
-        struck.iter().filter_map(|row| row.figure(*what)).any(|figure| figure != Figure::Is(0.0))
+    let noise_ms = struck.iter().map(|row| row.noise_ms()).fold(0.0, f64::max);
+    let differs = |what: &What| {
+        let mut figures = struck.iter().filter_map(|row| row.figure(*what));
+        let first = figures.next();
+        first.is_some_and(|first| figures.any(|figure| !figure.is_same_as(first, noise_ms)))
     };
-    [What::Left, What::Blackout, What::Closed].into_iter().find(is_something)
+    [What::Blackout, What::Left, What::Closed].into_iter().find(differs)
 }

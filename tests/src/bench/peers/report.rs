@@ -19,14 +19,14 @@ pub(super) struct Report {
 }
 
 /// A goal, and how it went.
-struct Goal {
-    what: String,
-    is: f64,
-    most: f64,
+pub(super) struct Goal {
+    pub(super) what: String,
+    pub(super) is: f64,
+    pub(super) most: f64,
 }
 
 impl Goal {
-    fn is_met(&self) -> bool {
+    pub(super) fn is_met(&self) -> bool {
         self.is <= self.most
     }
 }
@@ -41,7 +41,7 @@ impl Report {
         self.costs.iter().find(|cost| cost.peer == Peer::Direct)
     }
 
-    fn goals(&self) -> Vec<Goal> {
+    pub(super) fn goals(&self) -> Vec<Goal> {
         let own = self.costs.iter().find(|cost| cost.peer == Peer::Nllb);
         let of_metric = |metric: Metric| {
             let (own, direct, most) = (own?, self.direct()?, metric.goal()?);
@@ -111,8 +111,8 @@ impl Report {
         value
     }
 
-    /// For people.
-    pub(super) fn table(&self) -> String {
+    /// For people: what each costs.
+    pub(super) fn costs_table(&self) -> String {
         let rounds = self.costs.first().map_or(0, |cost| cost.rounds.len());
         let mut text = format!(
             "median [quartiles] of {rounds} rounds, and times direct's; above 1 is worse, of throughput too\n"
@@ -127,7 +127,12 @@ impl Report {
         if let Some(kernel) = &self.kernel {
             text += &kernel_text(kernel);
         }
-        text + &self.failover() + &self.goals_text()
+        text
+    }
+
+    /// For people: what came of the faults, and the goals.
+    pub(super) fn failover_table(&self) -> String {
+        self.failover() + &self.goals_text()
     }
 
     fn metric_line(&self, cost: &Cost, metric: Metric) -> String {
@@ -247,7 +252,7 @@ mod tests {
         assert_eq!(report(10.4).missed(), 0);
         let missed = report(10.6);
         assert_eq!(missed.missed(), 1);
-        let table = missed.table();
+        let table = missed.failover_table();
         let lines: Vec<_> = table.lines().filter(|line| line.ends_with("missed")).collect();
         assert!(matches!(lines[..], [line] if line.contains("connect, us")), "{table}");
     }
