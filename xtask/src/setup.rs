@@ -2,7 +2,7 @@
 //! Every other command runs it first, so that nobody has to read a list of prerequisites; when
 //! nothing is missing it costs a tenth of a second and prints nothing.
 
-mod apt;
+pub(crate) mod apt;
 mod linker;
 pub(crate) mod machine;
 mod unpacked;

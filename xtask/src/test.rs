@@ -10,17 +10,27 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::{
     lint,
     setup::{self, machine},
     tidy,
+    vm_test::{Came, Ends},
     workspace::{Workspace, say},
 };
 use summary::Summary;
 
 pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
+    thread::scope(|scope| {
+        // The compiler leaves the network to others.
+        let fetching = scope.spawn(|| Ends::fetch(workspace));
+        let guests = || fetching.join().map_err(|_| anyhow!("fetching has panicked"))?;
+        everything(workspace, guests)
+    })
+}
+
+fn everything(workspace: &Workspace, guests: impl FnOnce() -> Result<Ends>) -> Result<ExitCode> {
     let mut failed = lint::failures(workspace, &lint::STEPS)?;
     say("== tidy");
     if !tidy::check(workspace)? {
@@ -31,15 +41,44 @@ pub(crate) fn command(workspace: &Workspace) -> Result<ExitCode> {
     if !machine::is_root() {
         say("without root: the privileged tests are skipped");
     }
-    let (summary, tests_passed) = run_tests(workspace)?;
+    let (mut summary, tests_passed) = run_tests(workspace)?;
     if !tests_passed {
         failed.push("tests");
+    }
+    say("== tests on other kernels");
+    if !run_guests(workspace, guests, &mut summary) {
+        failed.push("tests on other kernels");
     }
     if !failed.is_empty() {
         say(&format!("failed: {}", failed.join(", ")));
     }
     println!("{summary}");
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether nothing failed there.
+fn run_guests(
+    workspace: &Workspace,
+    guests: impl FnOnce() -> Result<Ends>,
+    summary: &mut Summary,
+) -> bool {
+    match guests().and_then(|guests| guests.run(workspace)) {
+        Ok(Came::Skipped(steps, why)) => {
+            say(&format!("skipped: {why}"));
+            summary.add(0, 0, steps);
+            true
+        }
+        Ok(Came::Run(came)) => {
+            println!("{came}");
+            summary.add(came.passed(), came.failed(), 0);
+            came.failed() == 0
+        }
+        Err(error) => {
+            say(&format!("tests on other kernels: {error:#}"));
+            summary.add(0, 1, 0);
+            false
+        }
+    }
 }
 
 /// Streams what the tests print while counting it; documentation tests come last, as cargo has it.

@@ -151,7 +151,7 @@ fn download_and_install(package: &str, archive: &str, directory: &Path) -> Resul
 }
 
 /// Where this machine has its Debian packages from.
-fn archive() -> Option<String> {
+pub(crate) fn archive() -> Option<String> {
     let mut command = Command::new("apt-get");
     command.args(["indextargets", "--format", "$(REPO_URI)", "Label: Debian"]);
     let output = command.stdin(Stdio::null()).output().ok()?;

@@ -80,10 +80,14 @@ impl Machine {
         self.debian.is_some() && self.root
     }
 
-    /// Of what is needed up to this purpose.
+    /// Of what is needed up to this purpose and asked of who is at work.
     pub(crate) fn missing_tools(&self, purpose: Purpose) -> Vec<Tool> {
-        let most = if self.root { purpose } else { Purpose::Build };
-        let needed = TOOLS.into_iter().filter(|tool| tool.purpose <= most);
+        Self::lacks_for(if self.root { purpose } else { Purpose::Build })
+    }
+
+    /// Of what is needed up to this purpose.
+    pub(crate) fn lacks_for(purpose: Purpose) -> Vec<Tool> {
+        let needed = TOOLS.into_iter().filter(|tool| tool.purpose <= purpose);
         needed.filter(|tool| !is_program(tool.program)).collect()
     }
 

@@ -7,14 +7,21 @@ use std::fmt;
 /// The sums so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
+    passed: usize,
+    failed: usize,
+    ignored: usize,
     /// Tests that ended early; libtest has them among the passed.
-    ended_early: u64,
+    ended_early: usize,
 }
 
 impl Summary {
+    /// Adds tests that others have counted.
+    pub(crate) fn add(&mut self, passed: usize, failed: usize, skipped: usize) {
+        self.passed += passed;
+        self.failed += failed;
+        self.ignored += skipped;
+    }
+
     /// Takes one line of output.
     pub(crate) fn read(&mut self, line: &str) {
         if let Some(counts) = line.strip_prefix("test result: ") {
@@ -34,7 +41,7 @@ fn is_skip(line: &str) -> bool {
 }
 
 /// From `ok. 6 passed; 0 failed; …`, the number before `what`.
-fn count(counts: &str, what: &str) -> u64 {
+fn count(counts: &str, what: &str) -> usize {
     let number =
         |part: &str| part.trim().strip_suffix(what)?.split_whitespace().last()?.parse().ok();
     counts.split(';').find_map(number).unwrap_or(0)
@@ -78,6 +85,14 @@ test one::thread ... skipped: no cgroup v2
 test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
         assert_eq!(summary(text), "1 passed, 0 failed, 2 skipped");
+    }
+
+    #[test]
+    fn what_others_have_counted_is_added() {
+        let mut summary = Summary::default();
+        summary.read("test result: ok. 2 passed; 0 failed; 1 ignored;");
+        summary.add(3, 1, 4);
+        assert_eq!(summary.to_string(), "5 passed, 1 failed, 5 skipped");
     }
 
     #[test]

@@ -167,7 +167,7 @@ fn death(hung: bool, silence: Duration, log: &str, qemu: &str) -> String {
     format!("{why}; its last lines:\n  {}", last.join("\n  "))
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,11 +1,12 @@
 //! Reads `vm-tests/kernels.toml`: kernels, boots, and what must work where.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::protocol::Step;
+use crate::workspace::Workspace;
 
 /// All of it.
 #[derive(Debug, Deserialize)]
@@ -30,7 +31,7 @@ pub(crate) struct Kernel {
 }
 
 /// What is expected of a feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Need {
     /// It must be there.
@@ -59,9 +60,17 @@ pub(crate) struct Boot {
 }
 
 impl Kernels {
+    /// Reads the file.
+    pub(crate) fn read(workspace: &Workspace) -> Result<Self> {
+        let file = workspace.root.join("vm-tests/kernels.toml");
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Self::parse(&text).with_context(|| file.display().to_string())
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let this: Self = toml::from_str(text)?;
         for kernel in &this.kernels {
+            kernel.version()?;
             ensure!(
                 kernel.features.keys().eq(this.features.keys()),
                 "kernel {}: each feature of [features] has to be there, and no other",
@@ -87,12 +96,37 @@ impl Kernels {
             |kernel: &&Kernel| names.is_empty() || names.iter().any(|n| kernel.is_called(n));
         Ok(self.kernels.iter().filter(wanted).cloned().collect())
     }
+
+    /// The oldest and the newest.
+    pub(crate) fn ends(&self) -> Vec<Kernel> {
+        let by_age = |kernel: &&Kernel| kernel.version().unwrap_or_default();
+        let oldest = self.kernels.iter().min_by_key(by_age);
+        let newest = self.kernels.iter().max_by_key(by_age);
+        let mut both: Vec<_> = oldest.into_iter().chain(newest).cloned().collect();
+        both.dedup_by(|one, other| one.name == other.name);
+        both
+    }
+
+    /// The boot with this name; all without one.
+    pub(crate) fn boots_called(&self, name: Option<&str>) -> Result<Vec<&Boot>> {
+        let wanted = |boot: &&Boot| name.is_none_or(|name| name == boot.name);
+        let boots: Vec<_> = self.boots.iter().filter(wanted).collect();
+        let all = || self.boots.iter().map(|boot| boot.name.as_str()).collect::<Vec<_>>();
+        ensure!(!boots.is_empty(), "no boot is called so; there are {}", all().join(", "));
+        Ok(boots)
+    }
 }
 
 impl Kernel {
     /// `7` is also found as `7.2`.
     fn is_called(&self, name: &str) -> bool {
         name.strip_prefix(&self.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// The numbers in its name.
+    fn version(&self) -> Result<Vec<u32>> {
+        let numbers = self.name.split('.').map(str::parse).collect::<Result<_, _>>();
+        numbers.with_context(|| format!("kernel {}: its name is no version", self.name))
     }
 }
 
@@ -111,7 +145,8 @@ impl Boot {
 }
 
 /// What an answer of a kernel means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
     /// As expected.
     Expected,
@@ -191,8 +226,20 @@ tests = ["closing::exact::y"]
     }
 
     #[test]
+    fn the_oldest_and_the_newest_are_told_by_their_versions_wherever_they_stand() {
+        let ends = |text: &str| {
+            let ends = Kernels::parse(text).expect("read").ends();
+            ends.into_iter().map(|kernel| kernel.name).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(TEXT), ["5.10", "7"]);
+        assert_eq!(ends(&TEXT.replace("\"7\"", "\"5.4\"")), ["5.4", "5.10"]);
+        assert_eq!(ends(&TEXT.replace("\"7\"", "\"5.10\"")), ["5.10"]);
+    }
+
+    #[test]
     fn what_is_unknown_or_missing_is_refused() {
         assert!(error(&TEXT.replace("{ a = \"required\" }", "{}")).contains("kernel 5.10"));
+        assert!(error(&TEXT.replace("\"7\"", "\"new\"")).contains("new: its name is no version"));
         assert!(error(&TEXT.replace("checks", "cheques")).contains("cheques"));
         assert!(error(&TEXT.replace("closing::exact::y", "y")).contains("PROGRAM::TEST"));
     }

@@ -2,14 +2,18 @@
 //! lists of its own, never installed. What was downloaded is kept by its checksum.
 
 use std::{
-    fs,
+    error, fmt, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 
-use crate::workspace::say;
+use crate::{
+    setup::apt::archive,
+    workspace::{Workspace, say},
+};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The package that depends on the newest kernel for virtual machines.
@@ -19,7 +23,7 @@ const NEWEST_KERNEL: &str = "linux-image-cloud-amd64";
 const KEPT: &str = "unpacked-1";
 
 /// One version of one package.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -31,31 +35,43 @@ pub(crate) struct Store {
     root: PathBuf,
 }
 
+/// What is to be fetched cannot be had from here.
+#[derive(Debug)]
+pub(crate) struct Unreachable(String);
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl error::Error for Unreachable {}
+
+/// What was fetched, or that it could not be.
+fn reached<T>(fetched: Result<T>) -> Result<T> {
+    fetched.map_err(|error| Unreachable(format!("{error:#}")).into())
+}
+
 impl Store {
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+    /// The one of this repository.
+    pub(crate) fn of(workspace: &Workspace) -> Self {
+        Self { root: workspace.side_target("vm") }
+    }
+
+    /// Where all is kept.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The packages of the newest kernel in a suite. Without a network, of the lists that are there.
     pub(crate) fn newest_kernel(&self, suite: &str) -> Result<Vec<Package>> {
         let apt = Apt::of(&self.root.join("apt").join(suite), &sources(suite)?)?;
-        if let Err(error) = apt.run("update", &[]) {
+        let updated = apt.run("update", &[]);
+        if let Err(error) = &updated {
             say(&format!("vm-test: {suite}: {error:#}; what is known of it is taken"));
         }
-        let newest = parse(&apt.show(NEWEST_KERNEL)?);
-        let newest = newest.first().with_context(|| format!("{suite} has no {NEWEST_KERNEL}"))?;
-        let image = newest.depends.iter().find(|name| name.starts_with("linux-image-"));
-        let image = image.with_context(|| format!("{NEWEST_KERNEL} of {suite} depends on none"))?;
-        let image = parse(&apt.show(image)?);
-        let image = image.first().with_context(|| format!("{suite} has no kernel"))?;
-        // Since 6.19 the kernel, its modules and its configuration are packages of their own.
-        let release = image.package.name.trim_start_matches("linux-image-");
-        let is_part = |name: &&String| name.ends_with(release) && !name.starts_with("linux-image-");
-        let mut packages = vec![image.package.clone()];
-        for part in image.depends.iter().filter(is_part) {
-            let part = parse(&apt.show(part)?);
-            packages.extend(part.first().map(|stanza| stanza.package.clone()));
-        }
+        // Without lists it is the network's fault, and not the suite's.
+        let packages = newest_of(&apt, suite).or_else(|error| reached(updated).and(Err(error)))?;
         for package in &packages {
             self.fetch(&apt, package)?;
         }
@@ -97,13 +113,13 @@ impl Store {
         let newer_line = newer.map(sources).transpose()?.unwrap_or_default();
         let apt = Apt { directory: directory.clone(), private: false };
         apt.create(&format!("{own}\n{newer_line}"))?;
-        apt.run("update", &[])?;
+        reached(apt.run("update", &[]))?;
         let target = newer.map(|suite| format!("--target-release={suite}"));
         let options = ["--download-only", "--no-install-recommends", "--yes", "--reinstall"];
         let mut arguments = options.to_vec();
         arguments.extend(target.as_deref());
         arguments.push(package);
-        apt.run("install", &arguments)?;
+        reached(apt.run("install", &arguments))?;
         let root = self.program_root();
         fs::create_dir_all(&root)?;
         for file in debs(&directory.join("cache/archives"))? {
@@ -134,11 +150,30 @@ impl Store {
         fs::create_dir_all(&directory)?;
         // Apt checks it against the checksum in the signed lists.
         let mut download = apt.command("download");
-        succeed(download.arg(format!("{name}={version}")).current_dir(&directory))?;
+        reached(succeed(download.arg(format!("{name}={version}")).current_dir(&directory)))?;
         let file = debs(&directory)?.pop().with_context(|| format!("apt has no file of {name}"))?;
         fs::create_dir_all(self.root.join("packages"))?;
         fs::rename(file, path).context("cannot keep the package")
     }
+}
+
+/// The packages of the newest kernel in a suite, as apt knows them.
+fn newest_of(apt: &Apt, suite: &str) -> Result<Vec<Package>> {
+    let newest = parse(&apt.show(NEWEST_KERNEL)?);
+    let newest = newest.first().with_context(|| format!("{suite} has no {NEWEST_KERNEL}"))?;
+    let image = newest.depends.iter().find(|name| name.starts_with("linux-image-"));
+    let image = image.with_context(|| format!("{NEWEST_KERNEL} of {suite} depends on none"))?;
+    let image = parse(&apt.show(image)?);
+    let image = image.first().with_context(|| format!("{suite} has no kernel"))?;
+    // Since 6.19 the kernel, its modules and its configuration are packages of their own.
+    let release = image.package.name.trim_start_matches("linux-image-");
+    let is_part = |name: &&String| name.ends_with(release) && !name.starts_with("linux-image-");
+    let mut packages = vec![image.package.clone()];
+    for part in image.depends.iter().filter(is_part) {
+        let part = parse(&apt.show(part)?);
+        packages.extend(part.first().map(|stanza| stanza.package.clone()));
+    }
+    Ok(packages)
 }
 
 /// apt-get with directories of its own.
@@ -179,11 +214,15 @@ impl Apt {
         option("APT::Sandbox::User", "root");
         option("Acquire::Languages", "none");
         option("Acquire::Retries", "3");
+        // The set-up of this machine may be at work.
+        option("DPkg::Lock::Timeout", "300");
         if self.private {
             option("Dir::Etc::sourceparts", "/dev/null");
             option("Dir::Etc::preferencesparts", "/dev/null");
             option("Dir::State::status", &place("status"));
             option("APT::Architecture", "amd64");
+            // Else what cannot be fetched is a warning.
+            option("APT::Update::Error-Mode", "any");
             // The suites of releases that are not maintained any more stay as they are.
             option("Acquire::Check-Valid-Until", "false");
         }
@@ -203,11 +242,8 @@ impl Apt {
 
 /// A line of apt's for a suite, at the place where this machine has its packages from.
 fn sources(suite: &str) -> Result<String> {
-    let mut command = Command::new("apt-get");
-    command.args(["indextargets", "--format", "$(REPO_URI)", "Label: Debian"]);
-    let text = succeed(&mut command)?;
-    let archive = text.lines().next().context("apt does not say where Debian's packages are")?;
-    let archive = archive.trim_end_matches('/');
+    let archive = archive().context("apt does not say where Debian's packages are");
+    let archive = reached(archive)?;
     let archive = if suite.ends_with("-security") {
         format!("{archive}-security")
     } else {
@@ -231,7 +267,9 @@ fn succeed(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        bail!("{program}: {}", errors.trim().lines().last().unwrap_or("failed"));
+        // The first error of apt's is what went wrong, the last what came of it.
+        let first = errors.lines().find(|line| line.starts_with("E: "));
+        bail!("{program}: {}", first.or(errors.trim().lines().last()).unwrap_or("failed"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -267,6 +305,15 @@ fn parse(text: &str) -> Vec<Stanza> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_reached_is_told_from_other_failures_whatever_it_is_told_with() {
+        let failed = || Err::<(), _>(anyhow::anyhow!("no route")).context("update");
+        let reached = reached(failed()).context("kernel 5.10").expect_err("it failed");
+        assert!(reached.is::<Unreachable>());
+        assert_eq!(format!("{reached:#}"), "kernel 5.10: update: no route");
+        assert!(!failed().expect_err("it failed").is::<Unreachable>());
+    }
 
     #[test]
     fn a_package_and_what_it_depends_on_are_read_from_what_apt_prints() {

@@ -5,37 +5,46 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use serde::Serialize;
-
 use super::{
     kernels::Verdict,
     packages::Package,
     protocol::Outcome,
-    report::{Cost, Ended, Findings, Run},
+    report::{Ended, Findings, Run},
 };
 
 /// A kernel's packages, by the kernel's name.
 pub(crate) type Taken = BTreeMap<String, Vec<Package>>;
 
 /// What was run, and what came of it.
-pub(crate) struct Summary<'a> {
-    pub(crate) runs: &'a [Run],
-    pub(crate) taken: &'a Taken,
-    pub(crate) findings: &'a Findings,
+pub(crate) struct Summary {
+    pub(crate) runs: Vec<Run>,
+    pub(crate) taken: Taken,
+    pub(crate) findings: Findings,
     /// How the guests were run: `kvm` or `tcg`.
     pub(crate) accelerator: &'static str,
     pub(crate) total_ms: u64,
 }
 
-impl Summary<'_> {
+impl Summary {
+    /// How many steps went well.
+    pub(crate) fn passed(&self) -> usize {
+        let steps = self.runs.iter().flat_map(|run| &run.told.steps);
+        steps.filter(|step| step.outcome == Outcome::Passed).count()
+    }
+
+    /// How many did not, with guests that died and features that are lost.
+    pub(crate) fn failed(&self) -> usize {
+        self.findings.failures.len() + self.findings.deaths.len()
+    }
+
     /// Names of kernels, in the order of the file.
-    fn kernels(&self) -> Vec<&str> {
+    pub(super) fn kernels(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.runs.iter().map(|run| run.kernel.name.as_str()).collect();
         names.dedup();
         names
     }
 
-    fn of<'r>(&'r self, kernel: &'r str) -> impl Iterator<Item = &'r Run> {
+    pub(super) fn of<'r>(&'r self, kernel: &'r str) -> impl Iterator<Item = &'r Run> {
         self.runs.iter().filter(move |run| run.kernel.name == kernel)
     }
 
@@ -94,70 +103,6 @@ impl Summary<'_> {
         }
         rows
     }
-
-    /// The document.
-    pub(crate) fn json(&self) -> serde_json::Result<String> {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            accelerator: &'a str,
-            total_ms: u64,
-            kernels: Vec<OneKernel<'a>>,
-            failures: &'a [String],
-            deaths: &'a [String],
-            notes: &'a [String],
-        }
-        #[derive(Serialize)]
-        struct OneKernel<'a> {
-            name: &'a str,
-            release: Option<&'a str>,
-            packages: Vec<OnePackage<'a>>,
-            features: BTreeMap<&'a str, bool>,
-            verified: BTreeMap<&'a str, Cost>,
-            boots: Vec<OneBoot<'a>>,
-        }
-        #[derive(Serialize)]
-        struct OnePackage<'a> {
-            name: &'a str,
-            version: &'a str,
-            sha256: &'a str,
-        }
-        #[derive(Serialize)]
-        struct OneBoot<'a> {
-            name: &'a str,
-            boot_ms: Option<u64>,
-            run_ms: u64,
-            steps: &'a [Ended],
-        }
-        let one = |name| {
-            let boots = self.of(name).map(|run| OneBoot {
-                name: &run.boot,
-                boot_ms: run.boot_ms,
-                run_ms: run.run_ms,
-                steps: &run.told.steps,
-            });
-            let packages = self.taken.get(name).into_iter().flatten();
-            let features = self.of(name).flat_map(|run| &run.told.features);
-            let verified = self.of(name).flat_map(|run| &run.told.verified);
-            OneKernel {
-                name,
-                release: self.of(name).find_map(|run| run.told.release.as_deref()),
-                packages: packages
-                    .map(|Package { name, version, sha256 }| OnePackage { name, version, sha256 })
-                    .collect(),
-                features: features.map(|(name, found)| (name.as_str(), *found)).collect(),
-                verified: verified.map(|(name, cost)| (name.as_str(), *cost)).collect(),
-                boots: boots.collect(),
-            }
-        };
-        serde_json::to_string_pretty(&Document {
-            accelerator: self.accelerator,
-            total_ms: self.total_ms,
-            kernels: self.kernels().into_iter().map(one).collect(),
-            failures: &self.findings.failures,
-            deaths: &self.findings.deaths,
-            notes: &self.findings.notes,
-        })
-    }
 }
 
 fn cell(step: &Ended) -> String {
@@ -174,10 +119,10 @@ fn seconds(ms: u64) -> String {
     format!("{}.{}", ms / 1000, ms % 1000 / 100)
 }
 
-impl fmt::Display for Summary<'_> {
+impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&align(&self.rows()))?;
-        for (kernel, packages) in self.taken {
+        for (kernel, packages) in &self.taken {
             for Package { name, version, sha256 } in packages {
                 writeln!(f, "{kernel}: {name} {version} sha256 {sha256}")?;
             }
@@ -188,13 +133,12 @@ impl fmt::Display for Summary<'_> {
         for failure in self.findings.deaths.iter().chain(&self.findings.failures) {
             writeln!(f, "FAILED {failure}")?;
         }
-        let steps = self.runs.iter().flat_map(|run| &run.told.steps);
-        let passed = steps.filter(|step| step.outcome == Outcome::Passed).count();
         write!(
             f,
-            "{} kernels by {}: {passed} passed, {} failed, {} died, {} s",
+            "{} kernels by {}: {} passed, {} failed, {} died, {} s",
             self.kernels().len(),
             self.accelerator,
+            self.passed(),
             self.findings.failures.len(),
             self.findings.deaths.len(),
             seconds(self.total_ms)

@@ -11,13 +11,51 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{cpio::Archive, protocol::PROGRAMS};
+use super::{
+    cpio::Archive,
+    kernels::Boot,
+    protocol::{PROGRAMS, Step},
+};
 use crate::workspace::Workspace;
 
 /// What the lab runs.
 const TOOLS: [&str; 4] = ["ip", "bridge", "ss", "nft"];
 const GUEST: &str = "nllb-vm";
 const LAB: &str = "nllb-lab";
+
+/// The archives that do not depend on the kernel.
+pub(crate) struct Userland {
+    pub(crate) base: Vec<u8>,
+    programs: BTreeMap<String, Vec<u8>>,
+}
+
+impl Userland {
+    pub(crate) fn make(built: &Built, boots: &[&Boot], scratch: &Path) -> Result<Self> {
+        let mut names = BTreeSet::new();
+        for boot in boots {
+            names.extend(boot.steps()?.into_iter().filter_map(|step| match step {
+                Step::Test { program, .. } => Some(program),
+                Step::Features | Step::Verifier | Step::Check(_) => None,
+            }));
+        }
+        let program = |name: String| {
+            let archive = built.program(&name, scratch)?;
+            Ok((name, archive))
+        };
+        let programs = names.into_iter().map(program).collect::<Result<_>>()?;
+        Ok(Self { base: built.base(scratch)?, programs })
+    }
+
+    /// What a guest with these steps has.
+    pub(crate) fn of<'a>(&'a self, steps: &[Step]) -> Vec<&'a [u8]> {
+        let used = self.programs.iter().filter(|(name, _)| {
+            let is_it =
+                |step: &Step| matches!(step, Step::Test { program, .. } if program == *name);
+            steps.iter().any(is_it)
+        });
+        std::iter::once(self.base.as_slice()).chain(used.map(|(_, archive)| &archive[..])).collect()
+    }
+}
 
 /// Everything that was built, by name.
 pub(crate) struct Built(BTreeMap<String, PathBuf>);
@@ -34,7 +72,7 @@ impl Built {
     }
 
     /// The archive that every guest has.
-    pub(crate) fn base(&self, scratch: &Path) -> Result<Vec<u8>> {
+    fn base(&self, scratch: &Path) -> Result<Vec<u8>> {
         let mut archive = Archive::default();
         let mut libraries = BTreeSet::new();
         for tool in TOOLS {
@@ -57,7 +95,7 @@ impl Built {
     }
 
     /// The archive of one test program.
-    pub(crate) fn program(&self, name: &str, scratch: &Path) -> Result<Vec<u8>> {
+    fn program(&self, name: &str, scratch: &Path) -> Result<Vec<u8>> {
         let mut archive = Archive::default();
         archive.file(&format!("{PROGRAMS}/{name}"), &stripped(self.path(name)?, scratch)?);
         Ok(archive.finish())
