@@ -67,6 +67,8 @@ pub(crate) struct Guest<'a> {
     /// Its first file system, a file for each archive.
     pub(crate) initramfs: &'a [&'a [u8]],
     pub(crate) append: &'a str,
+    /// Whether its clock stands still while the machine below is busy with something else; only an emulated one can.
+    pub(crate) virtual_time: bool,
     /// A guest that tells nothing for so long is given up.
     pub(crate) silence: Duration,
     /// For its files, of its own.
@@ -84,7 +86,7 @@ impl Guest<'_> {
         fs::write(file("initramfs"), self.initramfs.concat()).context("cannot write")?;
         let mut command = qemu.command();
         command
-            .args(accelerator_arguments(accelerator))
+            .args(self.processors(accelerator))
             .args(["-m", &MEMORY_MIB.to_string(), "-nodefaults", "-no-user-config", "-no-reboot"])
             .args(["-display", "none"])
             .args(["-serial", &format!("file:{}", file("log").display())])
@@ -117,16 +119,21 @@ impl Guest<'_> {
         })
     }
 
+    /// Virtual time is that of the instructions, and goes on at once while all wait; only one processor can have it.
+    fn processors(&self, accelerator: Accelerator) -> Vec<&'static str> {
+        let arguments = match accelerator {
+            Accelerator::Kvm => "-accel kvm -cpu host -smp 2",
+            Accelerator::Tcg if self.virtual_time => {
+                "-accel tcg,thread=single -cpu qemu64 -smp 1 -icount shift=0,sleep=off"
+            }
+            Accelerator::Tcg => "-accel tcg,thread=multi -cpu qemu64 -smp 2",
+        };
+        arguments.split(' ').collect()
+    }
+
     fn command_line(&self, accelerator: Accelerator) -> String {
         let emulated = if accelerator == Accelerator::Tcg { EMULATED } else { "" };
         format!("{COMMAND_LINE} {emulated} {}", self.append)
-    }
-}
-
-fn accelerator_arguments(accelerator: Accelerator) -> &'static [&'static str] {
-    match accelerator {
-        Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host", "-smp", "2"],
-        Accelerator::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2"],
     }
 }
 

@@ -50,6 +50,9 @@ pub(crate) struct Boot {
     /// For the kernel's command line.
     #[serde(default)]
     pub(crate) append: String,
+    /// Whether an emulated processor has a time of its own.
+    #[serde(default)]
+    pub(crate) virtual_time: bool,
     /// Whether features and the verifier are asked for.
     #[serde(default)]
     features: bool,

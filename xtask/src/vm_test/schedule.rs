@@ -28,6 +28,9 @@ use crate::workspace::say;
 const KVM_PATIENCE: Duration = Duration::from_secs(6);
 /// Beside a step's own limit, before a guest that tells nothing is given up.
 const GRACE: Duration = Duration::from_secs(60);
+/// The same for a guest with virtual time, which a busy machine below stops: steps end by their limit there, so that
+/// only a kernel that hangs is silent for so long.
+const VIRTUAL_GRACE: Duration = Duration::from_secs(20 * 60);
 
 /// Runs all guests, with their files below `root`, and judges what they tell; `since` is when all began.
 pub(crate) fn run(
@@ -102,6 +105,7 @@ impl Floor<'_> {
     fn run_one(&self, job: &Job<'_>) -> Result<Run> {
         let Job { ready, boot, steps } = job;
         let limit = self.accelerator.step_limit();
+        let virtual_time = boot.virtual_time && self.accelerator == Accelerator::Tcg;
         let plan = plan(steps.clone(), limit)?;
         let mut initramfs = self.userland.of(steps);
         initramfs.extend([ready.modules.as_slice(), &plan]);
@@ -112,7 +116,8 @@ impl Floor<'_> {
             image: &ready.image,
             initramfs: &initramfs,
             append: &boot.append,
-            silence: limit + GRACE,
+            virtual_time,
+            silence: limit + if virtual_time { VIRTUAL_GRACE } else { GRACE },
             directory: self.root.join("run").join(format!("{name}-{}", boot.name)),
         }
         .run(self.qemu, self.accelerator)?;
@@ -149,6 +154,7 @@ fn choose_accelerator(
         image,
         initramfs: &[&userland.base, modules, &plan],
         append: "",
+        virtual_time: false,
         silence: KVM_PATIENCE,
         directory: root.join("run/kvm"),
     };
