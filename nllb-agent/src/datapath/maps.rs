@@ -17,7 +17,7 @@ use nllb_common::maps::{
 use thiserror::Error;
 
 use super::sets::{Sets, call};
-use super::sys;
+use super::sys::{self, arrays};
 
 /// Pool and frontend id of the self-test; never used for anything else.
 pub const SELF_TEST_ID: u16 = 0;
@@ -135,7 +135,7 @@ pub(super) fn pin_pools(pin: &Path) -> Result<(), MapsError> {
     if pin.exists() {
         return Ok(());
     }
-    let created = sys::create_array_of_arrays(names::POOLS, MAX_POOLS, size_of::<PoolSet>())
+    let created = arrays::create_array_of_arrays(names::POOLS, MAX_POOLS, size_of::<PoolSet>())
         .and_then(|pools| sys::pin(&pools, pin));
     created.map_err(call("create it"))
 }

@@ -16,7 +16,7 @@ use nllb_common::maps::{MAX_POOLS, PoolSet, names};
 use tracing::{info, warn};
 
 use super::maps::{MapsError, SELF_TEST_ID, errno, kernel};
-use super::sys;
+use super::sys::{self, arrays};
 
 /// What comes before the id in the name of a pin.
 const PREFIX: &str = "set_";
@@ -86,16 +86,16 @@ impl Sets {
         let mut maps = Vec::new();
         let mut pinned = Vec::new();
         for (pool, set) in sets {
-            let map = sys::create_array(*set).map_err(&failed)?;
+            let map = arrays::create_array(*set).map_err(&failed)?;
             if *pool != u32::from(SELF_TEST_ID) {
-                let new = sys::map_id(&map).map_err(&failed)?;
+                let new = arrays::map_id(&map).map_err(&failed)?;
                 pinned.extend(self.id(*pool)?.map(|old| (*pool, old)));
                 pinned.push((*pool, new));
                 self.pin(new, &map);
             }
             maps.push((*pool, map));
         }
-        let put = sys::put_maps(&self.pools, &maps).map_err(&failed);
+        let put = arrays::put_maps(&self.pools, &maps).map_err(&failed);
         for (pool, id) in pinned {
             if self.id(pool)? != Some(id) {
                 self.unpin(id);
@@ -106,7 +106,7 @@ impl Sets {
 
     fn id(&self, pool: u32) -> Result<Option<u32>, MapsError> {
         // SAFETY: POOLS is an array of maps, as whoever opened this has checked.
-        unsafe { sys::id_in(&self.pools, pool) }.map_err(call("look up a pool"))
+        unsafe { arrays::id_in(&self.pools, pool) }.map_err(call("look up a pool"))
     }
 
     /// Opens a set by its pin, or, where an earlier agent left it without one, by its id.
