@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: the targets of `tests/fuzz` under libFuzzer, several at a time.
 //!
 //! The stable compiler puts in the counters that libFuzzer reads, so neither a nightly toolchain nor cargo-fuzz is
-//! needed, which can run the targets just as well. There is no sanitizer: hardly any code that is reached here can
-//! touch memory in a wrong way, and every input would take twice as long.
+//! needed. There is no sanitizer: hardly any code that is reached here can touch memory in a wrong way, and every input
+//! would take twice as long.
 
 mod corpus;
 mod run;
@@ -19,7 +19,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::workspace::{Workspace, say, succeeds};
+use crate::{
+    setup::machine,
+    workspace::{Workspace, say, succeeds},
+};
 use run::{Limit, Report};
 
 /// Its manifest, which is that of a workspace of its own.
@@ -73,6 +76,16 @@ pub(crate) struct Options {
     keep: bool,
 }
 
+/// All of them, for a minute each. True when none found anything.
+pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
+    // Set-up has installed both if it may.
+    if let Some(missing) = ["c++", "xz"].into_iter().find(|program| !machine::is_program(program)) {
+        say(&format!("no {missing} in PATH: the fuzz targets are skipped"));
+        return Ok(true);
+    }
+    run_all(workspace, &chosen(&[])?, Limit::Seconds(SECONDS))
+}
+
 pub(crate) fn command(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
     let Options { targets, seconds, runs, keep } = options;
     let limit = runs.map_or(Limit::Seconds(*seconds), Limit::Runs);
@@ -116,6 +129,13 @@ struct Place {
 }
 
 impl Place {
+    /// Its program, told which target it is.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(format!("--target={}", self.target.name));
+        command
+    }
+
     fn of(workspace: &Workspace, target: &'static Target) -> Result<Self> {
         let side = workspace.side_target(SIDE);
         let name = target.name;
@@ -125,7 +145,7 @@ impl Place {
         let more = target.seeds.iter().map(|directory| workspace.root.join(directory));
         Ok(Self {
             target,
-            program: side.join(host()?).join("release").join(name),
+            program: side.join(host()?).join("release/nllb-fuzz"),
             found: side.join("found").join(name),
             given: [own, kept.clone()].into_iter().chain(more).collect(),
             packed: fuzz.join("corpus").join(format!("{name}.tar.xz")),
@@ -211,12 +231,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_target_of_the_manifest_is_run_and_has_seeds() {
+    fn every_target_of_the_program_is_run_and_has_seeds() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let manifest = fs::read_to_string(root.join(MANIFEST)).expect("readable");
-        let sources =
-            manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/"));
-        let names: Vec<_> = sources.filter_map(|source| source.strip_suffix(".rs\"")).collect();
+        let listed = fs::read_to_string(root.join("tests/fuzz/src/targets.rs")).expect("readable");
+        let entries = listed.lines().filter_map(|line| line.trim().strip_prefix("(\""));
+        let names: Vec<_> = entries.filter_map(|entry| entry.split('"').next()).collect();
         assert_eq!(names, TARGETS.each_ref().map(|target| target.name));
         for name in names {
             let seeds = fs::read_dir(root.join("tests/fuzz/seeds").join(name)).expect("seeds");

@@ -75,7 +75,8 @@ fn clippy_fuzz(workspace: &Workspace) -> Command {
         ["clippy", "--quiet", "--no-default-features", "--manifest-path", fuzz::MANIFEST];
     let mut command = workspace.cargo(packages);
     command
-        .args(["--package", "nllb-fuzz", "--package", "nllb-agent", "--target-dir"])
+        .args(["--package", "nllb-fuzz", "--package", "nllb-agent", "--lib", "--bin", "nllb-fuzz"])
+        .arg("--target-dir")
         .arg(workspace.side_target("fuzz-clippy"))
         .args(["--", "-D", "warnings"]);
     command

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 
 use crate::{
-    lint,
+    fuzz, lint,
     setup::{self, machine},
     tidy,
     vm_test::{Came, Ends},
@@ -35,6 +35,10 @@ fn everything(workspace: &Workspace, guests: impl FnOnce() -> Result<Ends>) -> R
     say("== tidy");
     if !tidy::check(workspace)? {
         failed.push("tidy");
+    }
+    say("== fuzz targets");
+    if !fuzz::check(workspace)? {
+        failed.push("fuzz targets");
     }
     say("== tests");
     setup::add_for_tests(workspace);

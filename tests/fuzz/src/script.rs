@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Says something and hears everything.
 #[derive(Debug)]
-pub struct Script {
+pub(crate) struct Script {
     rest: Vec<u8>,
     said: usize,
     /// How much it says at once.
@@ -21,8 +21,7 @@ pub struct Script {
 impl Script {
     /// The highest bit of the first octet: it hangs up. The others: how much it says at once, 0 for all of it.
     /// `before` comes first.
-    #[must_use]
-    pub fn new(before: &[u8], manner: u8, said: &[u8]) -> Self {
+    pub(crate) fn new(before: &[u8], manner: u8, said: &[u8]) -> Self {
         let piece = match manner & 0x7f {
             0 => usize::MAX,
             piece => usize::from(piece),

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     fs::{self, File},
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -42,15 +41,15 @@ impl fmt::Display for Report {
 }
 
 pub(super) fn run(place: &Place, limit: Limit) -> Result<Report> {
-    let Place { target: Target { name, longest, .. }, program, found, given, log, broken, .. } =
-        place;
+    let Place { target: Target { name, longest, .. }, found, given, log, broken, .. } = place;
     let output = File::create(log).with_context(|| log.display().to_string())?;
     let limit = match limit {
         Limit::Seconds(seconds) => format!("-max_total_time={seconds}"),
         Limit::Runs(runs) => format!("-runs={runs}"),
     };
     let started = Instant::now();
-    let status = Command::new(program)
+    let status = place
+        .command()
         .arg(limit)
         .arg(format!("-max_len={longest}"))
         .arg(format!("-timeout={}", HANGS.as_secs()))

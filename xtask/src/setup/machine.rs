@@ -130,7 +130,7 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// Users' PATH often lacks the directories for administrators.
-pub(super) fn is_program(name: &str) -> bool {
+pub(crate) fn is_program(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/sbin", "/sbin"].map(Into::into);
     env::split_paths(&path)

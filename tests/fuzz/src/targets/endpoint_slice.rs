@@ -1,8 +1,6 @@
 //! What an API server answers to a list or a watch of EndpointSlices and Services: the promises are those of the
 //! random tests, in `nllb-agent/src/discovery/kubernetes/objects/promises.rs`.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|data: &[u8]| nllb_agent::discovery::fuzz::objects(data));
+pub(crate) fn run(data: &[u8]) {
+    nllb_agent::discovery::fuzz::objects(data);
+}

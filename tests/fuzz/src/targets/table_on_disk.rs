@@ -1,12 +1,8 @@
 //! A table on disk is ignored with one line, or it survives being written and read again. What is no table is never
 //! replaced.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::rig::{machine, one_line};
 use nllb_agent::state::{self, Kept, Reason};
-use nllb_core::{FrontendSettings, Machine, PoolSettings, Settings};
-use nllb_fuzz::one_line;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -21,7 +17,7 @@ static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
     own
 });
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     let file = DIRECTORY.join("table.json");
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     fs::write(&file, data).expect("written");
@@ -39,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(!refused || content == data, "it was replaced");
         }
     }
-});
+}
 
 fn survives(kept: &Kept, now: SystemTime) {
     if let Some(line) = &kept.outdated {
@@ -71,17 +67,8 @@ fn rewritten(kept: &Kept, now: SystemTime) -> Kept {
 
 /// Whatever is remembered, it is no reason for a machine to stop.
 fn believed(kept: &Kept) {
-    let endpoints = (11..14).map(|host| ([10, 0, 0, host], 6443).into()).collect();
-    let pool = PoolSettings { name: "apiserver".into(), endpoints, ..PoolSettings::default() };
-    let frontend = FrontendSettings {
-        name: "kubernetes".into(),
-        addresses: vec![([10, 96, 0, 1], 443).into()],
-        pool: "apiserver".into(),
-        ..FrontendSettings::default()
-    };
-    let settings = Settings { pools: vec![pool], frontends: vec![frontend], ..Settings::default() };
     let now = Instant::now();
-    let mut machine = Machine::new(settings, 1, now).expect("settings that fit");
+    let mut machine = machine(now);
     machine.handle_known(&kept.known.backends, now);
     while machine.next_command().is_some() {}
     assert_eq!(machine.remembered().len(), 3, "nobody joins a pool from memory");

@@ -1,17 +1,14 @@
 //! A kubeconfig is refused with one line that names the file, or its servers can be dialled.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::rig::one_line;
 use nllb_agent::discovery::fuzz;
-use nllb_fuzz::one_line;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
 const FILE: &str = "/nowhere/kubeconfig";
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     let Some((&helps, text)) = data.split_first() else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
     // What the table on disk may know of a name that nobody resolves.
@@ -38,4 +35,4 @@ fuzz_target!(|data: &[u8]| {
             assert!(line.starts_with(FILE), "{line}");
         }
     }
-});
+}

@@ -1,13 +1,10 @@
 //! A configuration is refused with one line that names the file, or everything in it makes sense.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::rig::one_line;
 use nllb_agent::config::{Config, Discovered, Wanted};
 use nllb_agent::health_check::{Credentials, Material};
 use nllb_core::settings::{FrontendKind, HealthSettings};
 use nllb_core::{Machine, Settings};
-use nllb_fuzz::one_line;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +13,7 @@ const FILE: &str = "agent.yaml";
 /// Longer than anything that can be configured.
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Config::parse(Path::new(FILE), text, &discover) {
         Ok(config) => accepted(&config),
@@ -27,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(line.contains(": "), "nothing but the file is named: {line}");
         }
     }
-});
+}
 
 /// Files of others, as this host would have them.
 fn discover(wanted: Wanted<'_>) -> Result<Discovered, String> {

@@ -1,15 +1,12 @@
 //! Whatever arrives on the admin socket: it is answered in time with a status that the socket knows, and no order
 //! reaches the driver that the command line would not give. The first octet says whether the peer hangs up.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::rig::{one_line, virtual_time, within};
 use nllb_agent::admin::{Listener, Sources};
 use nllb_agent::drain::{CLOSE_AFTER, Done, DrainRequest, LEASE, Order, Refused};
 use nllb_agent::journal::Feed;
 use nllb_agent::status::{History, Status};
 use nllb_agent::telemetry::LogRequest;
-use nllb_fuzz::{one_line, virtual_time, within};
 use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +15,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-const STATUS: &str = include_str!("../../../nllb-agent/src/status/example.json");
+const STATUS: &str = include_str!("../../../../nllb-agent/src/status/example.json");
 /// What is asked for may have to be waited for: half a minute for the next entry of the journal, and the driver.
 const LONGEST_ANSWER: Duration = Duration::from_secs(40);
 const KNOWN: [u16; 11] = [200, 400, 404, 405, 408, 409, 411, 413, 414, 431, 503];
@@ -27,7 +24,7 @@ thread_local! {
     static RIG: OnceCell<(Runtime, PathBuf)> = const { OnceCell::new() };
 }
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     let [manner, said @ ..] = data else { return };
     RIG.with(|rig| {
         let (runtime, path) = rig.get_or_init(agent);
@@ -36,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         let heads = said.windows(4).any(|word| word == b"HEAD");
         check(&answer, heads);
     });
-});
+}
 
 /// An admin socket with a driver behind it.
 fn agent() -> (Runtime, PathBuf) {

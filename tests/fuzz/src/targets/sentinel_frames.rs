@@ -2,12 +2,10 @@
 //! not sent, and a request over it has an outcome in time. The first octet says how the backend talks, the
 //! second one what it says before: nothing, or what opens a sentinel.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::rig::{one_line, virtual_time, within};
+use crate::script::Script;
 use nllb_agent::probe::fuzz::Bare;
 use nllb_core::{Outcome, SentinelFact};
-use nllb_fuzz::{Script, one_line, virtual_time, within};
 use std::cell::OnceCell;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -27,7 +25,7 @@ thread_local! {
     static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() };
 }
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     let [manner, opens, said @ ..] = data else { return };
     let greeting = if opens & 1 == 1 { GREETING.concat() } else { Vec::new() };
     RUNTIME.with(|runtime| {
@@ -36,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
         let script = Script::new(&greeting, *manner, said);
         runtime.block_on(talk(script, hangs_up, opens & 1 == 1));
     });
-});
+}
 
 async fn talk(script: Script, hangs_up: bool, opens: bool) {
     let until = || (Instant::now() + TIMEOUT).into_std();

@@ -1,21 +1,17 @@
 //! Records of the event ring: each is read field by field and never beyond its end, and whatever it says, the
 //! machine goes on and its table stays sound. Records follow each other, each with its length before it.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::rig::machine;
 use nllb_common::{Event, EventKind};
-use nllb_core::{
-    Command, EvidenceFact, FrontendSettings, Machine, Outcome, PoolSettings, ProbeReport, Settings,
-};
+use nllb_core::{Command, EvidenceFact, Machine, Outcome, ProbeReport};
 use std::time::{Duration, Instant};
 
 /// What is left of a record is of no interest.
 const SIZE: usize = size_of::<Event>();
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     let mut now = Instant::now();
-    let mut machine = Machine::new(settings(), 1, now).expect("settings that fit");
+    let mut machine = machine(now);
     let mut rest = data;
     while let [length, more @ ..] = rest {
         let (record, after) = more.split_at(usize::from(*length).min(more.len()));
@@ -32,24 +28,12 @@ fuzz_target!(|data: &[u8]| {
         }
         probes(&mut machine, now);
     }
-});
+}
 
 fn octets(event: &Event) -> Vec<u8> {
     let Event { at_ns, kind, backend, epoch, frontend } = event;
     let words = [kind, backend, epoch, frontend].into_iter().flat_map(|word| word.to_ne_bytes());
     at_ns.to_ne_bytes().into_iter().chain(words).collect()
-}
-
-fn settings() -> Settings {
-    let endpoints = (11..14).map(|host| ([10, 0, 0, host], 6443).into()).collect();
-    let pool = PoolSettings { name: "apiserver".into(), endpoints, ..PoolSettings::default() };
-    let frontend = FrontendSettings {
-        name: "kubernetes".into(),
-        addresses: vec![([10, 96, 0, 1], 443).into()],
-        pool: "apiserver".into(),
-        ..FrontendSettings::default()
-    };
-    Settings { pools: vec![pool], frontends: vec![frontend], ..Settings::default() }
 }
 
 /// Answers every probe well: a hint may ask for one, and nothing more.

@@ -2,26 +2,24 @@
 //! backend's gets into a line as it is. The first octet says which question it is, the second one how the
 //! backend talks.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::rig::{one_line, virtual_time, within};
+use crate::script::Script;
 use nllb_agent::health_check::{Accept, Credentials, Get, HealthCheck, Kind, Material};
 use nllb_agent::probe::{Prober, fuzz};
 use nllb_core::{Answer, KubeVersion, Outcome, Question, SubjectName};
-use nllb_fuzz::{Script, one_line, virtual_time, within};
 use std::cell::OnceCell;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
-const AUTHORITY: &[u8] = include_bytes!("../authority.pem");
+const AUTHORITY: &[u8] = include_bytes!("../../authority.pem");
 
 thread_local! {
     static RIG: OnceCell<(Runtime, Prober)> = const { OnceCell::new() };
 }
 
-fuzz_target!(|data: &[u8]| {
+pub(crate) fn run(data: &[u8]) {
     let [question, manner, said @ ..] = data else { return };
     RIG.with(|rig| {
         let (runtime, prober) = rig.get_or_init(|| (virtual_time(), prober()));
@@ -33,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
             _ => answers(*manner, said),
         }
     });
-});
+}
 
 fn prober() -> Prober {
     let authority = Some(Material::Inline(AUTHORITY.to_vec()));
