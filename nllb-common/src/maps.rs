@@ -12,7 +12,7 @@ mod pool;
 mod socket;
 
 pub use client::{Client, Favourite};
-pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Scope, TCP, frontend_flags};
+pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Protocol, Scope, frontend_flags};
 pub use health::{Evidence, SUSPECT_ANYWAY, State, Verdict, at_least_none};
 pub use pool::{MAGLEV_ENTRIES, NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
 pub use socket::{Netns, SocketRecord, socket_flags};
@@ -47,7 +47,7 @@ const _: () = assert!(crate::Counter::ALL.len() < STATS_ENTRIES as usize);
 
 /// Names of the maps, which are also the names of their pins.
 pub mod names {
-    /// Address dialled to frontend.
+    /// Address and protocol dialled to frontend.
     pub const FRONTENDS: &str = "FRONTENDS";
     /// Pool id to its backends.
     pub const POOLS: &str = "POOLS";

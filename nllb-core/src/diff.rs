@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use nllb_common::addr::join;
 use nllb_common::maps::{Frontend, FrontendKey, PoolSet, Verdict};
 
 use crate::backend::BackendId;
@@ -65,8 +64,7 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dialled = |key: &FrontendKey| {
-            let scope = dump::scope_word(key.scope());
-            format!("{} from {scope}", join(key.addr(), key.port()))
+            format!("{} from {}", dump::dialled(key), dump::scope_word(key.scope()))
         };
         match self {
             Self::ResetEvidence { id, epoch } => write!(f, "reset evidence {id}.{epoch}"),

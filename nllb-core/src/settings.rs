@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nllb_common::addr;
-use nllb_common::maps::Policy;
+use nllb_common::maps::{Policy, Protocol};
 
 use crate::version::KubeVersion;
 
@@ -123,6 +123,8 @@ pub struct FrontendSettings {
     pub name: String,
     /// What sort of address it is.
     pub kind: FrontendKind,
+    /// What clients speak to it.
+    pub protocol: Protocol,
     /// The addresses. For [`FrontendKind::NodeAddress`] none means every endpoint of the pool.
     pub addresses: Vec<SocketAddr>,
     /// Name of the pool behind it.
@@ -146,6 +148,7 @@ impl Default for FrontendSettings {
         Self {
             name: String::new(),
             kind: FrontendKind::Vip,
+            protocol: Protocol::Tcp,
             addresses: Vec::new(),
             pool: String::new(),
             scope: ScopeSetting::Host,

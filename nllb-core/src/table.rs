@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use nllb_common::addr::{join, split};
 use nllb_common::maps::{
     Frontend, FrontendKey, MAX_BACKENDS, MAX_FRONTENDS, MAX_POOL_BACKENDS, MAX_POOLS, PoolSet,
-    Scope, Verdict,
+    Protocol, Scope, Verdict,
 };
 
 use crate::diff::Change;
@@ -32,9 +32,13 @@ pub struct Table {
 impl Table {
     /// Everybody who may serve one of these addresses, or is left out of that.
     #[must_use]
-    pub fn backends_of(&self, frontends: &[SocketAddr]) -> BTreeSet<SocketAddr> {
+    pub fn backends_of(
+        &self,
+        frontends: &[SocketAddr],
+        protocol: Protocol,
+    ) -> BTreeSet<SocketAddr> {
         let keys = frontends.iter().map(|address| split(*address));
-        let keys = keys.map(|(addr, port)| FrontendKey::tcp(addr, port, Scope::Host));
+        let keys = keys.map(|(addr, port)| FrontendKey::new(addr, port, protocol, Scope::Host));
         let pools = keys.filter_map(|key| self.frontends.get(&key)).map(|front| front.pool);
         let sets = pools.filter_map(|pool| self.pools.get(&u32::from(pool)));
         let slots = sets.flat_map(|set| set.iter().chain(set.left_out()));
@@ -120,7 +124,7 @@ pub enum TableError {
         /// The name.
         frontend: String,
     },
-    /// Two frontends have one address.
+    /// Two frontends of one protocol have one address.
     #[error("frontends {first} and {second} both have the address {address}")]
     DuplicateAddress {
         /// The address.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use nllb_common::maps::Policy;
+use nllb_common::maps::{Policy, Protocol};
 
 use crate::backend::BackendId;
 use crate::eligible::Eligibility;
@@ -40,6 +40,8 @@ pub struct FrontendView {
     pub id: u16,
     /// What sort of address it has.
     pub kind: FrontendKind,
+    /// What clients speak to it.
+    pub protocol: Protocol,
     /// The addresses; for a node address exactly one.
     pub addresses: Vec<SocketAddr>,
     /// Name of the pool behind it.
@@ -131,6 +133,7 @@ impl FrontendView {
         let FrontendSettings {
             name,
             kind,
+            protocol,
             addresses: _,
             pool,
             scope,
@@ -145,6 +148,7 @@ impl FrontendView {
             name: name.clone(),
             id: front.id,
             kind: *kind,
+            protocol: *protocol,
             addresses: front.addresses.clone(),
             pool: pool.clone(),
             scope: *scope,

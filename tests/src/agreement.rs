@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use nllb_agent::datapath::maps::{KernelMaps, Maps};
-use nllb_agent::status::{Backend, Status};
+use nllb_agent::status::{self, Backend, Status};
 use nllb_common::addr::{join, split};
-use nllb_common::maps::{Evidence, Frontend, FrontendKey, PoolSet, Scope, Slot, Verdict};
+use nllb_common::maps::{Evidence, Frontend, FrontendKey, PoolSet, Protocol, Scope, Slot, Verdict};
 
 /// What the maps hold.
 pub struct Held {
@@ -82,7 +82,7 @@ impl Held {
         for frontend in &status.frontends {
             let used = frontend.backends.iter().filter(|backend| backend.used);
             let used: BTreeSet<SocketAddr> = used.map(|backend| backend.address).collect();
-            for key in frontend.addresses.iter().flat_map(|at| scopes(*at, &frontend.scope)) {
+            for key in frontend.addresses.iter().flat_map(|at| scopes(*at, frontend)) {
                 keys.insert(key);
                 let found =
                     self.frontends.get(&key).filter(|found| u32::from(found.id) == frontend.id);
@@ -120,12 +120,14 @@ fn address(slot: &Slot) -> SocketAddr {
 }
 
 fn dialled(key: &FrontendKey) -> String {
-    format!("{} from {:?}", join(key.addr(), key.port()), key.scope())
+    let (protocol, scope) = (key.protocol().label(), key.scope());
+    format!("{}/{protocol} from {scope:?}", join(key.addr(), key.port()))
 }
 
-fn scopes(at: SocketAddr, scope: &str) -> Vec<FrontendKey> {
+fn scopes(at: SocketAddr, frontend: &status::Frontend) -> Vec<FrontendKey> {
     let (addr, port) = split(at);
+    let protocol = if frontend.protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
     let scopes: &[Scope] =
-        if scope == "all" { &[Scope::Host, Scope::Other] } else { &[Scope::Host] };
-    scopes.iter().map(|scope| FrontendKey::tcp(addr, port, *scope)).collect()
+        if frontend.scope == "all" { &[Scope::Host, Scope::Other] } else { &[Scope::Host] };
+    scopes.iter().map(|scope| FrontendKey::new(addr, port, protocol, *scope)).collect()
 }

@@ -7,7 +7,7 @@ use super::place::{At, Place};
 use super::pool::Pool;
 use super::question::as_written;
 use crate::reserved;
-use nllb_common::maps::Policy;
+use nllb_common::maps::{Policy, Protocol};
 use nllb_core::settings::{Coverage, FrontendKind, FrontendSettings};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ pub(super) fn frontends(
     pools: &[Pool],
     http: &Http,
 ) -> Result<Vec<FrontendSettings>, Fault> {
-    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let mut taken: Taken = BTreeMap::new();
     let mut frontends = Vec::with_capacity(drafts.len());
     // Which frontend has the addresses of the Service.
     let mut service: Option<String> = None;
@@ -42,7 +42,7 @@ pub(super) fn frontends(
         for address in &addresses {
             check_against_pool(settings.kind, address, pool)?;
             check_against_agent(address, http)?;
-            claim(&mut taken, address, &name.value)?;
+            claim(&mut taken, settings.protocol, address, &name.value)?;
         }
         let mut addresses: Vec<SocketAddr> = addresses.iter().map(|at| at.value).collect();
         if addresses.is_empty() && settings.kind == FrontendKind::Vip {
@@ -56,7 +56,7 @@ pub(super) fn frontends(
             for endpoint in &pool.endpoints {
                 let at = At { place: place.named("addresses"), value: *endpoint };
                 check_against_agent(&at, http)?;
-                claim(&mut taken, &at, &name.value)?;
+                claim(&mut taken, settings.protocol, &at, &name.value)?;
             }
             if !pool.discovered {
                 addresses.clone_from(&pool.endpoints);
@@ -136,12 +136,16 @@ fn check_against_agent(at: &At<SocketAddr>, http: &Http) -> Result<(), Fault> {
     Err(at.clone().fault(problem))
 }
 
+/// Which frontend has an address.
+type Taken = BTreeMap<(Protocol, SocketAddr), String>;
+
 fn claim(
-    taken: &mut BTreeMap<SocketAddr, String>,
+    taken: &mut Taken,
+    protocol: Protocol,
     at: &At<SocketAddr>,
     name: &str,
 ) -> Result<(), Fault> {
-    match taken.insert(at.value, name.to_owned()) {
+    match taken.insert((protocol, at.value), name.to_owned()) {
         None => Ok(()),
         Some(frontend) => {
             Err(at.clone().fault(Problem::DuplicateAddress { address: at.value, frontend }))

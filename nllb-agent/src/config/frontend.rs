@@ -3,7 +3,7 @@
 use super::address::{name, one_of, server_name, socket_address, version};
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
-use nllb_common::maps::Policy;
+use nllb_common::maps::{Policy, Protocol};
 use nllb_core::settings::{
     Coverage, FrontendKind, FrontendSettings, OnEmpty, ScopeSetting, VersionSkew,
 };
@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 pub(super) struct RawFrontend {
     name: Option<Spanned<String>>,
     kind: Option<Spanned<String>>,
+    protocol: Option<Spanned<String>>,
     addresses: Option<Spanned<Vec<Spanned<String>>>>,
     pool: Option<Spanned<String>>,
     scope: Option<Spanned<String>>,
@@ -47,6 +48,7 @@ impl Draft {
         let RawFrontend {
             name: raw_name,
             kind,
+            protocol,
             addresses,
             pool,
             scope,
@@ -59,6 +61,9 @@ impl Draft {
         } = raw;
         let name = place.required("name", "a name like kubernetes", raw_name)?.check(name)?;
         let kind = frontend_kind(place.required("kind", "vip, loopback or node-address", kind)?)?;
+        let protocol = frontend_protocol(place.optional("protocol", protocol), kind)?;
+        // What a Service's own addresses are for is TCP.
+        let service = service && protocol == Protocol::Tcp;
         let addresses = frontend_addresses(&place, (kind, service), addresses)?;
         let scope = match place.optional("scope", scope) {
             Some(raw) => {
@@ -93,6 +98,7 @@ impl Draft {
         let settings = FrontendSettings {
             name: name.value.clone(),
             kind,
+            protocol,
             addresses: Vec::new(),
             pool: String::new(),
             scope,
@@ -109,6 +115,19 @@ impl Draft {
 fn frontend_kind(raw: At<String>) -> Result<FrontendKind, Fault> {
     let known = [FrontendKind::Vip, FrontendKind::Loopback, FrontendKind::NodeAddress];
     Ok(one_of(raw, &known, FrontendKind::label)?.value)
+}
+
+/// No socket that is bound to loopback can be translated, and no listener stands in for datagrams; a
+/// client of a host's own address means that host. So datagrams are for VIPs.
+fn frontend_protocol(raw: Option<At<String>>, kind: FrontendKind) -> Result<Protocol, Fault> {
+    let Some(raw) = raw else {
+        return Ok(Protocol::Tcp);
+    };
+    let protocol = one_of(raw, &Protocol::ALL, Protocol::label)?;
+    if protocol.value == Protocol::Udp && kind != FrontendKind::Vip {
+        return Err(protocol.fault(Problem::OnlyVip { kind: kind.label() }));
+    }
+    Ok(protocol.value)
 }
 
 /// The addresses; none for a node-address frontend means every endpoint of its pool, and for a VIP

@@ -85,7 +85,8 @@ impl Members {
         }
         membership.recall_vips(known.vips.iter().copied());
         for frontend in settings(&membership, config).frontends {
-            membership.recall(&frontend.pool, maps.backends_of(&frontend.addresses));
+            membership
+                .recall(&frontend.pool, maps.backends_of(&frontend.addresses, frontend.protocol));
         }
         let applied = membership.members().clone();
         Self { membership, applied, problem: None, sources: None, seed }

@@ -14,6 +14,8 @@ pub struct Frontend {
     pub id: u32,
     /// vip, loopback or node-address.
     pub kind: String,
+    /// tcp or udp.
+    pub protocol: String,
     /// What is dialled.
     pub addresses: Vec<SocketAddr>,
     /// Who serves it.

@@ -13,10 +13,32 @@ pub enum Scope {
     Other = 1,
 }
 
-/// `IPPROTO_TCP`.
-pub const TCP: u8 = 6;
+/// What clients speak to a frontend, by its number in a packet.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Connections.
+    #[default]
+    Tcp = 6,
+    /// Datagrams, from connected and unconnected sockets.
+    Udp = 17,
+}
 
-/// Key of FRONTENDS: what was dialled and from where.
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// The word for it in configuration, status and metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// Key of FRONTENDS: what was dialled, how, and from where.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FrontendKey {
@@ -27,11 +49,18 @@ pub struct FrontendKey {
 }
 
 impl FrontendKey {
-    /// A TCP frontend at `addr`:`port`, dialled from `scope`.
+    /// A frontend at `addr`:`port`, dialled from `scope`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(addr: Addr, port: Port, protocol: Protocol, scope: Scope) -> Self {
+        Self { addr, port, protocol: protocol as u8, scope: scope as u8 }
+    }
+
+    /// As [`Self::new`] for TCP.
     #[inline(always)]
     #[must_use]
     pub const fn tcp(addr: Addr, port: Port, scope: Scope) -> Self {
-        Self { addr, port, protocol: TCP, scope: scope as u8 }
+        Self::new(addr, port, Protocol::Tcp, scope)
     }
 
     /// The address that is dialled.
@@ -44,6 +73,12 @@ impl FrontendKey {
     #[must_use]
     pub const fn port(&self) -> Port {
         self.port
+    }
+
+    /// The protocol; a number that is none reads as [`Protocol::Tcp`].
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        if self.protocol == Protocol::Udp as u8 { Protocol::Udp } else { Protocol::Tcp }
     }
 
     /// The scope, if the number is one.
@@ -177,6 +212,16 @@ impl Frontend {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_key_tells_its_protocol_and_differs_by_it() {
+        let key =
+            |protocol| FrontendKey::new(Addr::UNSPECIFIED, Port::new(53), protocol, Scope::Other);
+        for protocol in Protocol::ALL {
+            assert_eq!(key(protocol).protocol(), protocol);
+        }
+        assert_ne!(key(Protocol::Tcp), key(Protocol::Udp));
+    }
 
     proptest! {
         #[test]

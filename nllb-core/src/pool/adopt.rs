@@ -8,7 +8,7 @@ use nllb_common::maps::{FrontendKey, PoolSet, Scope, Slot, State, Verdict};
 
 use crate::backend::BackendId;
 use crate::pool::Machine;
-use crate::pool::fronts::Inherited;
+use crate::pool::fronts::{Inherited, KernelFrontend};
 use crate::pool::roster::{Known, Roster};
 use crate::table::Table;
 
@@ -75,15 +75,18 @@ fn verdict(actual: &Table, slot: &Slot) -> Option<Verdict> {
 impl Roster {
     /// Gives frontends the ids and backends that the maps hold for their addresses.
     fn adopt_frontends(&mut self, actual: &Table) {
-        let old = |addresses: &[SocketAddr]| {
-            let keys = addresses.iter().map(|address| split(*address));
-            let mut keys = keys.map(|(addr, port)| FrontendKey::tcp(addr, port, Scope::Host));
+        let protocols: Vec<_> = self.settings.frontends.iter().map(|it| it.protocol).collect();
+        let old = |front: &KernelFrontend| {
+            let protocol = protocols[front.index];
+            let keys = front.addresses.iter().map(|address| split(*address));
+            let mut keys =
+                keys.map(|(addr, port)| FrontendKey::new(addr, port, protocol, Scope::Host));
             keys.find_map(|key| actual.frontends.get(&key)).map(|frontend| frontend.pool)
         };
         let lately: BTreeSet<u32> = actual.pools.keys().copied().collect();
-        let mut frontends = self.plan_frontends(|front, _| old(&front.addresses), &lately);
+        let mut frontends = self.plan_frontends(|front, _| old(front), &lately);
         for front in &mut frontends {
-            if old(&front.addresses) == Some(front.id) {
+            if old(front) == Some(front.id) {
                 let set = actual.pools.get(&u32::from(front.id));
                 let ids = |set: &PoolSet| set.iter().map(|slot| BackendId(slot.backend)).collect();
                 front.inherited =

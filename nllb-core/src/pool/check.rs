@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use nllb_common::maps::MAX_POOL_BACKENDS;
+use nllb_common::maps::{MAX_POOL_BACKENDS, Protocol};
 
 use crate::settings::{FrontendKind, FrontendSettings, PoolSettings, ScopeSetting, Settings};
 use crate::table::{BACKEND_LIMIT, FRONTEND_LIMIT, POOL_LIMIT, TableError};
@@ -37,7 +37,7 @@ fn frontends(
     pools: &BTreeMap<&str, &PoolSettings>,
 ) -> Result<(), TableError> {
     let mut names = BTreeSet::new();
-    let mut owners: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+    let mut owners: BTreeMap<(Protocol, SocketAddr), &str> = BTreeMap::new();
     let (mut kernel_pools, mut keys) = (0, 0);
     for front in frontends {
         if !names.insert(&front.name) {
@@ -49,7 +49,7 @@ fn frontends(
         };
         let addresses = addresses(front, pool)?;
         for address in &addresses {
-            if let Some(first) = owners.insert(**address, &front.name) {
+            if let Some(first) = owners.insert((front.protocol, **address), &front.name) {
                 let (first, second) = (first.to_owned(), front.name.clone());
                 return Err(TableError::DuplicateAddress { address: **address, first, second });
             }

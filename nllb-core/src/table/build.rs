@@ -23,8 +23,9 @@ pub(crate) fn build(roster: &Roster) -> Result<Table, TableError> {
         table.pools.insert(u32::from(front.id), pool_set(roster, front)?);
         let value = frontend(roster, front, settings);
         for (addr, port) in front.addresses.iter().map(|addr| split(*addr)) {
+            let key = |scope| FrontendKey::new(addr, port, settings.protocol, scope);
             for scope in scopes(settings.scope) {
-                table.frontends.insert(FrontendKey::tcp(addr, port, *scope), value);
+                table.frontends.insert(key(*scope), value);
             }
         }
     }

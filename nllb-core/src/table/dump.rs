@@ -3,7 +3,9 @@
 use std::fmt;
 
 use nllb_common::addr::join;
-use nllb_common::maps::{Frontend, NO_HOME, Policy, PoolSet, Scope, Slot, frontend_flags};
+use nllb_common::maps::{
+    Frontend, FrontendKey, NO_HOME, Policy, PoolSet, Protocol, Scope, Slot, frontend_flags,
+};
 
 use crate::table::Table;
 
@@ -13,11 +15,12 @@ impl fmt::Display for Table {
         // The order of keys in the map is that of their bytes, which nobody would recognise.
         let mut rows: Vec<_> = frontends
             .iter()
-            .map(|(key, value)| (join(key.addr(), key.port()), key.scope(), value))
+            .map(|(key, value)| (join(key.addr(), key.port()), key, value))
             .collect();
-        rows.sort_unstable_by_key(|(addr, scope, _)| (*addr, *scope));
-        for (addr, scope, value) in rows {
-            writeln!(f, "frontend {addr} from {} -> {}", scope_word(scope), FrontendText(value))?;
+        rows.sort_unstable_by_key(|(addr, key, _)| (*addr, key.protocol(), key.scope()));
+        for (_, key, value) in rows {
+            let (dialled, scope) = (dialled(key), scope_word(key.scope()));
+            writeln!(f, "frontend {dialled} from {scope} -> {}", FrontendText(value))?;
         }
         for (id, set) in pools {
             writeln!(f, "pool {id}:{}", PoolText(set))?;
@@ -41,6 +44,15 @@ pub(crate) const fn scope_word(scope: Scope) -> &'static str {
     match scope {
         Scope::Host => "host",
         Scope::Other => "others",
+    }
+}
+
+/// What is dialled, with the protocol where it is not TCP.
+pub(crate) fn dialled(key: &FrontendKey) -> String {
+    let address = join(key.addr(), key.port());
+    match key.protocol() {
+        Protocol::Tcp => address.to_string(),
+        Protocol::Udp => format!("{address}/{}", Protocol::Udp.label()),
     }
 }
 

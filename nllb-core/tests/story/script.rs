@@ -3,7 +3,8 @@
 //! ```text
 //! pool NAME ENDPOINT... [interval=1s confirm=100ms backoff=30s rise=2 fall=2 jitter=0 sentinel=no
 //!                        ping=600ms fresh=10 close-after=D discovered=yes]
-//! frontend NAME vip|loopback|node-address ADDRESS... [pool=NAME scope=host|all empty=fail name=NAME trust=yes]
+//! frontend NAME vip|loopback|node-address ADDRESS... [pool=NAME scope=host|all empty=fail name=NAME trust=yes
+//!                                                       udp=yes]
 //! start                      the agent starts with these settings
 //! forget                     the settings are written anew; then pools and frontends as above
 //! reload                     the agent takes the new settings
@@ -36,7 +37,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nllb_common::EventKind;
-use nllb_common::maps::State;
+use nllb_common::maps::{Protocol, State};
 use nllb_core::{
     Coverage, Drain, Drill, FrontendKind, FrontendSettings, HealthSettings, KubeVersion, OnEmpty,
     Outcome, PoolSettings, Remembered, ScopeSetting, SubjectName,
@@ -111,6 +112,7 @@ impl<'a> Line<'a> {
             },
             on_empty: if fail { OnEmpty::Fail } else { OnEmpty::PassThrough },
             coverage,
+            protocol: if self.options.contains_key("udp") { Protocol::Udp } else { Protocol::Tcp },
             ..FrontendSettings::default()
         }
     }

@@ -172,7 +172,7 @@ fn frontends(out: &mut String, paint: Paint, frontends: &[Frontend]) {
     let mut rows =
         vec![["FRONTEND", "KIND", "ADDRESS", "POOL", "POLICY", "BACKENDS"].map(str::to_owned)];
     for frontend in frontends {
-        let Frontend { name, kind, addresses, pool, policy, backends, .. } = frontend;
+        let Frontend { name, kind, protocol, addresses, pool, policy, backends, .. } = frontend;
         let used = backends.iter().filter(|backend| backend.used).count();
         let count = format!("{used} of {}", backends.len());
         for (index, address) in addresses.iter().enumerate() {
@@ -182,7 +182,10 @@ fn frontends(out: &mut String, paint: Paint, frontends: &[Frontend]) {
             rows.push([
                 first(name),
                 first(kind),
-                address.to_string(),
+                match protocol.as_str() {
+                    "tcp" => address.to_string(),
+                    other => format!("{address}/{other}"),
+                },
                 first(pool),
                 first(policy),
                 first(&count),

@@ -105,13 +105,15 @@ fn names_are_unique_and_lead_somewhere() {
 }
 
 #[test]
-fn an_address_belongs_to_one_frontend_in_whatever_spelling() {
+fn an_address_belongs_to_one_frontend_of_a_protocol_in_whatever_spelling() {
     let mut mapped = front("g", "p", 9, 1);
     mapped.addresses = vec!["[::ffff:10.96.0.1]:1".parse().expect("an address")];
     assert_eq!(
         complaint(vec![pool("p", 1, 3)], vec![front("f", "p", 1, 1), mapped]),
         "frontends f and g both have the address 10.96.0.1:1"
     );
+    let udp = FrontendSettings { protocol: Protocol::Udp, ..front("g", "p", 1, 1) };
+    assert_eq!(complaint(vec![pool("p", 1, 3)], vec![front("f", "p", 1, 1), udp]), "");
     let mut repeated = front("f", "p", 1, 1);
     repeated.addresses.extend(repeated.addresses.clone());
     assert_eq!(complaint(vec![pool("p", 1, 3)], vec![repeated]), "");
