@@ -35,7 +35,7 @@ use self::attach::{
     AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded, Process,
 };
 use self::directory::BPF_FS;
-use self::load::{BpfLogLevel, Features, LoadError};
+use self::load::{BpfLogLevel, Features, LoadError, Object};
 use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
 use self::uninstall::Versions;
@@ -53,6 +53,21 @@ pub struct Settings {
     pub cgroup: CgroupChoice,
     /// Diagnostics of the BPF programs.
     pub log_level: BpfLogLevel,
+    /// Whether there may be frontends for datagrams: their programs can only be loaded now.
+    pub datagrams: bool,
+}
+
+/// Whether datagrams are translated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Datagrams {
+    /// As an earlier agent left it.
+    Undecided,
+    /// There is no frontend for them.
+    Off,
+    /// They are.
+    On,
+    /// There is one, but they cannot be.
+    Failed(String),
 }
 
 /// Why there is no data path.
@@ -89,6 +104,10 @@ pub struct Datapath {
     host_netns: u64,
     hz: u32,
     short_timeouts: bool,
+    datagrams: Datagrams,
+    loads_datagrams: bool,
+    /// Why the programs for datagrams are not loaded.
+    no_datagrams: Option<String>,
 }
 
 /// Everything that is opened at once, each part with its own owner.
@@ -113,7 +132,7 @@ impl Datapath {
     /// # Errors
     /// When the kernel or the host's set-up does not allow it; nothing new is attached then.
     pub fn open(settings: &Settings) -> Result<Opened, DatapathError> {
-        let Settings { bpffs, cgroup, log_level } = settings;
+        let Settings { bpffs, cgroup, log_level, datagrams } = settings;
         let cgroup = Cgroup::find(cgroup)?;
         let directory = pin_directory(bpffs);
         let lock = Lock::take(load::make_directory(&directory)?)?;
@@ -122,7 +141,8 @@ impl Datapath {
         for path in others.left() {
             warn!(path = %path.display(), "not a directory of pins, left alone");
         }
-        let (mut bpf, features) = load::load(&directory, *log_level)?;
+        let Object { mut bpf, features, datagrams: loaded } =
+            load::load(&directory, *log_level, *datagrams)?;
         let mut maps = KernelMaps::take(&mut bpf, &directory)?;
         let sockets = Sockets::take(&mut bpf)?;
         let events = events::Events::take(&mut bpf)?;
@@ -130,9 +150,12 @@ impl Datapath {
         let hz = clock::hz();
         // The lease of an earlier agent stays: until this one renews it, its verdicts are the best
         // there are.
-        let Control { lease_until_ns, host_netns, .. } = maps.control()?;
-        maps.set_control(Control { lease_until_ns, host_netns, ..Control::new(hz) })?;
-        let attachment = Attachment::establish(&programs(&bpf)?, cgroup, &directory)?;
+        let Control { lease_until_ns, host_netns, flags, .. } = maps.control()?;
+        // So do datagrams, as long as they may be translated.
+        let flags = if *datagrams { flags & control_flags::DATAGRAMS } else { 0 };
+        maps.set_control(Control { lease_until_ns, host_netns, flags, ..Control::new(hz) })?;
+        let always = programs(&bpf, Hook::ALWAYS)?;
+        let attachment = Attachment::establish(&always, cgroup, &directory)?;
         let adopted = attachment.adopted();
         let datapath = Self {
             bpf,
@@ -145,6 +168,9 @@ impl Datapath {
             host_netns,
             hz,
             short_timeouts: false,
+            datagrams: Datagrams::Undecided,
+            loads_datagrams: *datagrams,
+            no_datagrams: loaded.err(),
         };
         Ok(Opened { datapath, maps, sockets, events, log, adopted })
     }
@@ -190,8 +216,86 @@ impl Datapath {
     /// When the kernel refuses; what was attached stays.
     pub fn repair(&mut self) -> Result<(), DatapathError> {
         load::make_directory(&self.directory)?;
-        let programs = programs(&self.bpf)?;
+        let programs = programs(&self.bpf, self.attachment.hooks())?;
         Ok(self.attachment.repair(&programs)?)
+    }
+
+    /// Translates datagrams from now on, or none any more. What the kernel refuses is tried again with the next
+    /// call; connections go on in any case.
+    ///
+    /// The programs leave datagrams alone until CONTROL says otherwise, and that it says only while all of them
+    /// are attached. Sockets that are connected when the last frontend goes learn who their peer is then.
+    ///
+    /// # Errors
+    /// When CONTROL cannot be read or written.
+    pub fn serve_datagrams(
+        &mut self,
+        wanted: bool,
+        maps: &mut impl maps::Maps,
+    ) -> Result<(), MapsError> {
+        match (&self.datagrams, wanted) {
+            (Datagrams::On, true) | (Datagrams::Off, false) => return Ok(()),
+            (Datagrams::On | Datagrams::Off | Datagrams::Undecided | Datagrams::Failed(_), _) => {}
+        }
+        if wanted {
+            match self.attach_datagrams() {
+                Ok(()) => {
+                    info!("datagrams are translated");
+                    self.datagrams = Datagrams::On;
+                }
+                Err(reason) => {
+                    if !matches!(self.datagrams, Datagrams::Failed(_)) {
+                        warn!(reason, "datagrams are not translated");
+                    }
+                    self.datagrams = Datagrams::Failed(reason);
+                }
+            }
+        } else {
+            self.datagrams = Datagrams::Off;
+        }
+        let control = maps.control()?;
+        maps.set_control(Control { flags: self.flags(), ..control })?;
+        if self.datagrams != Datagrams::On {
+            self.detach_datagrams();
+        }
+        Ok(())
+    }
+
+    fn attach_datagrams(&mut self) -> Result<(), String> {
+        if let Some(reason) = &self.no_datagrams {
+            return Err(reason.clone());
+        }
+        let programs = programs(&self.bpf, Hook::DATAGRAMS).map_err(|error| error.to_string())?;
+        self.attachment.repair(&programs).map_err(|error| error.to_string())
+    }
+
+    /// Detaches the programs that only datagrams need, those that an earlier agent has left included.
+    fn detach_datagrams(&mut self) {
+        if let Err(error) = self.attachment.remove(&Hook::DATAGRAMS) {
+            warn!(%error, "a program for datagrams stays attached; it does nothing");
+        }
+    }
+
+    /// Whether the programs for datagrams were wanted when the others were loaded. The kernel may have refused
+    /// them; then [`Self::datagrams_problem`] says so.
+    #[must_use]
+    pub const fn has_datagram_programs(&self) -> bool {
+        self.loads_datagrams
+    }
+
+    /// Whether datagrams are translated.
+    #[must_use]
+    pub fn serves_datagrams(&self) -> bool {
+        self.datagrams == Datagrams::On
+    }
+
+    /// Why datagrams are not translated although there is a frontend for them.
+    #[must_use]
+    pub fn datagrams_problem(&self) -> Option<String> {
+        match &self.datagrams {
+            Datagrams::Failed(reason) => Some(format!("datagrams are not translated: {reason}")),
+            Datagrams::Undecided | Datagrams::Off | Datagrams::On => None,
+        }
     }
 
     /// The cgroup attached to.
@@ -229,15 +333,24 @@ impl Datapath {
         Control {
             lease_until_ns: monotonic_ns().saturating_add(length),
             host_netns: self.host_netns,
-            flags: if self.short_timeouts { control_flags::SHORT_TIMEOUTS } else { 0 },
+            flags: self.flags(),
             ..Control::new(self.hz)
         }
+    }
+
+    fn flags(&self) -> u32 {
+        let short = if self.short_timeouts { control_flags::SHORT_TIMEOUTS } else { 0 };
+        let datagrams = if self.serves_datagrams() { control_flags::DATAGRAMS } else { 0 };
+        short | datagrams
     }
 }
 
 /// The loaded programs with what attaching them needs.
-fn programs(bpf: &Ebpf) -> Result<Vec<Loaded<'_>>, AttachError> {
-    Hook::ALL
+fn programs(
+    bpf: &Ebpf,
+    hooks: impl IntoIterator<Item = Hook>,
+) -> Result<Vec<Loaded<'_>>, AttachError> {
+    hooks
         .into_iter()
         .map(|hook| {
             let failed = |reason: String| AttachError::Kernel {

@@ -264,6 +264,8 @@ impl Driver {
                     if self.attached.conclude(findings, &mut self.maps) {
                         ticks.self_test.hurry(Instant::now());
                     }
+                    // What was refused may not be any more.
+                    self.attached.serve_datagrams(self.machine.table(), &mut self.maps);
                     self.record_attachment();
                     self.attached.replace_other_versions(&mut self.maps, &self.sync);
                     if loads.is_empty() {

@@ -70,6 +70,15 @@ impl Addr {
         }
     }
 
+    /// The bits in which two addresses differ, over each other: zero when they are the same. No branch, for
+    /// the verifier's sake.
+    #[inline(always)]
+    #[must_use]
+    pub const fn difference(&self, other: &Self) -> u32 {
+        let ([a, b, c, d], [e, f, g, h]) = (self.words, other.words);
+        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h)
+    }
+
     /// Whether this is `::` or (v4-mapped) `0.0.0.0`.
     #[inline(always)]
     #[must_use]

@@ -80,6 +80,10 @@ counters! {
     EventDropped = "event_dropped",
     /// Events not written because the backend had one a moment before.
     EventSuppressed = "event_suppressed",
+    /// Datagrams of unconnected sockets translated to a backend.
+    Datagrams = "datagrams",
+    /// Of these, those that were sent again because no answer had come.
+    DatagramSilence = "datagram_silence",
 }
 
 #[cfg(test)]

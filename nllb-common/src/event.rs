@@ -20,16 +20,19 @@ pub enum EventKind {
     /// An established connection ended before any data came: the server closed or reset it, or the caller
     /// reset it.
     Unserved = 5,
+    /// A datagram was sent again because no answer had come.
+    DatagramSilence = 6,
 }
 
 impl EventKind {
     /// Every kind, in the order of the numbers, which begin with 1.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::SynSilence,
         Self::ConnectReset,
         Self::ConnectAborted,
         Self::DataSilence,
         Self::Unserved,
+        Self::DatagramSilence,
     ];
 
     /// The word for it in status and metrics: that of the counter which counts all of them.
@@ -41,6 +44,7 @@ impl EventKind {
             Self::ConnectAborted => Counter::ConnectAborted.label(),
             Self::DataSilence => Counter::DataSilence.label(),
             Self::Unserved => Counter::Unserved.label(),
+            Self::DatagramSilence => Counter::DatagramSilence.label(),
         }
     }
 
@@ -53,6 +57,7 @@ impl EventKind {
             3 => Some(Self::ConnectAborted),
             4 => Some(Self::DataSilence),
             5 => Some(Self::Unserved),
+            6 => Some(Self::DatagramSilence),
             _ => None,
         }
     }

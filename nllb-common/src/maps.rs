@@ -6,12 +6,14 @@
 //! word at a time.
 
 mod client;
+mod datagram;
 mod frontend;
 mod health;
 mod pool;
 mod socket;
 
 pub use client::{Client, Favourite};
+pub use datagram::{Exchange, Exchanges, MAX_EXCHANGES, Past};
 pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Protocol, Scope, frontend_flags};
 pub use health::{Evidence, SUSPECT_ANYWAY, State, Verdict, at_least_none};
 pub use pool::{MAGLEV_ENTRIES, NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
@@ -57,6 +59,10 @@ pub mod names {
     pub const EVIDENCE: &str = "EVIDENCE";
     /// Socket to the translation it got.
     pub const SOCKS: &str = "SOCKS";
+    /// Datagram socket to where its datagrams went.
+    pub const DATAGRAMS: &str = "DATAGRAMS";
+    /// Cookie of a datagram socket to the backend that it was connected to.
+    pub const DATAGRAM_PEERS: &str = "DATAGRAM_PEERS";
     /// Network namespace cookie to its live connections.
     pub const NETNS: &str = "NETNS";
     /// Pool and slot to when that slot was last chosen, for round robin.
@@ -70,8 +76,21 @@ pub mod names {
     /// Lease and limits.
     pub const CONTROL: &str = "CONTROL";
     /// Every map, in the order in which they are listed to a user.
-    pub const ALL: [&str; 11] =
-        [FRONTENDS, POOLS, VERDICT, EVIDENCE, SOCKS, NETNS, TURNS, CLIENTS, STATS, EVENTS, CONTROL];
+    pub const ALL: [&str; 13] = [
+        FRONTENDS,
+        POOLS,
+        VERDICT,
+        EVIDENCE,
+        SOCKS,
+        DATAGRAMS,
+        DATAGRAM_PEERS,
+        NETNS,
+        TURNS,
+        CLIENTS,
+        STATS,
+        EVENTS,
+        CONTROL,
+    ];
 }
 
 /// What the kernel programs are to do besides. Bits of [`Control::flags`].
@@ -79,6 +98,9 @@ pub mod control_flags {
     /// Give every translated connection a limit of its own on silence, since nobody can close it: the
     /// kernel has no `CONFIG_INET_DIAG_DESTROY`, or the operator wants it so.
     pub const SHORT_TIMEOUTS: u32 = 1;
+    /// Translate datagrams: there are frontends for them, and the programs that translate answers back are
+    /// attached.
+    pub const DATAGRAMS: u32 = 2;
 }
 
 /// Value of CONTROL: the agent's proof of life and the limits of the kernel programs.
@@ -131,6 +153,8 @@ const _: () = {
     assert!(size_of::<Verdict>() == 8 && align_of::<Verdict>() == 8);
     assert!(size_of::<Evidence>() == 56 && align_of::<Evidence>() == 8);
     assert!(size_of::<SocketRecord>() == 40);
+    assert!(size_of::<Exchange>() == 48 && align_of::<Exchange>() == 4);
+    assert!(size_of::<Exchanges>() == 4 + 48 * MAX_EXCHANGES);
     assert!(size_of::<Netns>() == 16);
     assert!(size_of::<Client>() == 16 && align_of::<Client>() == 8);
     assert!(size_of::<Control>() == 40);

@@ -287,6 +287,30 @@ pub fn pick<V: View>(pool: &PoolSet, view: &V, request: &Request) -> Option<Choi
     found.choice(pool)
 }
 
+/// Chooses a backend of `pool` other than `except` as long as another may get connections; else as
+/// [`pick`]. [`NO_BACKEND`] excepts nobody.
+#[inline(always)]
+pub fn pick_except<V: View>(
+    pool: &PoolSet,
+    view: &V,
+    request: &Request,
+    except: u32,
+) -> Option<Choice> {
+    let mut found = survey(pool, view, request, except);
+    found.refine(pool, view, request);
+    let other = found.choice(pool);
+    let home = slot(pool, found.home);
+    if found.home == NOWHERE || request.reach.bits(home.family) & 1 == 0 {
+        return other;
+    }
+    match other {
+        Some(other) if other.eligible || found.best >> 16 < found.home_rung => Some(other),
+        _ => {
+            Some(Choice { slot: *home, index: found.home, eligible: is_eligible(found.home_rung) })
+        }
+    }
+}
+
 /// Whether a backend other than `except` may get connections, so that giving up on it is no loss.
 #[inline(always)]
 pub fn other_eligible<V: View>(pool: &PoolSet, view: &V, request: &Request, except: u32) -> bool {

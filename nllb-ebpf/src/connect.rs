@@ -3,24 +3,33 @@
 
 use aya_log_ebpf::debug;
 use nllb_common::Counter;
-use nllb_common::Port;
 use nllb_common::maps::{
-    Client, Control, Favourite, Frontend, FrontendKey, NO_BACKEND, NO_HOME, Policy, PoolSet, Scope,
-    Slot, SocketRecord, frontend_flags, socket_flags,
+    NO_BACKEND, NO_HOME, Protocol, Slot, SocketRecord, control_flags, frontend_flags, socket_flags,
 };
-use nllb_common::pick::{Choice, Request, Target, by_maglev, target};
+use nllb_common::pick::{Choice, Request, Target, target};
 
-use crate::ctx::{Connect, now_ns, random, tgid};
+use crate::choice::Dialled;
+use crate::ctx::{SockAddr, milliseconds};
 use crate::error::Error;
 use crate::family::Family;
 use crate::maps::{self, BackendEvidence, KernelView};
 
 /// Translates one connect, or says why not.
 #[inline(always)]
-pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
-    // 1. Only TCP (an MPTCP socket passes here as well, before its first subflow does).
-    if !ctx.is_tcp() {
-        return Err(Error::NotTcp);
+pub(crate) fn run<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
+    // 1. Only TCP (an MPTCP socket passes here as well, before its first subflow does), and UDP as long as
+    //    it has frontends.
+    let protocol = match (ctx.is_tcp(), ctx.is_udp()) {
+        (true, _) => Protocol::Tcp,
+        (false, true) => Protocol::Udp,
+        (false, false) => return Err(Error::OtherProtocol),
+    };
+    let Some(control) = maps::control() else {
+        return Err(Error::NoBackend);
+    };
+    let udp = protocol == Protocol::Udp;
+    if udp && control.flags & control_flags::DATAGRAMS == 0 {
+        return Err(Error::OtherProtocol);
     }
 
     // 2. Probes of the agent go where they were sent.
@@ -32,47 +41,36 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     // 3. What is dialled, and from which side of the host. What follows for a connect that is left
     //    alone: `connect(AF_UNSPEC)` runs no hook, so a socket can come back and dial something else,
     //    and its end must not count for the backend that it had before.
-    let Some(control) = maps::control() else {
-        return Err(Error::NoBackend);
-    };
     let had_record = u32::from(record.is_some()) ^ control.zero;
     let forget = || {
         if had_record != 0 {
             ctx.delete_record();
+            if udp {
+                maps::forget_datagram_peer(ctx.socket_cookie());
+            }
         }
     };
-    let dialled = F::destination(ctx);
-    let port = Port::from_word(ctx.user_port());
-    let netns = ctx.netns_cookie();
-    let scope = scope(netns, &control);
-    let Some(frontend) = maps::frontend(&FrontendKey::tcp(dialled, port, scope)) else {
+    let Some(dialled) = Dialled::find::<F>(ctx, protocol, &control) else {
         forget();
         return Err(Error::Unmatched);
     };
 
-    // 4. A socket that could not follow a rewrite, or must not, is left alone.
+    // 4. A socket that could not follow a rewrite, or must not, is left alone. So is one of datagrams whose
+    //    answers could not be translated back.
     let binding = ctx.binding();
     if binding.device != 0 || F::bound(&binding).is_loopback() {
         forget();
         return Err(Error::BoundSocket);
     }
-
-    // 5. The choice. A pool that is not there is one without backends.
-    let now = now_ns();
-    let client = Client { netns, tgid: tgid(), frontend: u32::from(frontend.id) };
-    let pool = maps::pool(u32::from(frontend.pool));
-    let request = Request {
-        now_ns: now,
-        lease_valid: control.lease_until_ns > now,
-        reach: F::reach(dialled, &binding),
-        seed: seed(&frontend, &client),
-        zero: control.zero,
-        policy: frontend.policy_number(),
-        pool: u32::from(frontend.pool),
-        preferred: preferred(&frontend, &client, pool),
+    if udp && ctx.new_exchanges().is_none() {
+        forget();
+        return Err(Error::NoMemory);
     }
-    .hidden();
-    let home = match frontend.home {
+
+    // 5. The choice.
+    let pool = dialled.pool();
+    let request = dialled.request(&control, pool, F::reach(dialled.addr, &binding));
+    let home = match dialled.frontend.home {
         NO_HOME => NO_BACKEND,
         home => u32::from(home),
     } ^ control.zero;
@@ -80,8 +78,9 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         target(pool, &KernelView { zero: control.zero }, &request, home)
     });
     let (slot, counter, kept) = match chosen {
-        Target::To(Choice { slot, index, eligible }) => {
-            note_choice(&request, &client, &slot, index);
+        Target::To(choice) => {
+            dialled.note(&request, &choice);
+            let Choice { slot, index: _, eligible } = choice;
             let counter = match (home, eligible) {
                 (NO_BACKEND, true) => Counter::Translated,
                 (NO_BACKEND, false) => Counter::Panic,
@@ -92,7 +91,7 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
         Target::Keep(slot) => (slot, Counter::NodeAddressKept, true),
         Target::Nothing => {
             forget();
-            return Err(if frontend.flags & frontend_flags::FAIL_WHEN_EMPTY != 0 {
+            return Err(if dialled.frontend.flags & frontend_flags::FAIL_WHEN_EMPTY != 0 {
                 Error::Refused
             } else {
                 Error::NoBackend
@@ -101,13 +100,16 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     };
 
     // 6. Remember the translation, so that what becomes of the connection counts for its backend.
-    let self_test = frontend.flags & frontend_flags::SELF_TEST != 0;
+    let self_test = dialled.frontend.flags & frontend_flags::SELF_TEST != 0;
     let flags = match (self_test, kept) {
         (true, _) => socket_flags::BYPASS,
         (false, true) => socket_flags::KEPT,
         (false, false) => 0,
     };
-    remember(ctx, &client, &frontend, &slot, flags);
+    remember(ctx, &dialled, &slot, flags);
+    if udp {
+        remember_datagrams(ctx, &dialled, &slot, &request);
+    }
 
     // 7. Count.
     if !self_test {
@@ -120,66 +122,41 @@ pub(crate) fn run<F: Family>(ctx: &Connect) -> Result<(), Error> {
     // 8. Rewrite. A node address that is kept is rewritten to itself.
     F::rewrite(ctx, slot.addr);
     ctx.set_user_port(slot.port.word());
-    debug!(ctx.inner(), "frontend {} to backend {}", frontend.id, slot.backend);
+    debug!(ctx.inner(), "frontend {} to backend {}", dialled.frontend.id, slot.backend);
     Ok(())
 }
 
-/// The scope of a connect from this network namespace. While the host's is not known, nobody is in
-/// it: loopback frontends wait, which harms less than serving a pod what is the host's.
 #[inline(always)]
-fn scope(netns: u64, control: &Control) -> Scope {
-    if control.host_netns == netns { Scope::Host } else { Scope::Other }
-}
-
-/// The backend that the client should have, where the policy has one for it.
-#[inline(always)]
-fn preferred(frontend: &Frontend, client: &Client, pool: Option<&PoolSet>) -> u32 {
-    let policy = frontend.policy_number();
-    if policy == Policy::Maglev as u32 {
-        return pool.map_or(NO_BACKEND, |pool| by_maglev(pool, client.hash()));
-    }
-    if policy == Policy::Affinity as u32 {
-        // Of another epoch it would be another backend.
-        let favourite = maps::favourite(client);
-        let favourite = favourite.filter(|it| BackendEvidence::of(it.backend, it.epoch).is_some());
-        return favourite.map_or(NO_BACKEND, |favourite| favourite.backend);
-    }
-    NO_BACKEND
-}
-
-/// What decides the draw: the client where the policy says so, else chance.
-#[inline(always)]
-fn seed(frontend: &Frontend, client: &Client) -> u32 {
-    if frontend.policy_number() == Policy::Maglev as u32 { client.hash() } else { random() }
-}
-
-/// What a policy wants to know at the next choice.
-#[inline(always)]
-fn note_choice(request: &Request, client: &Client, slot: &Slot, index: u32) {
-    if request.policy == Policy::RoundRobin as u32 {
-        maps::take_turn(request.pool, index, request.now_ns);
-    }
-    if request.policy == Policy::Affinity as u32 && request.preferred != slot.backend {
-        let Slot { backend, epoch, .. } = *slot;
-        maps::set_favourite(client, Favourite { backend, epoch });
-    }
-}
-
-#[inline(always)]
-fn remember(ctx: &Connect, client: &Client, frontend: &Frontend, slot: &Slot, flags: u32) {
-    let Frontend { id, pool, home: _, flags: _ } = *frontend;
+fn remember(ctx: &SockAddr, dialled: &Dialled, slot: &Slot, flags: u32) {
     let record = SocketRecord {
-        netns: client.netns,
-        frontend: u32::from(id),
-        pool: u32::from(pool),
+        netns: dialled.client.netns,
+        frontend: dialled.client.frontend,
+        pool: u32::from(dialled.frontend.pool),
         backend: slot.backend,
         epoch: slot.epoch,
         flags,
         user_timeout_ms: 0,
-        tgid: client.tgid,
+        tgid: dialled.client.tgid,
         silent_since_ms: 0,
     };
     if !ctx.store_record(record) {
         maps::count(Counter::StorageFailed);
+    }
+}
+
+/// Remembers as well where answers are to seem to come from, and where the socket is when its backend dies.
+#[inline(always)]
+fn remember_datagrams(ctx: &SockAddr, dialled: &Dialled, slot: &Slot, request: &Request) {
+    let Request { now_ns, zero, .. } = *request;
+    if let Some(exchanges) = ctx.exchanges() {
+        // Nobody is told of what is sent on a connected socket, so it is no second try either.
+        exchanges.note(slot, dialled.addr, dialled.port, 0, zero);
+    }
+    maps::set_datagram_peer(ctx.socket_cookie(), slot.backend, slot.epoch);
+    // 0 is for those without.
+    let datagram_s = (milliseconds(now_ns) / 1_000).max(1);
+    maps::note_datagrams(dialled.client.netns, dialled.client.tgid, datagram_s);
+    if let Some(evidence) = BackendEvidence::of(slot.backend, slot.epoch) {
+        evidence.add_datagram_socket();
     }
 }

@@ -7,37 +7,35 @@ use core::ffi::c_void;
 use core::ptr;
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr, bpf_sock_ops};
+use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_getsockopt,
-    bpf_ktime_get_ns, bpf_set_retval, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get,
-    bpf_sock_ops_cb_flags_set,
+    bpf_get_current_pid_tgid, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie,
+    bpf_ktime_get_ns, bpf_set_retval, bpf_sk_storage_delete, bpf_sk_storage_get,
 };
-use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
+use aya_ebpf::programs::SockAddrContext;
 use network_types::ip::IpProto;
-use nllb_common::maps::SocketRecord;
+use nllb_common::maps::{Exchanges, SocketRecord};
 
-use crate::maps::SOCKS;
+use crate::maps::{DATAGRAMS, SOCKS};
 
 const IPPROTO_TCP: u32 = IpProto::Tcp as u32;
+const IPPROTO_UDP: u32 = IpProto::Udp as u32;
 /// Not a number that ever stands in a packet, hence not in `IpProto`.
 const IPPROTO_MPTCP: u32 = 262;
-const SOL_TCP: i32 = IpProto::Tcp as i32;
-const SOL_SOCKET: i32 = 1;
-const SO_KEEPALIVE: i32 = 9;
-const TCP_KEEPIDLE: i32 = 4;
-const TCP_KEEPINTVL: i32 = 5;
-const TCP_USER_TIMEOUT: i32 = 18;
-/// Each of these options is a `u32` or an `int`.
-const OPTION_SIZE: i32 = 4;
 const ECONNREFUSED: i32 = 111;
-const AF_INET: u32 = 2;
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
 pub(crate) fn now_ns() -> u64 {
     // SAFETY: the helper takes nothing and cannot fail.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// A time in milliseconds. It wraps after 49 days, so only differences mean something.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "it wraps")]
+pub(crate) fn milliseconds(ns: u64) -> u32 {
+    (ns / 1_000_000) as u32
 }
 
 /// A random number.
@@ -88,6 +86,10 @@ fn socks() -> *mut c_void {
     (&raw const SOCKS).cast_mut().cast()
 }
 
+mod sock_ops;
+
+pub(crate) use sock_ops::SockOps;
+
 /// To what a socket is bound.
 pub(crate) struct Binding {
     /// Interface index; 0 when not bound to a device.
@@ -98,12 +100,12 @@ pub(crate) struct Binding {
     pub(crate) src_ip6: [u32; 4],
 }
 
-/// The context of `connect(2)`.
-pub(crate) struct Connect {
+/// The context of a call that names an address: `connect(2)`, `sendmsg(2)`, `recvmsg(2)`, `getpeername(2)`.
+pub(crate) struct SockAddr {
     inner: SockAddrContext,
 }
 
-impl Connect {
+impl SockAddr {
     #[inline(always)]
     pub(crate) fn new(inner: SockAddrContext) -> Self {
         Self { inner }
@@ -130,6 +132,28 @@ impl Connect {
     pub(crate) fn is_tcp(&self) -> bool {
         let protocol = read!((*self.raw()).protocol);
         protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_udp(&self) -> bool {
+        read!((*self.raw()).protocol) == IPPROTO_UDP
+    }
+
+    /// The source that the caller wants for this one datagram; only in `sendmsg(2)` on a v4 socket.
+    #[inline(always)]
+    pub(crate) fn msg_src_ip4(&self) -> u32 {
+        read!((*self.raw()).msg_src_ip4)
+    }
+
+    /// The same on a v6 socket.
+    #[inline(always)]
+    pub(crate) fn msg_src_ip6(&self) -> [u32; 4] {
+        [
+            read!((*self.raw()).msg_src_ip6[0]),
+            read!((*self.raw()).msg_src_ip6[1]),
+            read!((*self.raw()).msg_src_ip6[2]),
+            read!((*self.raw()).msg_src_ip6[3]),
+        ]
     }
 
     #[inline(always)]
@@ -174,6 +198,13 @@ impl Connect {
     pub(crate) fn netns_cookie(&self) -> u64 {
         // SAFETY: the helper takes the context of this program type and cannot fail.
         unsafe { bpf_get_netns_cookie(self.inner.as_ptr()) }
+    }
+
+    /// The kernel's number for the socket, never used twice.
+    #[inline(always)]
+    pub(crate) fn socket_cookie(&self) -> u64 {
+        // SAFETY: the helper takes the context of this program type and cannot fail.
+        unsafe { bpf_get_socket_cookie(self.inner.as_ptr()) }
     }
 
     #[inline(always)]
@@ -243,6 +274,33 @@ impl Connect {
         !stored.is_null()
     }
 
+    /// Where the datagrams of the socket went, if any went through us.
+    #[inline(always)]
+    pub(crate) fn exchanges(&self) -> Option<&'static mut Exchanges> {
+        self.storage_of_exchanges(0)
+    }
+
+    /// The same, made if there is none; `None` when the kernel has no memory for it.
+    #[inline(always)]
+    pub(crate) fn new_exchanges(&self) -> Option<&'static mut Exchanges> {
+        self.storage_of_exchanges(u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+    }
+
+    #[inline(always)]
+    fn storage_of_exchanges(&self, flags: u64) -> Option<&'static mut Exchanges> {
+        let sk = self.sk();
+        if sk.is_null() {
+            return None;
+        }
+        let map = (&raw const DATAGRAMS).cast_mut().cast();
+        // SAFETY: a live map and a valid socket; without an initial value a new entry is all zero, which is
+        // `Exchanges::NONE`. What the helper returns is null or lives while the program runs, and nobody else
+        // uses it meanwhile, since the kernel holds the socket's lock.
+        unsafe {
+            bpf_sk_storage_get(map, sk.cast(), ptr::null_mut(), flags).cast::<Exchanges>().as_mut()
+        }
+    }
+
     /// Drops what is known of the socket.
     #[inline(always)]
     pub(crate) fn delete_record(&self) {
@@ -258,129 +316,5 @@ impl Connect {
     pub(crate) fn refuse(&self) {
         // SAFETY: only reached where the loader found the helper.
         let _unchanged = unsafe { bpf_set_retval(-ECONNREFUSED) };
-    }
-}
-
-/// The context of a socket operation.
-pub(crate) struct SockOps {
-    inner: SockOpsContext,
-}
-
-impl SockOps {
-    #[inline(always)]
-    pub(crate) fn new(inner: SockOpsContext) -> Self {
-        Self { inner }
-    }
-
-    /// For the log macros, which want the plain context.
-    #[inline(always)]
-    pub(crate) fn inner(&self) -> &SockOpsContext {
-        &self.inner
-    }
-
-    #[inline(always)]
-    fn raw(&self) -> *mut bpf_sock_ops {
-        self.inner.ops
-    }
-
-    #[inline(always)]
-    pub(crate) fn op(&self) -> u32 {
-        read!((*self.raw()).op)
-    }
-
-    /// Argument `N` of the operation.
-    #[inline(always)]
-    pub(crate) fn arg<const N: usize>(&self) -> u32 {
-        read!((*self.raw()).__bindgen_anon_1.args[N])
-    }
-
-    #[inline(always)]
-    pub(crate) fn reply(&self, value: u32) {
-        write!((*self.raw()).__bindgen_anon_1.reply, value);
-    }
-
-    /// Whether it is a v4 socket.
-    #[inline(always)]
-    pub(crate) fn is_v4(&self) -> bool {
-        read!((*self.raw()).family) == AF_INET
-    }
-
-    /// State of the socket (`TCP_SYN_SENT`, ...).
-    #[inline(always)]
-    pub(crate) fn state(&self) -> u32 {
-        read!((*self.raw()).state)
-    }
-
-    /// Segments that came in on this connection.
-    #[inline(always)]
-    pub(crate) fn segs_in(&self) -> u32 {
-        read!((*self.raw()).segs_in)
-    }
-
-    /// Segments with data that came in on this connection.
-    #[inline(always)]
-    pub(crate) fn data_segs_in(&self) -> u32 {
-        read!((*self.raw()).data_segs_in)
-    }
-
-    /// Smoothed round-trip time in microseconds (the kernel keeps it times eight).
-    #[inline(always)]
-    pub(crate) fn srtt_us(&self) -> u32 {
-        read!((*self.raw()).srtt_us) >> 3
-    }
-
-    /// What is known of the socket; nothing for one that we did not translate.
-    #[inline(always)]
-    pub(crate) fn record(&self) -> Option<&'static mut SocketRecord> {
-        // SAFETY: a field of the context; the verifier tracks the pointer's type and null.
-        record(unsafe { (*self.raw()).__bindgen_anon_2.sk })
-    }
-
-    /// Asks to be called back for these things (`BPF_SOCK_OPS_*_CB_FLAG`).
-    #[inline(always)]
-    pub(crate) fn set_callbacks(&self, flags: u32) {
-        // SAFETY: the context of this program type; a refusal leaves the flags as they were.
-        let _refused = unsafe { bpf_sock_ops_cb_flags_set(self.raw(), flags as i32) };
-    }
-
-    /// `TCP_USER_TIMEOUT` in milliseconds, 0 when unset; `None` when the kernel (before 6.1) will not say.
-    #[inline(always)]
-    pub(crate) fn user_timeout_ms(&self) -> Option<u32> {
-        let mut value = 0u32;
-        // SAFETY: the context of this program type and a buffer of the option's size.
-        let failed = unsafe {
-            bpf_getsockopt(
-                self.raw().cast(),
-                SOL_TCP,
-                TCP_USER_TIMEOUT,
-                (&raw mut value).cast(),
-                OPTION_SIZE,
-            )
-        };
-        (failed == 0).then_some(value)
-    }
-
-    /// Sets `TCP_USER_TIMEOUT` in milliseconds.
-    #[inline(always)]
-    pub(crate) fn set_user_timeout_ms(&self, value: u32) {
-        self.set_option(SOL_TCP, TCP_USER_TIMEOUT, value);
-    }
-
-    /// Asks the peer of an idle connection for a sign of life after `idle` seconds, and again after every
-    /// `interval` seconds.
-    #[inline(always)]
-    pub(crate) fn set_keepalive(&self, idle: u32, interval: u32) {
-        self.set_option(SOL_SOCKET, SO_KEEPALIVE, 1);
-        self.set_option(SOL_TCP, TCP_KEEPIDLE, idle);
-        self.set_option(SOL_TCP, TCP_KEEPINTVL, interval);
-    }
-
-    #[inline(always)]
-    fn set_option(&self, level: i32, option: i32, mut value: u32) {
-        // SAFETY: the context of this program type and a buffer of the size that all these options
-        // have; when the kernel refuses, the connection keeps what it had.
-        let _refused = unsafe {
-            bpf_setsockopt(self.raw().cast(), level, option, (&raw mut value).cast(), OPTION_SIZE)
-        };
     }
 }

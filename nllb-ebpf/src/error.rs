@@ -10,14 +10,16 @@ pub(crate) const DENY: i32 = 0;
 /// Why a connect was not translated.
 #[derive(Clone, Copy)]
 pub(crate) enum Error {
-    /// Not a TCP socket.
-    NotTcp,
+    /// Neither TCP nor, while that has frontends, UDP.
+    OtherProtocol,
     /// No frontend has this address.
     Unmatched,
     /// A probe of the agent.
     Bypassed,
     /// Bound to loopback or a device: rewriting would break it.
     BoundSocket,
+    /// There is no memory to translate answers back.
+    NoMemory,
     /// The pool has no backend that the socket can reach.
     NoBackend,
     /// As above, and the frontend wants that to fail at once.
@@ -29,9 +31,10 @@ impl Error {
     #[inline(always)]
     pub(crate) const fn counter(self) -> Counter {
         match self {
-            Self::NotTcp | Self::Unmatched => Counter::Unmatched,
+            Self::OtherProtocol | Self::Unmatched => Counter::Unmatched,
             Self::Bypassed => Counter::Bypassed,
             Self::BoundSocket => Counter::SkippedBound,
+            Self::NoMemory => Counter::StorageFailed,
             Self::NoBackend => Counter::PassedThrough,
             Self::Refused => Counter::Refused,
         }

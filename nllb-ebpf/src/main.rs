@@ -1,14 +1,17 @@
 //! The kernel programs of nllb: where they attach, and what each outcome means to the kernel.
 //!
-//! The path of a connect is in `connect.rs`, what is learned from a connection's life in
-//! `sockops.rs`. A program here only turns an outcome into a verdict for the kernel.
+//! The path of a connect is in `connect.rs`, that of a datagram and back in `datagram.rs`, what is learned
+//! from a connection's life in `sockops.rs`. A program here only turns an outcome into a verdict for the kernel.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod choice;
 mod connect;
 mod ctx;
+mod datagram;
 mod error;
+mod evidence;
 mod family;
 mod maps;
 mod sockops;
@@ -18,7 +21,7 @@ use aya_ebpf::macros::{cgroup_sock_addr, sock_ops};
 use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
 use aya_log_ebpf::debug;
 
-use crate::ctx::{Connect, SockOps};
+use crate::ctx::{SockAddr, SockOps};
 use crate::error::{ALLOW, DENY, Error};
 use crate::family::{Family, V4, V6};
 
@@ -30,13 +33,55 @@ static HAS_SET_RETVAL: Global<u8> = Global::new(0);
 /// `connect(2)` on a v4 socket.
 #[cgroup_sock_addr(connect4)]
 fn nllb_connect4(ctx: SockAddrContext) -> i32 {
-    verdict::<V4>(&Connect::new(ctx))
+    verdict::<V4>(&SockAddr::new(ctx))
 }
 
 /// `connect(2)` on a v6 socket, v4-mapped destinations included.
 #[cgroup_sock_addr(connect6)]
 fn nllb_connect6(ctx: SockAddrContext) -> i32 {
-    verdict::<V6>(&Connect::new(ctx))
+    verdict::<V6>(&SockAddr::new(ctx))
+}
+
+/// `sendto(2)` and its like on a datagram socket that is not connected, to a v4 address: on a v4 socket, or
+/// v4-mapped on a v6 socket.
+#[cgroup_sock_addr(sendmsg4)]
+fn nllb_sendmsg4(ctx: SockAddrContext) -> i32 {
+    datagram_verdict::<V4>(&SockAddr::new(ctx))
+}
+
+/// The same to a v6 address.
+#[cgroup_sock_addr(sendmsg6)]
+fn nllb_sendmsg6(ctx: SockAddrContext) -> i32 {
+    datagram_verdict::<V6>(&SockAddr::new(ctx))
+}
+
+/// `recvfrom(2)` and its like on a v4 datagram socket, connected or not. The kernel allows no other verdict
+/// here.
+#[cgroup_sock_addr(recvmsg4)]
+fn nllb_recvmsg4(ctx: SockAddrContext) -> i32 {
+    datagram::receive::<V4>(&SockAddr::new(ctx));
+    ALLOW
+}
+
+/// The same on a v6 socket, v4-mapped sources included.
+#[cgroup_sock_addr(recvmsg6)]
+fn nllb_recvmsg6(ctx: SockAddrContext) -> i32 {
+    datagram::receive::<V6>(&SockAddr::new(ctx));
+    ALLOW
+}
+
+/// `getpeername(2)` on a v4 socket. The kernel allows no other verdict here.
+#[cgroup_sock_addr(getpeername4)]
+fn nllb_getpeer4(ctx: SockAddrContext) -> i32 {
+    datagram::peer::<V4>(&SockAddr::new(ctx));
+    ALLOW
+}
+
+/// The same on a v6 socket.
+#[cgroup_sock_addr(getpeername6)]
+fn nllb_getpeer6(ctx: SockAddrContext) -> i32 {
+    datagram::peer::<V6>(&SockAddr::new(ctx));
+    ALLOW
 }
 
 /// Life of a connection: SYN timeouts, establishment, close.
@@ -49,24 +94,47 @@ fn nllb_sock_ops(ctx: SockOpsContext) -> u32 {
 /// The table from outcome to verdict: only a refusal stops a connect, everything else lets it go
 /// on, to where it was rewritten or to where it was going anyway.
 #[inline(always)]
-fn verdict<F: Family>(ctx: &Connect) -> i32 {
-    let outcome = connect::run::<F>(ctx);
-    let Err(error) = outcome else { return ALLOW };
+fn verdict<F: Family>(ctx: &SockAddr) -> i32 {
+    let Err(error) = connect::run::<F>(ctx) else { return ALLOW };
     maps::count(error.counter());
     match error {
-        Error::NotTcp
+        Error::OtherProtocol
         | Error::Unmatched
         | Error::Bypassed
         | Error::BoundSocket
+        | Error::NoMemory
         | Error::NoBackend => ALLOW,
         Error::Refused => {
             debug!(ctx.inner(), "connect refused: the pool is empty");
-            if HAS_SET_RETVAL.load() != 0 {
-                ctx.refuse();
-            }
-            DENY
+            deny(ctx)
         }
     }
+}
+
+/// The same for a datagram. Those to others are not counted: there can be very many.
+#[inline(always)]
+fn datagram_verdict<F: Family>(ctx: &SockAddr) -> i32 {
+    match datagram::send::<F>(ctx) {
+        Ok(()) | Err(Error::OtherProtocol | Error::Unmatched) => ALLOW,
+        Err(
+            error @ (Error::Bypassed | Error::BoundSocket | Error::NoMemory | Error::NoBackend),
+        ) => {
+            maps::count(error.counter());
+            ALLOW
+        }
+        Err(Error::Refused) => {
+            maps::count(Error::Refused.counter());
+            deny(ctx)
+        }
+    }
+}
+
+#[inline(always)]
+fn deny(ctx: &SockAddr) -> i32 {
+    if HAS_SET_RETVAL.load() != 0 {
+        ctx.refuse();
+    }
+    DENY
 }
 
 #[cfg(not(test))]

@@ -10,9 +10,9 @@ use aya_ebpf::btf_maps::{
 };
 use aya_ebpf::macros::btf_map;
 use nllb_common::maps::{
-    Client, Control, EVENTS_BYTES, Evidence, Favourite, Frontend, FrontendKey, MAX_BACKENDS,
-    MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOLS, MAX_TURNS, Netns, PoolSet, STATS_ENTRIES,
-    SUSPECT_ANYWAY, SocketRecord, TURNS_PER_POOL, Verdict, at_least_none,
+    Client, Control, EVENTS_BYTES, Evidence, Exchanges, Favourite, Frontend, FrontendKey,
+    MAX_BACKENDS, MAX_CLIENTS, MAX_FRONTENDS, MAX_NETNS, MAX_POOLS, MAX_TURNS, Netns, PoolSet,
+    STATS_ENTRIES, SUSPECT_ANYWAY, SocketRecord, TURNS_PER_POOL, Verdict, at_least_none,
 };
 use nllb_common::pick::View;
 use nllb_common::{Counter, Event};
@@ -31,6 +31,10 @@ static VERDICT: Array<u64, { MAX_BACKENDS as usize }> = Array::new();
 static EVIDENCE: Array<Evidence, { MAX_BACKENDS as usize }> = Array::new();
 #[btf_map]
 pub(crate) static SOCKS: SkStorage<SocketRecord> = SkStorage::new();
+#[btf_map]
+pub(crate) static DATAGRAMS: SkStorage<Exchanges> = SkStorage::new();
+#[btf_map]
+static DATAGRAM_PEERS: LruHashMap<u64, u64, { MAX_CLIENTS as usize }> = LruHashMap::new();
 #[btf_map]
 static NETNS: HashMap<u64, Netns, { MAX_NETNS as usize }, NO_PREALLOC> = HashMap::new();
 #[btf_map]
@@ -107,13 +111,26 @@ pub(crate) fn set_favourite(client: &Client, favourite: Favourite) {
     let _forgotten = CLIENTS.insert(client, favourite.word(), u64::from(BPF_ANY));
 }
 
+/// Notes to whom a datagram socket is connected, by which the agent tells it from those that dialled themselves.
+#[inline(always)]
+pub(crate) fn set_datagram_peer(cookie: u64, backend: u32, epoch: u32) {
+    let word = Favourite { backend, epoch }.word();
+    let _forgotten = DATAGRAM_PEERS.insert(cookie, word, u64::from(BPF_ANY));
+}
+
+/// The datagram socket is connected elsewhere.
+#[inline(always)]
+pub(crate) fn forget_datagram_peer(cookie: u64) {
+    let _absent = DATAGRAM_PEERS.remove(cookie);
+}
+
 /// Counts a connection of a network namespace, which is made known by it, and notes who was there.
 #[inline(always)]
 pub(crate) fn enter_netns(cookie: u64, tgid: u32) {
     if join_netns(cookie, tgid) {
         return;
     }
-    let first = Netns { active: 1, tgid, reserved: 0 };
+    let first = Netns { active: 1, tgid, datagram_s: 0 };
     let inserted = NETNS.insert(cookie, first, u64::from(BPF_NOEXIST)).is_ok();
     // Known by now, because another CPU was faster; or full.
     if !inserted && !join_netns(cookie, tgid) {
@@ -134,6 +151,21 @@ fn join_netns(cookie: u64, tgid: u32) -> bool {
         ptr::write_volatile(&raw mut (*netns).tgid, tgid);
     }
     true
+}
+
+/// Notes that a datagram socket connected in a network namespace, which is made known by it.
+#[inline(always)]
+pub(crate) fn note_datagrams(cookie: u64, tgid: u32, datagram_s: u32) {
+    if let Some(netns) = NETNS.get_ptr_mut(cookie) {
+        // SAFETY: a live, aligned entry; two aligned words are written, of which the last ones stay.
+        unsafe {
+            ptr::write_volatile(&raw mut (*netns).tgid, tgid);
+            ptr::write_volatile(&raw mut (*netns).datagram_s, datagram_s);
+        }
+        return;
+    }
+    let first = Netns { active: 0, tgid, datagram_s };
+    let _full_or_known = NETNS.insert(cookie, first, u64::from(BPF_NOEXIST));
 }
 
 /// Takes a connection of a network namespace out of the count.
@@ -253,6 +285,13 @@ impl BackendEvidence {
     pub(crate) fn add_established(self) {
         add!(self.established, 1);
         add!(self.active, 1);
+    }
+
+    /// A datagram socket was connected.
+    #[inline(always)]
+    pub(crate) fn add_datagram_socket(self) {
+        let count = load!(self.datagram_sockets).wrapping_add(1);
+        store!(self.datagram_sockets, count);
     }
 
     /// Established connections.

@@ -6,9 +6,10 @@
 use aya_log_ebpf::debug;
 use nllb_common::maps::{Control, NO_BACKEND, Policy, SocketRecord, control_flags, socket_flags};
 use nllb_common::pick::{Reach, Request, other_answered, other_eligible};
-use nllb_common::{Counter, Event, EventKind};
+use nllb_common::{Counter, EventKind};
 
-use crate::ctx::{SockOps, now_ns, random};
+use crate::ctx::{SockOps, milliseconds as ms, now_ns, random};
+use crate::evidence::{self, HINT_NS, MS};
 use crate::maps::{self, BackendEvidence, KernelView};
 
 // Operations (`enum` in the kernel's `uapi/linux/bpf.h`).
@@ -30,14 +31,10 @@ const TCP_SYN_SENT: u32 = 2;
 const TCP_CLOSE: u32 = 7;
 const TCP_CLOSE_WAIT: u32 = 8;
 
-const MS: u64 = 1_000_000;
 /// First de-preference after a failure; doubles with each failure in a row.
 const SUSPECT_NS: u64 = 250 * MS;
 /// Longest de-preference: after that a backend is tried again even if nothing probes it.
 const SUSPECT_MAX_NS: u64 = 5_000 * MS;
-/// De-preference after what may be the server's fault or not: a connect that ended without an answer (an
-/// ICMP error and an impatient caller look alike), or a connection that ended before any data came.
-const HINT_NS: u64 = 100 * MS;
 /// The retransmission timeout of a first SYN when nothing is known (RFC 6298, 2.1).
 const RTO_MAX_MS: u32 = 1_000;
 /// Longest wait for the answer to a second SYN before the connect is cut.
@@ -233,13 +230,6 @@ fn in_ms(ticks: u32, hz: u32) -> u32 {
     ticks.min(hz * 60).saturating_mul(1_000).checked_div(hz).unwrap_or(0)
 }
 
-/// A time in milliseconds. It wraps after 49 days, so only differences mean something.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "it wraps")]
-fn ms(ns: u64) -> u32 {
-    (ns / MS) as u32
-}
-
 /// A SYN went unanswered. The kernel is about to send it again: give that one a wait of its own, so
 /// that a single lost packet fails nobody, then let the connect end if another backend can serve it.
 #[inline(always)]
@@ -369,18 +359,6 @@ fn fail(record: &SocketRecord, now: u64) {
 /// Tells the agent, at most once per interval and backend.
 #[inline(always)]
 fn tell(record: &SocketRecord, control: &Control, kind: EventKind, now: u64) {
-    let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) else {
-        return;
-    };
-    if !evidence.may_emit(now, u64::from(control.event_interval_ms) * MS) {
-        maps::count(Counter::EventSuppressed);
-        return;
-    }
-    maps::emit(Event {
-        at_ns: now,
-        kind: kind as u32,
-        backend: record.backend,
-        epoch: record.epoch,
-        frontend: record.frontend,
-    });
+    let SocketRecord { backend, epoch, frontend, .. } = *record;
+    evidence::tell(control, kind, (backend, epoch), frontend, now);
 }

@@ -192,7 +192,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Close { pins, backend, epoch, address } => {
             let closer = Closer::start(&pins, CloseSockets::Auto);
             let (kept, spread) = (true, Duration::ZERO);
-            let order = Order { backend, epoch, address, kept, waiting: None, count: None, spread };
+            let order = Order {
+                backend,
+                epoch,
+                address,
+                kept,
+                waiting: None,
+                datagrams: true,
+                count: None,
+                spread,
+            };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
             println!("{:?} {:?}", closer.closing(), runtime.block_on(closer.close(order)));
         }

@@ -9,6 +9,7 @@ pub mod protocol;
 
 mod attribution;
 mod connect;
+mod datagram;
 mod fixture;
 pub(crate) mod http;
 mod serve;
@@ -29,8 +30,8 @@ use crate::place::Place;
 use crate::process::Process;
 use crate::wait::wait_until;
 use protocol::{
-    Answer, Ask, Attribution, AttributionReport, Connect, Inspection, Op, Outcome, Storm,
-    StormReport, Traffic, TrafficReport, Udp, UdpOutcome,
+    Answer, Ask, Attribution, AttributionReport, Connect, DatagramOp, DatagramSocket, Inspection,
+    Op, Outcome, Storm, StormReport, Traffic, TrafficReport, Udp, UdpOutcome,
 };
 
 pub use serve::run;
@@ -168,6 +169,16 @@ impl Client {
     /// Sends a datagram and waits for the answer.
     pub fn udp(&self, udp: &Udp) -> Result<UdpOutcome> {
         self.call(&Op::Udp(udp.clone()))
+    }
+
+    /// Opens a datagram socket; gives a handle.
+    pub fn datagram_socket(&self, socket: DatagramSocket) -> Result<u64> {
+        self.call(&Op::DatagramOpen(socket))
+    }
+
+    /// Does something with a datagram socket. What is received, and the peer, are in the outcome.
+    pub fn datagram(&self, handle: u64, op: DatagramOp) -> Result<UdpOutcome> {
+        self.call(&Op::Datagram { handle, op })
     }
 
     /// Listens for TCP: greets everyone with `name` and closes. Gives a handle and the address.

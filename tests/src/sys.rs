@@ -21,7 +21,8 @@ const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
-const BPF_CGROUP_INET4_CONNECT: u32 = 10;
+pub(crate) const BPF_CGROUP_INET4_CONNECT: u32 = 10;
+pub(crate) const BPF_CGROUP_UDP4_SENDMSG: u32 = 14;
 /// `BPF_LOG_STATS`: only what verification took.
 const BPF_LOG_STATS: u32 = 4;
 
@@ -104,10 +105,11 @@ fn attachment(
     unsafe { bpf(command, &mut attr) }.map(drop)
 }
 
-/// Attaches a program to a cgroup's hook for IPv4 connects by a link, which admits others.
-pub(crate) fn link_connect4(
+/// Attaches a program to a hook of a cgroup by a link, which admits others.
+pub(crate) fn link_cgroup(
     cgroup: BorrowedFd<'_>,
     program: BorrowedFd<'_>,
+    attach_type: u32,
 ) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
@@ -116,12 +118,7 @@ pub(crate) fn link_connect4(
         attach_type: u32,
         flags: u32,
     }
-    let mut attr = Attr {
-        prog_fd: raw(program),
-        target_fd: raw(cgroup),
-        attach_type: BPF_CGROUP_INET4_CONNECT,
-        flags: 0,
-    };
+    let mut attr = Attr { prog_fd: raw(program), target_fd: raw(cgroup), attach_type, flags: 0 };
     // SAFETY: the layout of BPF_LINK_CREATE; both descriptors are open for the call.
     let link = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
     // SAFETY: the kernel has just opened it for us and nobody else knows it.
@@ -181,10 +178,13 @@ pub(crate) fn swap_in_turn(
     unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) }.map(drop)
 }
 
-/// Loads a program for IPv4 connects.
-pub(crate) fn load_connect4(name: &str, instructions: &[u64]) -> io::Result<OwnedFd> {
-    let kind = (BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT);
-    load(kind, name, instructions, &mut [])
+/// Loads a program for one of the hooks of calls that name an address.
+pub(crate) fn load_sock_addr(
+    attach_type: u32,
+    name: &str,
+    instructions: &[u64],
+) -> io::Result<OwnedFd> {
+    load((BPF_PROG_TYPE_CGROUP_SOCK_ADDR, attach_type), name, instructions, &mut [])
 }
 
 /// Loads a program of this type for this place only to hear what verifying it took.

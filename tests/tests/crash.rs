@@ -21,7 +21,11 @@ const MOST_CALLS: usize = 300;
 #[test]
 fn a_first_set_up_that_was_killed_anywhere_is_completed_by_the_next_agent() {
     let Some(lab) = Lab::builder().control_planes(2).build_or_skip() else { return };
-    let configuration = Configuration { loopback: Vec::new(), ..small(&lab) };
+    // Datagrams have six links more.
+    let datagrams =
+        "{ name: udp, kind: vip, protocol: udp, addresses: ['10.96.0.10:53'], pool: apiserver }";
+    let frontends = vec![datagrams.to_owned()];
+    let configuration = Configuration { loopback: Vec::new(), frontends, ..small(&lab) };
     let mut agent = Agent::prepare(&lab, 0).expect("an agent");
     agent.configure(&configuration).expect("configured");
     let client = lab.client(0).expect("a client");

@@ -219,12 +219,6 @@ pub enum Problem {
         /// The address.
         address: SocketAddr,
     },
-    /// Datagrams to another kind of frontend.
-    #[error("udp is for kind vip, not for {kind}: remove it, or change the kind")]
-    OnlyVip {
-        /// The kind.
-        kind: &'static str,
-    },
     /// An address of the agent's own.
     #[error("{address} is reserved for the agent itself: use another port")]
     Reserved {

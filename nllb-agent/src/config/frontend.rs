@@ -124,8 +124,13 @@ fn frontend_protocol(raw: Option<At<String>>, kind: FrontendKind) -> Result<Prot
         return Ok(Protocol::Tcp);
     };
     let protocol = one_of(raw, &Protocol::ALL, Protocol::label)?;
-    if protocol.value == Protocol::Udp && kind != FrontendKind::Vip {
-        return Err(protocol.fault(Problem::OnlyVip { kind: kind.label() }));
+    let other = match kind {
+        FrontendKind::Loopback => "kind: loopback",
+        FrontendKind::NodeAddress => "kind: node-address",
+        FrontendKind::Vip => return Ok(protocol.value),
+    };
+    if protocol.value == Protocol::Udp {
+        return Err(protocol.fault(Problem::Excludes { other }));
     }
     Ok(protocol.value)
 }

@@ -4,6 +4,7 @@
 //! on the cgroups of the processes that matter is asked of the kernel, again and again.
 
 mod cgroup;
+mod hook;
 pub mod inspect;
 
 use std::fs::{self, File};
@@ -13,57 +14,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::sys::{self, AttachType};
+use super::sys;
 
 pub use cgroup::{Cgroup, CgroupChoice, Process, kubelets, still_kubelets};
-
-/// One of the places where a program attaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hook {
-    /// `connect(2)` on v4 sockets.
-    Connect4,
-    /// `connect(2)` on v6 sockets.
-    Connect6,
-    /// Life of TCP connections.
-    SockOps,
-}
-
-impl Hook {
-    /// Every hook, in the order of attachment: evidence first, so that no translated connection
-    /// starts unseen.
-    pub const ALL: [Self; 3] = [Self::SockOps, Self::Connect4, Self::Connect6];
-
-    /// The word for it in status and messages.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Connect4 => "connect4",
-            Self::Connect6 => "connect6",
-            Self::SockOps => "sock_ops",
-        }
-    }
-
-    /// Name of its program.
-    pub(super) const fn program(self) -> &'static str {
-        match self {
-            Self::Connect4 => "nllb_connect4",
-            Self::Connect6 => "nllb_connect6",
-            Self::SockOps => "nllb_sock_ops",
-        }
-    }
-
-    const fn attach_type(self) -> AttachType {
-        match self {
-            Self::Connect4 => AttachType::Connect4,
-            Self::Connect6 => AttachType::Connect6,
-            Self::SockOps => AttachType::SockOps,
-        }
-    }
-
-    fn pin(self, directory: &Path) -> PathBuf {
-        directory.join(format!("link_{}", self.label()))
-    }
-}
+pub use hook::Hook;
 
 /// Why the programs could not be attached.
 #[derive(Debug, Error)]
@@ -165,6 +119,29 @@ impl Attachment {
         }
     }
 
+    /// The hooks that are attached.
+    pub(super) fn hooks(&self) -> impl Iterator<Item = Hook> {
+        self.links.iter().map(|link| link.hook)
+    }
+
+    /// Detaches these hooks and removes their pins, those that an earlier agent has left included.
+    pub(super) fn remove(&mut self, hooks: &[Hook]) -> Result<(), AttachError> {
+        self.links.retain(|link| !hooks.contains(&link.hook));
+        for hook in hooks {
+            let pin = hook.pin(&self.directory);
+            // At once, and not some time after the last reference. One that is gone ends with its pin.
+            let _not_attached = sys::open_pin(&pin).and_then(sys::link_detach);
+            match fs::remove_file(&pin) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    let (verb, hook) = ("unpin the link of", hook.label());
+                    return Err(AttachError::Kernel { verb, hook, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Attaches what is not attached as it should be.
     pub(super) fn repair(&mut self, programs: &[Loaded<'_>]) -> Result<(), AttachError> {
         for program in programs {
@@ -247,7 +224,7 @@ pub fn standing(directory: &Path) -> Vec<Hook> {
         // A link outlives its cgroup, and then has none.
         link.and_then(sys::link_info).is_ok_and(|info| info.cgroup != 0)
     };
-    Hook::ALL.into_iter().filter(is_attached).collect()
+    Hook::expected(directory).filter(is_attached).collect()
 }
 
 /// What the kernel says of the attachment.

@@ -79,6 +79,8 @@ pub struct Order {
     pub kept: bool,
     /// Only connects, not established, whose next SYN is further away than this; `None` for every state.
     pub waiting: Option<Duration>,
+    /// Whether datagram sockets as well that are connected to it.
+    pub datagrams: bool,
     /// How many, chosen at random; `None` for all.
     pub count: Option<u32>,
     /// The time over which they are spread; zero ends all at once.

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapInfo;
 use aya::programs::{CgroupSockAddr, ProgramType, SockOps};
 use aya::sys::is_helper_supported;
 use aya::{Ebpf, EbpfLoader};
@@ -74,6 +75,9 @@ pub enum LoadError {
         /// The capabilities that are not held.
         missing: Vec<&'static str>,
     },
+    /// Programs that were not wanted at the start.
+    #[error("an agent loads programs only when it starts; restart it")]
+    Later,
     /// The array of pools could not be created.
     #[error(transparent)]
     Maps(#[from] MapsError),
@@ -147,13 +151,26 @@ pub fn pin_directory(bpffs: &Path) -> PathBuf {
     bpffs.join(format!("v{ABI_VERSION}"))
 }
 
-/// Loads maps and programs; maps pinned in `directory` are taken over.
+/// What was loaded.
+pub(super) struct Object {
+    pub(super) bpf: Ebpf,
+    pub(super) features: Features,
+    /// Whether the programs for datagrams are there; if not, why.
+    pub(super) datagrams: Result<(), String>,
+}
+
+/// Loads maps and programs; maps pinned in `directory` are taken over. Connections do without the programs for
+/// `datagrams`, so what the kernel says of those is no error.
 pub(super) fn load(
     directory: &Path,
     log_level: BpfLogLevel,
-) -> Result<(Ebpf, Features), LoadError> {
+    datagrams: bool,
+) -> Result<Object, LoadError> {
     maps::pin_pools(&directory.join(names::POOLS))
         .map_err(|error| if permission(&error) { not_permitted() } else { error.into() })?;
+    if datagrams {
+        make_room(&directory.join(names::DATAGRAM_PEERS))?;
+    }
     let features = Features::probe();
     let log_level = log_level as u8;
     let set_retval = u8::from(features.set_retval);
@@ -163,6 +180,7 @@ pub(super) fn load(
         .btf(None)
         .override_global("HAS_SET_RETVAL", &set_retval, true)
         .map_max_entries(names::CLIENTS, clients())
+        .map_max_entries(names::DATAGRAM_PEERS, if datagrams { clients() } else { 1 })
         // The programs only have this global while they log something.
         .override_global("AYA_LOG_LEVEL", &log_level, false);
     for map in names::ALL {
@@ -172,13 +190,27 @@ pub(super) fn load(
         true => not_permitted(),
         false => LoadError::Object { reason: causes(&error) },
     })?;
-    for hook in Hook::ALL {
-        load_program(&mut bpf, hook)?;
-    }
-    Ok((bpf, features))
+    Hook::ALWAYS.into_iter().try_for_each(|hook| load_program(&mut bpf, hook))?;
+    let datagrams = match datagrams {
+        true => Hook::DATAGRAMS.into_iter().try_for_each(|hook| load_program(&mut bpf, hook)),
+        false => Err(LoadError::Later),
+    };
+    let datagrams = datagrams.map_err(|error| error.to_string());
+    Ok(Object { bpf, features, datagrams })
 }
 
-/// Entries of the least-recently-used map: each CPU may hold 128 of them in reserve, so a map that is
+/// Gives up the map of an agent that had no use for it and made it small. Programs that use it go on to do so
+/// until their successors are attached.
+fn make_room(pin: &Path) -> Result<(), LoadError> {
+    let small = MapInfo::from_pin(pin).is_ok_and(|info| info.max_entries() < MAX_CLIENTS);
+    if !small {
+        return Ok(());
+    }
+    let failed = |source| LoadError::Directory { path: pin.to_owned(), source };
+    fs::remove_file(pin).map_err(failed)
+}
+
+/// Entries of the least-recently-used maps: each CPU may hold 128 of them in reserve, so a map that is
 /// large enough on a small machine would forget at once on a large one.
 fn clients() -> u32 {
     let cpus = aya::util::nr_cpus().unwrap_or(1);
@@ -190,10 +222,17 @@ fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
     let refused = |reason: String| LoadError::Program { program: name, reason };
     let program = bpf.program_mut(name).ok_or_else(|| refused("not in the object".to_owned()))?;
     let loaded = match hook {
-        Hook::Connect4 | Hook::Connect6 => {
+        Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
+        Hook::Connect4
+        | Hook::Connect6
+        | Hook::Sendmsg4
+        | Hook::Sendmsg6
+        | Hook::Recvmsg4
+        | Hook::Recvmsg6
+        | Hook::Getpeername4
+        | Hook::Getpeername6 => {
             <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load)
         }
-        Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
     };
     // Without CAP_PERFMON it is the verifier that refuses, with a page about pointers.
     loaded.map_err(|error| match permission(&error) || !missing_capabilities().is_empty() {

@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nllb_common::maps::Protocol;
+use nllb_core::Table;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
@@ -136,6 +138,19 @@ impl Attached {
     /// renewal of the lease.
     pub(super) fn set_short_timeouts(&mut self, closing: &Closing) {
         self.datapath.set_short_timeouts(matches!(closing, Closing::Timeouts { .. }));
+    }
+
+    /// Translates datagrams as long as a table has frontends for them.
+    pub(super) fn serve_datagrams(&mut self, table: &Table, maps: &mut impl Maps) {
+        let before = self.datapath.serves_datagrams();
+        let wanted = table.frontends.keys().any(|key| key.protocol() == Protocol::Udp);
+        if let Err(error) = self.datapath.serve_datagrams(wanted, maps) {
+            // The next renewal of the lease writes it.
+            error!(%error, "cannot say whether datagrams are translated");
+        }
+        if wanted != before {
+            self.coverage = self.datapath.verify(&self.kubelets);
+        }
     }
 
     /// Attaches what is not attached, and writes the frontend of the self-test again. Says whether it

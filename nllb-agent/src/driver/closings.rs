@@ -48,6 +48,9 @@ pub(super) struct Closings {
     /// Whether namespaces are being looked for.
     refreshing: bool,
     sockets: BTreeMap<(Who, CloseCause), u64>,
+    /// How many datagram sockets had been connected to a backend when an order for it last came: nobody counts
+    /// those that are open.
+    datagrams: HashMap<Who, u32>,
     /// What an order could not reach when it was last tried or looked for; empty when it could reach
     /// everything.
     pub(super) unreached: Vec<String>,
@@ -61,6 +64,7 @@ impl Closings {
             under_way: HashMap::new(),
             refreshing: false,
             sockets: BTreeMap::new(),
+            datagrams: HashMap::new(),
             unreached: Vec::new(),
         }
     }
@@ -76,9 +80,15 @@ impl Closings {
         CloseCause::ALL.into_iter().map(of)
     }
 
-    /// Begins to carry out an order. Of a death one at a time is enough; a drain begins anew; parts of a
+    /// Whether datagram sockets were connected to a backend since the last order for it, when so many were so
+    /// far.
+    pub(super) fn are_new(&mut self, who: Who, datagrams: u32) -> bool {
+        self.datagrams.insert(who, datagrams).unwrap_or_default() != datagrams
+    }
+
+    /// Begins to carry out an order, for `datagrams` sockets as well. Of a death one at a time is enough; a drain begins anew; parts of a
     /// rebalancing may overlap.
-    pub(super) fn start(&mut self, who: Who, addr: SocketAddr, order: CloseOrder) {
+    pub(super) fn start(&mut self, who: Who, addr: SocketAddr, order: CloseOrder, datagrams: bool) {
         let same = |(other, cause, _): &(Who, CloseCause, AbortHandle)| {
             *other == who && *cause == order.cause
         };
@@ -95,7 +105,9 @@ impl Closings {
         let CloseOrder { cause, reason: _, count, spread } = order;
         let kept = cause == CloseCause::Dead;
         let waiting = (cause == CloseCause::Waiting).then_some(LONGEST_PAUSE);
-        let order_of_closer = Order { backend, epoch, address: addr, kept, waiting, count, spread };
+        let address = addr;
+        let order_of_closer =
+            Order { backend, epoch, address, kept, waiting, datagrams, count, spread };
         let began = Instant::now();
         let closing = self.closer.close(order_of_closer);
         let task = self.tasks.spawn_local(async move {
@@ -186,5 +198,6 @@ impl Closings {
     /// Forgets backends that are gone.
     pub(super) fn retain(&mut self, known: &HashSet<Who>) {
         self.sockets.retain(|(who, _), _| known.contains(who));
+        self.datagrams.retain(|who, _| known.contains(who));
     }
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nllb_common::maps::Protocol;
 use tracing::{info, warn};
 
 use super::{Driver, Unresolved, node};
@@ -79,7 +80,13 @@ impl Driver {
             // Files that it names may have changed; probers read those by themselves.
             return Ok(false);
         }
-        if let Some(key) = fixed_key(&self.config, &config) {
+        let datapath = self.attached.datapath();
+        let fixed = fixed_key(&self.config, &config);
+        let fixed = fixed.or_else(|| {
+            let lacks = wants_datagrams(&config) && !datapath.has_datagram_programs();
+            lacks.then_some("frontends[].protocol from tcp to udp")
+        });
+        if let Some(key) = fixed {
             return Err(format!(
                 "{}: {key} cannot be changed while the agent runs; restart it",
                 self.file.display()
@@ -115,6 +122,11 @@ fn fixed_key(old: &Config, new: &Config) -> Option<&'static str> {
     }
 }
 
+/// Whether there may be frontends for datagrams.
+pub(super) fn wants_datagrams(config: &Config) -> bool {
+    config.frontends.iter().any(|frontend| frontend.protocol == Protocol::Udp)
+}
+
 /// One prober per pool, in the order of the settings.
 pub(super) fn probers(config: &Config) -> Vec<Rc<Prober>> {
     config.pools.iter().map(|pool| Rc::new(Prober::new(pool.check.clone()))).collect()
@@ -129,6 +141,7 @@ pub(super) fn datapath_settings(config: &Config) -> datapath::Settings {
             config::Cgroup::Auto => CgroupChoice::Auto,
             config::Cgroup::Path(path) => CgroupChoice::Path(path),
         },
+        datagrams: wants_datagrams(config),
         log_level: match log_level {
             config::LogLevel::Off => BpfLogLevel::Off,
             config::LogLevel::Error => BpfLogLevel::Error,

@@ -6,7 +6,6 @@ use nllb_core::{CloseCause, Command, SentinelFact, Via};
 use tracing::{debug, error, info};
 
 use super::Driver;
-use super::probes::Who;
 use crate::journal::Transition;
 
 impl Driver {
@@ -38,10 +37,16 @@ impl Driver {
                     self.sentinels.ask((id, epoch), question);
                 }
                 Command::Close { id, epoch, addr, order } => {
+                    let who = (id, epoch);
+                    let evidence = self.evidence(who);
+                    // When in doubt it has some.
+                    let connections = evidence.is_none_or(|evidence| evidence.connections() > 0);
+                    let datagrams = evidence.map_or(0, |evidence| evidence.datagram_sockets);
+                    let anew = self.closings.are_new(who, datagrams);
                     // The machine repeats the order while a backend stays dead, or in a drill.
                     let repeated = matches!(order.cause, CloseCause::Dead | CloseCause::Drill);
-                    if !repeated || self.has_connections((id, epoch)) {
-                        self.closings.start((id, epoch), addr, order);
+                    if !repeated || connections || anew {
+                        self.closings.start(who, addr, order, datagrams > 0);
                     }
                 }
                 Command::DrillOver { addr, how, end, lasted } => {
@@ -79,10 +84,6 @@ impl Driver {
             Ok(()) => debug!(duration = ?self.sync.last_duration, "maps written"),
             Err(error) => error!(%error, "cannot write the maps; the older state stays"),
         }
-    }
-
-    /// Whether the kernel counts connections of a backend. When in doubt it has some.
-    fn has_connections(&self, who: Who) -> bool {
-        self.evidence(who).is_none_or(|evidence| evidence.connections() > 0)
+        self.attached.serve_datagrams(self.machine.table(), &mut self.maps);
     }
 }

@@ -89,6 +89,7 @@ impl Driver {
             error!(%error, "the maps are not as configured");
         }
         let mut attached = Attached::install(datapath, &mut maps).await?;
+        attached.serve_datagrams(machine.table(), &mut maps);
         let sockets = Rc::new(sockets);
         let findings = attached.test(&sockets).await;
         attached.conclude(findings, &mut maps);

@@ -162,7 +162,12 @@ fn datapath(attached: &Attached, sync: &Sync, now: Instant) -> status::DatapathS
             })
             .collect(),
         watched: watched.iter().map(watched_of).collect(),
-        shortcomings: shortcomings.iter().cloned().chain(datapath.other_versions()).collect(),
+        shortcomings: shortcomings
+            .iter()
+            .cloned()
+            .chain(datapath.other_versions())
+            .chain(datapath.datagrams_problem())
+            .collect(),
         self_test: status::SelfTest {
             age_ms: attached.checked_at.map(|at| millis(now.saturating_duration_since(at))),
             failures: attached.failures.clone(),

@@ -178,8 +178,8 @@ pub struct Evidence {
     pub srtt_us: u32,
     /// Epoch of the backend this is about.
     pub epoch: u32,
-    /// Keeps the layout free of padding; zero.
-    pub reserved: u32,
+    /// Datagram sockets that were connected to it since the id was taken; it wraps.
+    pub datagram_sockets: u32,
 }
 
 impl Evidence {
@@ -195,7 +195,7 @@ impl Evidence {
             fail_streak: 0,
             srtt_us: 0,
             epoch,
-            reserved: 0,
+            datagram_sockets: 0,
         }
     }
 }

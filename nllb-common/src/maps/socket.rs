@@ -53,8 +53,9 @@ pub struct Netns {
     pub active: u64,
     /// The last process that connected from there: where to look for the namespace. It may be gone.
     pub tgid: u32,
-    /// Keeps the layout free of padding; zero.
-    pub reserved: u32,
+    /// When a datagram socket last connected from there, in seconds of the monotonic clock, never 0; 0 when
+    /// none did. Nobody counts those that are open.
+    pub datagram_s: u32,
 }
 
 impl Netns {

@@ -306,3 +306,21 @@ proptest! {
         prop_assert!(chosen(&suspects, seed).is_some());
     }
 }
+
+#[test]
+fn who_is_to_be_avoided_is_taken_when_nobody_else_may_get_connections() {
+    let pick = |facts: Vec<Fact>, except| {
+        let facts = Facts(facts);
+        let chosen = pick_except(&facts.pool(), &facts, &request(1), except);
+        chosen.map(|choice| (choice.slot.backend, choice.index, choice.eligible))
+    };
+    let healthy = || Fact::state(State::Healthy);
+    assert_eq!(pick(vec![healthy(), healthy()], 0), Some((1, 1, true)));
+    assert_eq!(pick(vec![healthy(), Fact::state(State::Degraded)], 0), Some((1, 1, true)));
+    assert_eq!(pick(vec![healthy(), Fact::state(State::Unhealthy)], 0), Some((0, 0, true)));
+    assert_eq!(pick(vec![healthy()], 0), Some((0, 0, true)), "it is alone");
+    let out = vec![Fact::state(State::Unhealthy), Fact::suspect(State::Healthy)];
+    assert_eq!(pick(out, 0), Some((1, 1, false)), "the better of two that may not");
+    assert_eq!(pick(vec![healthy(), healthy()], 1), Some((0, 0, true)));
+    assert_eq!(pick(vec![healthy()], 7), Some((0, 0, true)), "a stranger is nobody's matter");
+}

@@ -39,6 +39,8 @@ pub enum Op {
     TrafficStop { traffic: u64 },
     Attribution(Attribution),
     Udp(Udp),
+    DatagramOpen(DatagramSocket),
+    Datagram { handle: u64, op: DatagramOp },
     ListenTcp { address: SocketAddr, name: String },
     ListenUdp { address: SocketAddr, name: String },
 }
@@ -173,4 +175,35 @@ pub struct Udp {
     pub connected: bool,
     /// How long to wait for an answer.
     pub timeout: Duration,
+}
+
+/// A datagram socket to keep.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct DatagramSocket {
+    /// An IPv6 socket, which reaches IPv4 addresses in their v4-mapped form.
+    pub v6: bool,
+    /// Bind it to this address.
+    pub bind: Option<SocketAddr>,
+}
+
+/// What to do with a datagram socket that was kept.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub enum DatagramOp {
+    /// Connect it.
+    Connect {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Send a datagram.
+    Send {
+        /// Where to; none: where it is connected to.
+        to: Option<SocketAddr>,
+    },
+    /// Wait for a datagram.
+    Receive {
+        /// How long.
+        timeout: Duration,
+    },
+    /// Ask whom it is connected to.
+    Peer,
 }

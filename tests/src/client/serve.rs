@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::attribution;
 use super::connect::{Conn, Wire, address, connect, establish, name, question};
+use super::datagram;
 use super::fixture::{Fixture, send};
 use super::protocol::{Answer, Connect, Inspection, Op, Outcome};
 use super::storm::Running;
@@ -40,6 +42,7 @@ struct State {
     next: u64,
     conns: HashMap<u64, Conn>,
     fixtures: HashMap<u64, Fixture>,
+    datagrams: HashMap<u64, UdpSocket>,
     storms: HashMap<u64, Running>,
     traffic: HashMap<u64, traffic::Running>,
 }
@@ -60,7 +63,8 @@ impl State {
             Op::Inspect { handle } => json(&inspect(self.conn(handle)?)?),
             Op::Close { handle } => {
                 let fixture = self.fixtures.remove(&handle).is_some();
-                if !fixture && self.conns.remove(&handle).is_none() {
+                let datagrams = self.datagrams.remove(&handle).is_some();
+                if !fixture && !datagrams && self.conns.remove(&handle).is_none() {
                     bail!("no handle {handle}");
                 }
                 json(&())
@@ -88,6 +92,18 @@ impl State {
             }
             Op::Attribution(plan) => json(&attribution::run(&plan)?),
             Op::Udp(udp) => json(&send(&udp)),
+            Op::DatagramOpen(spec) => {
+                let id = self.id();
+                self.datagrams.insert(id, datagram::open(&spec)?);
+                json(&id)
+            }
+            Op::Datagram { handle, op } => {
+                let socket = self.datagrams.get(&handle);
+                json(&datagram::perform(
+                    socket.with_context(|| format!("no handle {handle}"))?,
+                    &op,
+                ))
+            }
             Op::ListenTcp { address, name } => {
                 let (fixture, bound) = Fixture::tcp(address, name)?;
                 json(&(self.install(fixture), bound))

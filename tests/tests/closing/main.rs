@@ -35,6 +35,7 @@ impl Node {
             address: backend.address,
             kept: true,
             waiting: None,
+            datagrams: true,
             count: None,
             spread: Duration::ZERO,
         };

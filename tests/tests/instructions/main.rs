@@ -142,7 +142,11 @@ fn visited() -> Option<BTreeMap<String, u64>> {
     let lab = Lab::builder().build_or_skip()?;
     let mut agent = Agent::prepare(&lab, 0).expect("an agent");
     agent.log_by_default();
-    agent.configure(&Configuration::of(&lab)).expect("configured");
+    // Else those for datagrams would stay unloaded.
+    let datagrams = "{ name: datagrams, kind: vip, protocol: udp, addresses: ['10.96.0.10:53'], pool: apiserver }";
+    let mut configuration = Configuration::of(&lab);
+    configuration.frontends.push(datagrams.to_owned());
+    agent.configure(&configuration).expect("configured");
     let status = agent.restart().expect("a ready agent");
     let programs: Vec<_> = loaded_programs().filter_map(Result::ok).collect();
     let visited = status.datapath.links.iter().map(|link| {

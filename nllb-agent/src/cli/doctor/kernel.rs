@@ -83,13 +83,14 @@ fn attachment(told: &Told, cgroup: Result<&Cgroup, String>) -> Attachment {
         })
     });
     let cgroup = cgroup.ok();
-    let effective = cgroup.map(Cgroup::effective).unwrap_or_default().into_iter().map(
-        |inspect::Effective { whose, hook, programs }| Effective {
-            whose,
-            hook: hook.label(),
-            programs,
-        },
-    );
+    let effective =
+        cgroup.map(|cgroup| cgroup.effective(&directory)).unwrap_or_default().into_iter().map(
+            |inspect::Effective { whose, hook, programs }| Effective {
+                whose,
+                hook: hook.label(),
+                programs,
+            },
+        );
     let status = told.status.as_ref();
     let self_test = status.ok().map(|status| &status.datapath.self_test);
     let self_test = self_test.and_then(|test| Some((test.failures.clone(), test.age_ms? / 1000)));

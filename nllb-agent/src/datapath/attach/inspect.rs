@@ -55,7 +55,7 @@ impl Cgroup {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         }
-        Ok(Hook::ALL.into_iter().map(|hook| self.link(directory, hook)).collect())
+        Ok(Hook::expected(directory).map(|hook| self.link(directory, hook)).collect())
     }
 
     fn link(&self, directory: &Path, hook: Hook) -> PinnedLink {
@@ -76,14 +76,15 @@ impl Cgroup {
         PinnedLink { hook, program: Ok(info.program), problem }
     }
 
-    /// What runs for the sockets of pid 1, of every kubelet, or of the configured cgroup.
+    /// What runs for the sockets of pid 1, of every kubelet, or of the configured cgroup, at the hooks that a
+    /// data path has whose pins are in `directory`.
     #[must_use]
-    pub fn effective(&self) -> Vec<Effective> {
+    pub fn effective(&self, directory: &Path) -> Vec<Effective> {
         let names = names();
         let name = |id: &u32| names.get(id).cloned().unwrap_or_default();
         let mut found = Vec::new();
         for (whose, path) in self.watched(&kubelets()) {
-            for hook in Hook::ALL {
+            for hook in Hook::expected(directory) {
                 let asked = File::open(&path)
                     .and_then(|dir| sys::query(&dir, hook.attach_type(), true))
                     .map_err(|error| format!("{}: {error}", path.display()));
@@ -98,8 +99,9 @@ impl Cgroup {
     /// Programs on this cgroup or above it that admit no other, as sentences.
     #[must_use]
     pub fn exclusive(&self) -> Vec<String> {
-        Hook::ALL
+        Hook::ALWAYS
             .into_iter()
+            .chain(Hook::DATAGRAMS)
             .filter_map(|hook| Some(exclusive_owner(self, hook)?.to_string()))
             .collect()
     }

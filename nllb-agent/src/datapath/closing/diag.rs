@@ -1,4 +1,4 @@
-//! Lists and ends the TCP sockets of one network namespace, over a netlink socket opened in it.
+//! Lists and ends the sockets of one network namespace, over a netlink socket opened in it.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,7 +14,7 @@ use netlink_packet_sock_diag::inet::{InetResponseHeader, SocketId, StateFlags, T
 use netlink_packet_sock_diag::{SockDiagDestroy, SockDiagMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use nllb_common::maps::{SocketRecord, socket_flags};
+use nllb_common::maps::{Protocol, SocketRecord, socket_flags};
 use socket2::SockRef;
 
 use super::Order;
@@ -45,6 +45,7 @@ const CONNECTED: StateFlags = StateFlags::SYN_SENT
 pub(super) struct Target {
     /// Cookie of its network namespace; 0 for the agent's own.
     pub(super) netns: u64,
+    protocol: Protocol,
     family: Family,
     id: SocketId,
 }
@@ -63,7 +64,7 @@ impl Target {
     #[cfg(test)]
     pub(super) fn example(cookie: u64) -> Self {
         let id = SocketId { cookie: cookie.to_ne_bytes(), ..SocketId::new_v4() };
-        Self { netns: 0, family: Family::V4, id }
+        Self { netns: 0, protocol: Protocol::Tcp, family: Family::V4, id }
     }
 }
 
@@ -75,7 +76,8 @@ impl Order {
     /// Not those that their application has closed already: nobody waits for them, and kernels before 6.11
     /// never let go of one that is ended then.
     fn means(self, socket: &InetResponseHeader, record: &SocketRecord) -> bool {
-        let Self { backend, epoch, address: _, kept, waiting, count: _, spread: _ } = self;
+        let Self { backend, epoch, kept, waiting, address: _, datagrams: _, count: _, spread: _ } =
+            self;
         let spared = if kept { 0 } else { socket_flags::KEPT } | socket_flags::BYPASS;
         let sleeps =
             |longest| matches!(&socket.timer, Some(Timer::Retransmit(next, _)) if *next > longest);
@@ -107,19 +109,44 @@ impl Diag {
         sys::netns_cookie(self.socket.as_fd()).ok()
     }
 
-    /// Every socket that an order means, however many it wants ended.
+    /// Every TCP socket that an order means, however many it wants ended.
     pub(super) fn translated(
         &mut self,
         storage: &MapData,
         order: Order,
     ) -> io::Result<Vec<Target>> {
-        let meant =
-            |socket: &InetResponseHeader, record: &SocketRecord| order.means(socket, record);
+        let meant = |socket: &InetResponseHeader, record: Option<&SocketRecord>| {
+            record.is_some_and(|record| order.means(socket, record))
+        };
         let mut targets = Vec::new();
         for &family in Family::reaching(order.address) {
-            let list = || List::new(family, order.states(), storage, Some(order.address));
+            let (states, peer) = (|| order.states(), Some(order.address));
+            let list = || List::new(Protocol::Tcp, family, states(), Some(storage), peer);
             let found = self.list(list, MOST, meant)?;
-            targets.extend(found.into_iter().map(|(id, _)| Target { netns: 0, family, id }));
+            let target = |(id, _)| Target { netns: 0, protocol: Protocol::Tcp, family, id };
+            targets.extend(found.into_iter().map(target));
+        }
+        Ok(targets)
+    }
+
+    /// The same of datagram sockets that are connected. The kernel lists no storages of these, so `is_ours` says
+    /// by its cookie whether we have connected one to the backend.
+    pub(super) fn translated_datagrams(
+        &mut self,
+        order: Order,
+        is_ours: impl Fn(u64) -> bool,
+    ) -> io::Result<Vec<Target>> {
+        let meant = |socket: &InetResponseHeader, _: Option<&SocketRecord>| {
+            socket.inode != 0 && is_ours(u64::from_ne_bytes(socket.socket_id.cookie))
+        };
+        let mut targets = Vec::new();
+        for &family in Family::reaching(order.address) {
+            // What the kernel calls a datagram socket that is connected.
+            let (states, peer) = (|| StateFlags::ESTABLISHED, Some(order.address));
+            let list = || List::new(Protocol::Udp, family, states(), None, peer);
+            let found = self.list(list, MOST, meant)?;
+            let target = |(id, _)| Target { netns: 0, protocol: Protocol::Udp, family, id };
+            targets.extend(found.into_iter().map(target));
         }
         Ok(targets)
     }
@@ -128,9 +155,10 @@ impl Diag {
     pub(super) fn recorded_netns(&mut self, storage: &MapData) -> io::Result<Option<u64>> {
         for family in Family::ALL {
             // The record of a probe does not say.
-            let list = || List::new(family, CONNECTED, storage, None);
-            let found = self.list(list, 1, |_, record| record.netns != 0)?;
-            if let Some((_, record)) = found.first() {
+            let list = || List::new(Protocol::Tcp, family, CONNECTED, Some(storage), None);
+            let found =
+                self.list(list, 1, |_, record| record.is_some_and(|record| record.netns != 0))?;
+            if let Some((_, Some(record))) = found.first() {
                 return Ok(Some(record.netns));
             }
         }
@@ -140,7 +168,8 @@ impl Diag {
     /// Whether the kernel lists storages and ends sockets for us; what it says if not. Proven on a listener
     /// of our own: a socket that is not there would be missed before rights are looked at.
     pub(super) fn check(&mut self, storage: &MapData) -> Result<(), String> {
-        let none = || List::new(Family::V4, CONNECTED, storage, Some(([0, 0, 0, 0], 0).into()));
+        let nobody = Some(([0, 0, 0, 0], 0).into());
+        let none = || List::new(Protocol::Tcp, Family::V4, CONNECTED, Some(storage), nobody);
         self.list(none, 0, |_, _| false)
             .map_err(|error| format!("the kernel does not list sockets for us: {error}"))?;
         let mut id = SocketId::new_v4();
@@ -152,7 +181,8 @@ impl Diag {
             (id.source_address, id.source_port) = (local.ip(), local.port());
             id.cookie = cookie.to_ne_bytes();
         }
-        let ended = self.end_one(&Target { netns: 0, family: Family::V4, id });
+        let ended =
+            self.end_one(&Target { netns: 0, protocol: Protocol::Tcp, family: Family::V4, id });
         ended.map(drop).map_err(|error| refusal(&error))
     }
 
@@ -174,7 +204,8 @@ impl Diag {
 
     /// Ends a socket; false for one that was not there any more.
     fn end_one(&mut self, target: &Target) -> io::Result<bool> {
-        let request = message::request(target.family, StateFlags::all(), target.id.clone());
+        let request =
+            message::request(target.protocol, target.family, StateFlags::all(), target.id.clone());
         let destroy = SockDiagDestroy::new(SockDiagMessage::InetRequest(request));
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
@@ -202,8 +233,8 @@ impl Diag {
         &mut self,
         list: impl Fn() -> List,
         most: usize,
-        meant: impl Fn(&InetResponseHeader, &SocketRecord) -> bool,
-    ) -> io::Result<Vec<(SocketId, SocketRecord)>> {
+        meant: impl Fn(&InetResponseHeader, Option<&SocketRecord>) -> bool,
+    ) -> io::Result<Vec<(SocketId, Option<SocketRecord>)>> {
         let mut error = io::Error::from(io::ErrorKind::Interrupted);
         for _ in 0..TRIES {
             match self.list_once(list(), most, &meant) {
@@ -224,8 +255,8 @@ impl Diag {
         &mut self,
         list: List,
         most: usize,
-        meant: impl Fn(&InetResponseHeader, &SocketRecord) -> bool,
-    ) -> io::Result<Vec<(SocketId, SocketRecord)>> {
+        meant: impl Fn(&InetResponseHeader, Option<&SocketRecord>) -> bool,
+    ) -> io::Result<Vec<(SocketId, Option<SocketRecord>)>> {
         let mut found = Vec::new();
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
@@ -245,8 +276,7 @@ impl Diag {
                     NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                         let header = response.header;
                         let record = message::record(&response.nlas);
-                        let record = record.filter(|record| meant(&header, record));
-                        if let Some(record) = record.filter(|_| found.len() < most) {
+                        if found.len() < most && meant(&header, record.as_ref()) {
                             found.push((header.socket_id, record));
                         }
                     }

@@ -11,8 +11,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::inet::nlas::Nla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
-use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY};
-use nllb_common::maps::SocketRecord;
+use netlink_packet_sock_diag::{AF_INET, AF_INET6, SOCK_DIAG_BY_FAMILY};
+use nllb_common::maps::{Protocol, SocketRecord};
 
 // Attributes (`uapi/linux/inet_diag.h`, `sock_diag.h`).
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
@@ -59,11 +59,16 @@ impl Family {
     }
 }
 
-/// A request about TCP sockets.
-pub(super) fn request(family: Family, states: StateFlags, socket_id: SocketId) -> InetRequest {
+/// A request about sockets.
+pub(super) fn request(
+    protocol: Protocol,
+    family: Family,
+    states: StateFlags,
+    socket_id: SocketId,
+) -> InetRequest {
     InetRequest {
         family: family.number(),
-        protocol: IPPROTO_TCP,
+        protocol: protocol as u8,
         extensions: ExtensionFlags::empty(),
         states,
         socket_id,
@@ -77,27 +82,31 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Sockets in these states with what `storage` holds of each; only those connected to `peer` if one is
+    /// Sockets in these states with what `storage` holds of each, if one is given; only those connected to `peer` if one is
     /// given.
     pub(super) fn new(
+        protocol: Protocol,
         family: Family,
         states: StateFlags,
-        storage: &MapData,
+        storage: Option<&MapData>,
         peer: Option<SocketAddr>,
     ) -> Self {
         let mut socket_id = family.any_socket();
-        let map = DefaultNla::new(
-            SK_DIAG_BPF_STORAGE_REQ_MAP_FD,
-            storage.fd().as_fd().as_raw_fd().to_ne_bytes().to_vec(),
-        );
-        let mut nested = vec![0; map.buffer_len()];
-        map.emit(&mut nested);
-        let mut attributes = vec![DefaultNla::new(INET_DIAG_REQ_SK_BPF_STORAGES, nested)];
+        let mut attributes = Vec::new();
+        if let Some(storage) = storage {
+            let map = DefaultNla::new(
+                SK_DIAG_BPF_STORAGE_REQ_MAP_FD,
+                storage.fd().as_fd().as_raw_fd().to_ne_bytes().to_vec(),
+            );
+            let mut nested = vec![0; map.buffer_len()];
+            map.emit(&mut nested);
+            attributes.push(DefaultNla::new(INET_DIAG_REQ_SK_BPF_STORAGES, nested));
+        }
         if let Some(peer) = peer {
             socket_id.destination_port = peer.port();
             attributes.push(DefaultNla::new(INET_DIAG_REQ_BYTECODE, is_peer(peer)));
         }
-        Self { request: request(family, states, socket_id), attributes }
+        Self { request: request(protocol, family, states, socket_id), attributes }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use aya::maps::{HashMap, Map, MapData};
-use nllb_common::maps::{Netns, names};
+use nllb_common::maps::{Favourite, Netns, names};
 use tracing::debug;
 
 use super::crew::Hand;
@@ -98,6 +98,7 @@ struct Worker {
     progress: Arc<Progress>,
     storage: MapData,
     netns: HashMap<MapData, u64, Netns>,
+    peers: HashMap<MapData, u64, u64>,
 }
 
 impl Worker {
@@ -106,12 +107,15 @@ impl Worker {
         let storage = maps::open(directory, names::SOCKS).map_err(|error| error.to_string())?;
         let netns = maps::open(directory, names::NETNS).map_err(|error| error.to_string())?;
         let netns = HashMap::try_from(Map::HashMap(netns)).map_err(|error| error.to_string())?;
+        let peers =
+            maps::open(directory, names::DATAGRAM_PEERS).map_err(|error| error.to_string())?;
+        let peers = HashMap::try_from(Map::LruHashMap(peers)).map_err(|error| error.to_string())?;
         let mut diag =
             Diag::open(progress).map_err(|error| format!("no netlink socket: {error}"))?;
         diag.check(&storage)?;
         let namespaces = Namespaces::new(progress)
             .map_err(|error| format!("the agent's network namespace cannot be opened: {error}"))?;
-        Ok((Self { progress: Arc::clone(progress), storage, netns }, namespaces))
+        Ok((Self { progress: Arc::clone(progress), storage, netns, peers }, namespaces))
     }
 
     /// Works until nobody can ask for anything.
@@ -149,22 +153,26 @@ impl Worker {
         let unreached = namespaces.refresh(&active, &self.storage);
         let returned = namespaces.go_home().err();
         let connections: BTreeMap<_, _> = active.iter().copied().collect();
-        let errors = unreached.into_iter().map(|(netns, source)| {
-            let connections = connections.get(&netns).map_or(0, Netns::connections);
-            CloseError::Unreached { netns, connections, source }
+        let namespaces = (active.len() - unreached.len()) as u64;
+        // Nobody says when datagram sockets are gone, and with them their namespace.
+        let errors = unreached.into_iter().filter_map(|(netns, source)| {
+            let connections = connections.get(&netns).filter(|netns| netns.active != 0)?;
+            let connections = connections.connections();
+            Some(CloseError::Unreached { netns, connections, source })
         });
         let mut errors: Vec<_> = errors.collect();
-        let namespaces = (active.len() - errors.len()) as u64;
         errors.extend(returned.map(|source| CloseError::Kernel { verb: RETURN, source }));
         Reach { namespaces, errors }
     }
 
-    /// Network namespaces other than the agent's that have connections, those with the most first.
+    /// Network namespaces other than the agent's that have connections, those with the most first, or may have
+    /// datagram sockets that are connected.
     fn others(&self, namespaces: &Namespaces) -> Result<Vec<(u64, Netns)>, MapsError> {
         let known = self.netns.iter().collect::<Result<Vec<_>, _>>();
         let mut known = known.map_err(maps::kernel(names::NETNS, "list the network namespaces"))?;
         // Fewer than none were forgotten and came back: there may be some.
-        known.retain(|(cookie, netns)| netns.active != 0 && !namespaces.is_own(*cookie));
+        let may_have = |netns: &Netns| netns.active != 0 || netns.datagram_s != 0;
+        known.retain(|(cookie, netns)| may_have(netns) && !namespaces.is_own(*cookie));
         known.sort_by_key(|(_, netns)| Reverse(netns.connections()));
         Ok(known)
     }
@@ -175,15 +183,28 @@ impl Worker {
     fn begin(&self, namespaces: &mut Namespaces, order: Order) -> (Tally, Vec<Target>) {
         let (mut tally, mut targets) = (Tally::default(), Vec::new());
         self.visit(namespaces, None, &mut tally, |tally, netns, diag| {
-            match diag.translated(&self.storage, order) {
+            let mut take = |diag: &mut Diag, found: io::Result<Vec<Target>>, verb| match found {
                 Ok(found) if order.count.is_none() && order.spread.is_zero() => {
                     tally.take(netns, diag.end(&found));
                 }
                 Ok(found) => targets.extend(found.into_iter().map(|found| found.of(netns))),
-                Err(source) => tally.fail("list sockets", source),
+                Err(source) => tally.fail(verb, source),
+            };
+            let found = diag.translated(&self.storage, order);
+            take(diag, found, "list sockets");
+            if order.datagrams && order.waiting.is_none() {
+                let found = diag.translated_datagrams(order, |cookie| self.is_peer(cookie, order));
+                take(diag, found, "list datagram sockets");
             }
         });
         (tally, targets)
+    }
+
+    /// Whether we have connected a datagram socket to the backend of an order.
+    fn is_peer(&self, cookie: u64, order: Order) -> bool {
+        let Order { backend, epoch, .. } = order;
+        let peer = self.peers.get(&cookie, 0).map(Favourite::from_word);
+        peer.is_ok_and(|peer| peer == Favourite { backend, epoch })
     }
 
     /// Ends these.
@@ -223,6 +244,8 @@ impl Worker {
         for (cookie, netns) in active {
             match namespaces.enter(cookie, netns.tgid, &self.storage, &mut walk) {
                 Ok(mut diag) => work(tally, cookie, &mut diag),
+                // As in `refresh`.
+                Err(_) if netns.active == 0 => {}
                 Err(source) => {
                     let connections = netns.connections();
                     tally.errors.push(CloseError::Unreached { netns: cookie, connections, source });

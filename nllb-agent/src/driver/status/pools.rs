@@ -133,7 +133,7 @@ fn evidence(evidence: nllb_common::maps::Evidence) -> status::Evidence {
         fail_streak,
         srtt_us,
         epoch: _,
-        reserved: _,
+        datagram_sockets: _,
     } = evidence;
     let now = monotonic_ns();
     let suspect = Duration::from_nanos(suspect_until_ns.saturating_sub(now));

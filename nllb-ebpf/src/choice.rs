@@ -1,0 +1,110 @@
+//! What the choice of a backend wants to know, and what it leaves behind: the same for connects and for
+//! datagrams.
+
+use nllb_common::Port;
+use nllb_common::maps::{
+    Client, Control, Favourite, Frontend, FrontendKey, NO_BACKEND, Policy, PoolSet, Protocol,
+    Scope, Slot,
+};
+use nllb_common::pick::{Choice, Reach, Request, by_maglev};
+
+use crate::ctx::{SockAddr, now_ns, random, tgid};
+use crate::family::Family;
+use crate::maps::{self, BackendEvidence};
+
+/// A frontend that was dialled, and by whom.
+pub(crate) struct Dialled {
+    pub(crate) addr: nllb_common::Addr,
+    pub(crate) port: Port,
+    pub(crate) frontend: Frontend,
+    pub(crate) client: Client,
+}
+
+impl Dialled {
+    /// The frontend that is dialled; `None` when that is none of ours.
+    #[inline(always)]
+    pub(crate) fn find<F: Family>(
+        ctx: &SockAddr,
+        protocol: Protocol,
+        control: &Control,
+    ) -> Option<Self> {
+        let addr = F::destination(ctx);
+        let port = Port::from_word(ctx.user_port());
+        let netns = ctx.netns_cookie();
+        let key = FrontendKey::new(addr, port, protocol, scope(netns, control));
+        let frontend = maps::frontend(&key)?;
+        let client = Client { netns, tgid: tgid(), frontend: u32::from(frontend.id) };
+        Some(Self { addr, port, frontend, client })
+    }
+
+    /// The backends. A pool that is not there is one without.
+    #[inline(always)]
+    pub(crate) fn pool(&self) -> Option<&'static PoolSet> {
+        maps::pool(u32::from(self.frontend.pool))
+    }
+
+    /// The circumstances, of which the verifier knows nothing.
+    #[inline(always)]
+    pub(crate) fn request(
+        &self,
+        control: &Control,
+        pool: Option<&PoolSet>,
+        reach: Reach,
+    ) -> Request {
+        let now_ns = now_ns();
+        Request {
+            now_ns,
+            lease_valid: control.lease_until_ns > now_ns,
+            reach,
+            seed: self.seed(),
+            zero: control.zero,
+            policy: self.frontend.policy_number(),
+            pool: u32::from(self.frontend.pool),
+            preferred: self.preferred(pool),
+        }
+        .hidden()
+    }
+
+    /// The backend that the client should have, where the policy has one for it.
+    #[inline(always)]
+    fn preferred(&self, pool: Option<&PoolSet>) -> u32 {
+        let policy = self.frontend.policy_number();
+        if policy == Policy::Maglev as u32 {
+            return pool.map_or(NO_BACKEND, |pool| by_maglev(pool, self.client.hash()));
+        }
+        if policy == Policy::Affinity as u32 {
+            // Of another epoch it would be another backend.
+            let favourite = maps::favourite(&self.client);
+            let favourite =
+                favourite.filter(|it| BackendEvidence::of(it.backend, it.epoch).is_some());
+            return favourite.map_or(NO_BACKEND, |favourite| favourite.backend);
+        }
+        NO_BACKEND
+    }
+
+    /// What decides the draw: the client where the policy says so, else chance.
+    #[inline(always)]
+    fn seed(&self) -> u32 {
+        let maglev = self.frontend.policy_number() == Policy::Maglev as u32;
+        if maglev { self.client.hash() } else { random() }
+    }
+
+    /// What a policy wants to know at the next choice.
+    #[inline(always)]
+    pub(crate) fn note(&self, request: &Request, choice: &Choice) {
+        let Choice { slot: Slot { backend, epoch, .. }, index, eligible: _ } = *choice;
+        if request.policy == Policy::RoundRobin as u32 {
+            maps::take_turn(request.pool, index, request.now_ns);
+        }
+        if request.policy == Policy::Affinity as u32 && request.preferred != backend {
+            maps::set_favourite(&self.client, Favourite { backend, epoch });
+        }
+    }
+}
+
+/// The scope of a connect from this network namespace. While the host's is not known, nobody is in
+/// it: loopback frontends wait, which harms less than serving a pod what is the host's.
+#[inline(always)]
+fn scope(netns: u64, control: &Control) -> Scope {
+    if control.host_netns == netns { Scope::Host } else { Scope::Other }
+}

@@ -1,0 +1,31 @@
+//! What sockets that go wrong say of their backends, and how the agent is told.
+
+use nllb_common::maps::Control;
+use nllb_common::{Counter, Event, EventKind};
+
+use crate::maps::{self, BackendEvidence};
+
+pub(crate) const MS: u64 = 1_000_000;
+/// De-preference after what may be the server's fault or not: a connect that ended without an answer (an
+/// ICMP error and an impatient caller look alike), a connection that ended before any data came, or a datagram
+/// that was sent again.
+pub(crate) const HINT_NS: u64 = 100 * MS;
+
+/// Tells the agent about a backend, given by id and epoch, at most once per interval.
+#[inline(always)]
+pub(crate) fn tell(
+    control: &Control,
+    kind: EventKind,
+    (backend, epoch): (u32, u32),
+    frontend: u32,
+    at_ns: u64,
+) {
+    let Some(evidence) = BackendEvidence::of(backend, epoch) else {
+        return;
+    };
+    if !evidence.may_emit(at_ns, u64::from(control.event_interval_ms) * MS) {
+        maps::count(Counter::EventSuppressed);
+        return;
+    }
+    maps::emit(Event { at_ns, kind: kind as u32, backend, epoch, frontend });
+}
