@@ -80,6 +80,8 @@ pub(crate) struct Backend {
     pub(crate) first_sign: Option<Instant>,
     /// Set while an operator has drained it.
     pub(crate) drained: Option<Drained>,
+    /// Whether discovery says that it is about to go.
+    pub(crate) leaving: bool,
     /// Set while it is out of service for a drill.
     pub(crate) drilled: Option<Drilled>,
     /// Whether its connections were closed since it drains.
@@ -190,6 +192,7 @@ impl Backend {
             trouble: None,
             first_sign: None,
             drained: None,
+            leaving: false,
             drilled: None,
             drain_done: false,
             told: (State::Unknown, false),
@@ -228,12 +231,12 @@ impl Backend {
         self
     }
 
-    /// Its state: what probes say, unless an operator drained it or it is in a drill.
+    /// Its state: what probes say, unless an operator drained it, it is in a drill or about to go.
     pub(crate) fn state(&self) -> State {
         let ordered = match self.drilled.map(|drilled| drilled.how) {
             Some(Drill::Blackhole) => return State::Unhealthy,
             Some(Drill::Simulate) => true,
-            None => self.drained.is_some(),
+            None => self.drained.is_some() || self.leaving,
         };
         match (self.health.state(), ordered) {
             (State::Unknown | State::Healthy | State::Degraded, true) => State::Draining,
@@ -245,7 +248,10 @@ impl Backend {
     pub(crate) fn reason(&self) -> String {
         match self.drilled.filter(|_| self.is_drained_only()) {
             Some(drilled) => format!("drill ({})", drilled.how.label()),
-            None if self.is_drained_only() => "drained by an operator".to_owned(),
+            None if self.is_drained_only() && self.drained.is_some() => {
+                "drained by an operator".to_owned()
+            }
+            None if self.is_drained_only() => "about to go".to_owned(),
             None => self.cause.to_string(),
         }
     }
@@ -254,12 +260,13 @@ impl Backend {
     pub(crate) fn cause(&self) -> &'static str {
         match self.drilled.filter(|_| self.is_drained_only()) {
             Some(_) => "drill",
-            None if self.is_drained_only() => "drained",
+            None if self.is_drained_only() && self.drained.is_some() => "drained",
+            None if self.is_drained_only() => "leaving",
             None => self.cause.label(),
         }
     }
 
-    /// Whether it would have another state without an order.
+    /// Whether it would have another state if nobody wanted it gone.
     pub(crate) fn is_drained_only(&self) -> bool {
         self.state() != self.health.state()
     }

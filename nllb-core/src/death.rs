@@ -67,7 +67,7 @@ enum Sign {
 impl Sign {
     const fn of(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Silent | Outcome::Unreachable => Self::Silence,
+            Outcome::Silent | Outcome::Unanswered | Outcome::Unreachable => Self::Silence,
             Outcome::Hung | Outcome::Unresponsive => Self::Accepts,
             Outcome::Ready
             | Outcome::NotReady { .. }

@@ -156,6 +156,7 @@ impl Finding {
             | Outcome::Reset
             | Outcome::Unreachable
             | Outcome::Silent
+            | Outcome::Unanswered
             | Outcome::TlsFailed { .. }
             | Outcome::Hung
             | Outcome::Closed

@@ -35,6 +35,7 @@ pub mod rtt;
 mod scale;
 pub mod schedule;
 mod sentinel;
+pub mod services;
 pub mod settings;
 pub mod table;
 pub mod version;
@@ -62,7 +63,7 @@ pub use report::{
 pub use sentinel::retry_wait;
 pub use settings::{
     Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings,
-    RebalanceSettings, ScopeSetting, Settings, VersionSkew,
+    RebalanceSettings, ScopeSetting, Settings, Standing, VersionSkew,
 };
 pub use table::{Table, TableError};
 pub use version::{KubeVersion, VersionError};

@@ -28,7 +28,7 @@ use crate::view::{HistoryView, View};
 
 mod adopt;
 mod answer;
-mod check;
+pub(crate) mod check;
 mod close;
 mod drain;
 mod evidence;

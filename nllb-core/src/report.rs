@@ -51,6 +51,8 @@ pub enum Outcome {
     Unreachable,
     /// The connect timed out.
     Silent,
+    /// No datagram came back.
+    Unanswered,
     /// The TLS handshake failed.
     TlsFailed {
         /// Why, as the TLS library puts it.
@@ -96,7 +98,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Reset => "reset",
             Self::Unreachable => "unreachable",
-            Self::Silent => "silent",
+            Self::Silent | Self::Unanswered => "silent",
             Self::TlsFailed { .. } => "tls_failed",
             Self::Slow => "slow",
             Self::Hung => "hung",
@@ -121,6 +123,7 @@ impl fmt::Display for Outcome {
             Self::Reset => f.write_str("connection reset"),
             Self::Unreachable => f.write_str("unreachable"),
             Self::Silent => f.write_str("no answer to the connect"),
+            Self::Unanswered => f.write_str("no answer"),
             Self::TlsFailed { reason } => write!(f, "TLS failed: {reason}"),
             Self::Slow => f.write_str("no HTTP answer in time"),
             Self::Hung => f.write_str("connect accepted, but no answer in time"),

@@ -3,6 +3,7 @@
 //! `nllb-agent` builds it from YAML and reports mistakes with file and line. The machine repeats
 //! only the checks whose failure would give a wrong table.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,8 +35,10 @@ pub struct PoolSettings {
     pub discovered: bool,
     /// When to probe and what to conclude.
     pub health: HealthSettings,
-    /// Whether nearer backends are preferred.
+    /// Whether nearer backends are preferred, by their round trips.
     pub latency_bands: bool,
+    /// What is known of endpoints besides their addresses. Those that are not named are as usual.
+    pub standings: BTreeMap<SocketAddr, Standing>,
     /// How established connections find back to a backend that returned; `None` for not at all.
     pub rebalance: Option<RebalanceSettings>,
 }
@@ -48,9 +51,19 @@ impl Default for PoolSettings {
             discovered: false,
             health: HealthSettings::default(),
             latency_bands: true,
+            standings: BTreeMap::new(),
             rebalance: None,
         }
     }
+}
+
+/// What discovery knows of an endpoint besides its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Standing {
+    /// How far away it is, 0 for the nearest: in place of the band that round trips would give it.
+    pub band: u8,
+    /// Whether it is about to go: it drains, however well it answers.
+    pub leaving: bool,
 }
 
 /// How established connections find back to a backend that returned.
@@ -284,6 +297,11 @@ impl Settings {
                 }
             }
             *list = seen;
+        }
+        for pool in &mut self.pools {
+            let standings = std::mem::take(&mut pool.standings);
+            pool.standings =
+                standings.into_iter().map(|(addr, one)| (canonical(addr), one)).collect();
         }
         self
     }

@@ -4,6 +4,7 @@ use super::{Config, Pool};
 use nllb_core::SourceId;
 use nllb_core::membership::{Plan, PoolPlan};
 use nllb_core::settings::{FrontendKind, FrontendSettings, PoolSettings, Settings};
+use std::collections::BTreeMap;
 
 impl Config {
     /// What the core needs, without the members that only discovery knows. Every field is named here,
@@ -68,7 +69,8 @@ impl Pool {
             rebalance,
             unresolved: _,
         } = self.clone();
-        PoolSettings { name, endpoints, discovered, health, latency_bands, rebalance }
+        let standings = BTreeMap::new();
+        PoolSettings { name, endpoints, discovered, health, latency_bands, standings, rebalance }
     }
 
     fn plan(&self) -> PoolPlan {

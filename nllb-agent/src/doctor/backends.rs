@@ -151,7 +151,7 @@ fn tcp(backend: &Backend) -> Check {
         (Outcome::Refused, _) => {
             "start the API server there; when it runs, look at its --bind-address and --secure-port"
         }
-        (Outcome::Silent, _) => {
+        (Outcome::Silent | Outcome::Unanswered, _) => {
             "look whether the host is up and a firewall lets this node through to the port"
         }
         (Outcome::Unreachable, _) => "look at routes and neighbours: ip route get ADDRESS",
@@ -242,6 +242,11 @@ fn answer(backend: &Backend) -> Option<Check> {
             format!("{found}: anonymous requests are forbidden"),
             "give probes a token or certificate, or allow system:public-info-viewer to anonymous users",
         ),
+        Outcome::NotServing { reason } if reason.starts_with("DNS") => backend.fail(
+            what,
+            found,
+            "look into the name server's log: CoreDNS answers SERVFAIL until it has reached its API server",
+        ),
         Outcome::NotReady { .. } | Outcome::NotServing { .. } => backend.fail(
             what,
             found,
@@ -251,6 +256,7 @@ fn answer(backend: &Backend) -> Option<Check> {
         | Outcome::Reset
         | Outcome::Unreachable
         | Outcome::Silent
+        | Outcome::Unanswered
         | Outcome::TlsFailed { .. }
         | Outcome::Slow
         | Outcome::Hung

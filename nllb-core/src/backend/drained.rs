@@ -31,9 +31,9 @@ impl Backend {
         over.or_else(|| alone.then_some(DrillEnd::NobodyElse))
     }
 
-    /// Whether an order keeps it out of service.
+    /// Whether it is kept out of service, however well it answers.
     pub(crate) const fn is_drained(&self) -> bool {
-        self.drained.is_some() || self.drilled.is_some()
+        self.drained.is_some() || self.drilled.is_some() || self.leaving
     }
 
     /// When its established connections are to be closed, and how long after the drain that is.

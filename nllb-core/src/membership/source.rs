@@ -20,12 +20,21 @@ pub enum SourceKind {
     Dns,
     /// The table on disk.
     Table,
+    /// The EndpointSlices of another Service, whose backends are its own.
+    Service,
 }
 
 impl SourceKind {
     /// All kinds, the one that counts most first.
-    pub const ALL: [Self; 6] =
-        [Self::Static, Self::Kubernetes, Self::Kubeconfig, Self::File, Self::Dns, Self::Table];
+    pub const ALL: [Self; 7] = [
+        Self::Static,
+        Self::Kubernetes,
+        Self::Kubeconfig,
+        Self::File,
+        Self::Dns,
+        Self::Table,
+        Self::Service,
+    ];
 
     /// The word for it in status and metrics.
     #[must_use]
@@ -37,6 +46,7 @@ impl SourceKind {
             Self::File => "file",
             Self::Dns => "dns",
             Self::Table => "table",
+            Self::Service => "service",
         }
     }
 }

@@ -148,6 +148,12 @@ impl Roster {
             if !self.settings.pools[place.0].latency_bands {
                 backend.band.forget();
             }
+            if let Some(standing) = self.settings.pools[place.0].standings.get(&backend.addr) {
+                backend.band = Band::adopted(standing.band, now);
+                backend.leaving = standing.leaving;
+            } else {
+                backend.leaving = false;
+            }
             self.members[place.0].push(backend.id);
             self.epochs.insert(backend.id, backend.epoch);
             self.backends.insert(backend.id, backend);

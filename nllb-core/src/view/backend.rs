@@ -147,6 +147,7 @@ impl BackendView {
             trouble: _,
             first_sign: _,
             drained,
+            leaving: _,
             drilled,
             drain_done: _,
             told: _,

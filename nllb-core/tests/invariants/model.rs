@@ -54,6 +54,7 @@ fn level(outcome: &Outcome) -> Option<State> {
         | Outcome::Reset
         | Outcome::Unreachable
         | Outcome::Silent
+        | Outcome::Unanswered
         | Outcome::TlsFailed { .. }
         | Outcome::Hung
         | Outcome::Closed

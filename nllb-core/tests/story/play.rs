@@ -58,6 +58,13 @@ impl Play {
     fn event(&mut self, line: &Line<'_>) {
         match line.words[0] {
             "pool" => return self.settings.pools.push(line.pool()),
+            "standing" => {
+                let (addr, standing) = line.standing();
+                let pool = self.settings.pools.last_mut().expect("a pool");
+                pool.latency_bands = false;
+                pool.standings.insert(addr, standing);
+                return;
+            }
             "frontend" => {
                 let pool = self.settings.pools.first().map_or("", |pool| &pool.name);
                 let frontend = line.frontend(pool);

@@ -5,6 +5,7 @@
 //!                        ping=600ms fresh=10 close-after=D discovered=yes]
 //! frontend NAME vip|loopback|node-address ADDRESS... [pool=NAME scope=host|all empty=fail name=NAME trust=yes
 //!                                                       udp=yes]
+//! standing ADDRESS [band=N leaving=yes]      of an endpoint of the last pool; no round trips count there
 //! start                      the agent starts with these settings
 //! forget                     the settings are written anew; then pools and frontends as above
 //! reload                     the agent takes the new settings
@@ -40,7 +41,7 @@ use nllb_common::EventKind;
 use nllb_common::maps::{Protocol, State};
 use nllb_core::{
     Coverage, Drain, Drill, FrontendKind, FrontendSettings, HealthSettings, KubeVersion, OnEmpty,
-    Outcome, PoolSettings, Remembered, ScopeSetting, SubjectName,
+    Outcome, PoolSettings, Remembered, ScopeSetting, Standing, SubjectName,
 };
 
 /// A line cut into words: those in order, and those of the form `key=value`.
@@ -86,6 +87,12 @@ impl<'a> Line<'a> {
             },
             ..PoolSettings::default()
         }
+    }
+
+    /// What is known of an endpoint.
+    pub(crate) fn standing(&self) -> (SocketAddr, Standing) {
+        let leaving = self.options.contains_key("leaving");
+        (address(self.words[1]), Standing { band: self.option("band", number, 0), leaving })
     }
 
     pub(crate) fn frontend(&self, only_pool: &str) -> FrontendSettings {
