@@ -4,7 +4,7 @@
 
 mod kind;
 
-pub use kind::{Accept, Get, HealthPort, Kind};
+pub use kind::{Accept, Dns, Get, HealthPort, Kind, Rcode};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;

@@ -13,7 +13,7 @@
 //!
 //! `tls` ends after the handshake and `tcp` after the connect. `http` and `grpc` without TLS go from the
 //! connect to the question, and an answer that does not even begin is Hung: a kernel accepts for a process
-//! that is frozen. Each kind has its own file; `attempt.rs` joins them.
+//! that is frozen. `dns` sends a datagram and waits for the answer. Each kind has its own file; `attempt.rs` joins them.
 //!
 //! The client closes first, so that the waiting state of a closed connection stays on this node and
 //! thousands of nodes do not fill the API server's table.
@@ -23,6 +23,7 @@ mod certificate;
 mod chain;
 mod credentials;
 mod dial;
+mod dns;
 mod examine;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

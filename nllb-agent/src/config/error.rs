@@ -130,6 +130,12 @@ pub enum Problem {
         /// As written.
         found: String,
     },
+    /// Not a name that a name server can be asked for.
+    #[error("\"{found}\" is not a DNS name: write it like kubernetes.default.svc.cluster.local")]
+    QueryName {
+        /// As written.
+        found: String,
+    },
     /// Two frontends would have the same addresses.
     #[error(
         "missing: the addresses of the Service belong to frontend \"{frontend}\": give this one its own"

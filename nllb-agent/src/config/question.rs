@@ -2,11 +2,11 @@
 //!
 //! A key that the kind of probe has no use for is refused, since whoever wrote it expects something of it.
 
-use super::address::{one_of, port};
+use super::address::{dns_name, one_of, port};
 use super::error::{Fault, Problem};
 use super::place::{At, Place};
 use super::profile::Profile;
-use crate::health_check::{Accept, Get, HealthPort, Kind};
+use crate::health_check::{Accept, Dns, Get, HealthPort, Kind, Rcode};
 use serde_saphyr::Spanned;
 use std::ops::RangeInclusive;
 
@@ -21,6 +21,7 @@ pub(super) struct Question {
     pub(super) port: Option<At<u64>>,
     pub(super) path: Option<At<String>>,
     pub(super) accept: Option<At<Vec<Spanned<String>>>>,
+    pub(super) query: Option<At<String>>,
     pub(super) service: Option<At<String>>,
     pub(super) tls: Option<At<bool>>,
     pub(super) health_port: Option<At<String>>,
@@ -42,10 +43,11 @@ enum Word {
     Tcp,
     Tls,
     Grpc,
+    Dns,
 }
 
 impl Word {
-    const ALL: [Self; 5] = [Self::Https, Self::Http, Self::Tcp, Self::Tls, Self::Grpc];
+    const ALL: [Self; 6] = [Self::Https, Self::Http, Self::Tcp, Self::Tls, Self::Grpc, Self::Dns];
 
     const fn label(self) -> &'static str {
         match self {
@@ -54,6 +56,7 @@ impl Word {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Grpc => "grpc",
+            Self::Dns => "dns",
         }
     }
 
@@ -64,6 +67,7 @@ impl Word {
             Kind::Tcp => Self::Tcp,
             Kind::Tls => Self::Tls,
             Kind::Grpc { .. } => Self::Grpc,
+            Kind::Dns(_) => Self::Dns,
         }
     }
 }
@@ -77,20 +81,22 @@ pub(super) const fn as_written(kind: &Kind) -> &'static str {
         Kind::Tls => "kind: tls",
         Kind::Grpc { tls: true, .. } => "kind: grpc",
         Kind::Grpc { tls: false, .. } => "tls: false",
+        Kind::Dns(_) => "kind: dns",
     }
 }
 
 impl Question {
     /// Checks them. `place` is the section's.
     pub(super) fn check(self, place: &Place, profile: Profile) -> Result<Asked, Fault> {
-        let Self { kind, port: own, path, accept, service, tls, health_port, health_path } = self;
+        let Self { kind, port: own, path, accept, query, service, tls, health_port, health_path } =
+            self;
         let preset = profile.kind();
         let word = match (kind, &preset) {
             (Some(raw), _) => one_of(raw, &Word::ALL, Word::label)?.value,
             (None, Some(preset)) => Word::of(preset),
             (None, None) => {
                 let example =
-                    "one of https, http, tcp, tls, grpc, since profile: custom presets none";
+                    "one of https, http, tcp, tls, grpc, dns, since profile: custom presets none";
                 return Err(place.named("kind").fault(Problem::Missing { example }));
             }
         };
@@ -103,11 +109,17 @@ impl Question {
                 service: service.as_ref().map(|raw| raw.value.clone()).unwrap_or_default(),
                 tls: tls.as_ref().is_none_or(|tls| tls.value),
             },
+            Word::Dns => Kind::Dns(dns(query.as_ref(), accept.as_ref())?),
         };
         let other = as_written(&kind);
         if !matches!(kind, Kind::Https(_) | Kind::Http(_)) {
             refuse(path.as_ref(), other)?;
+        }
+        if !matches!(kind, Kind::Https(_) | Kind::Http(_) | Kind::Dns(_)) {
             refuse(accept.as_ref(), other)?;
+        }
+        if !matches!(kind, Kind::Dns(_)) {
+            refuse(query.as_ref(), other)?;
         }
         if !matches!(kind, Kind::Grpc { .. }) {
             refuse(service.as_ref(), other)?;
@@ -137,7 +149,7 @@ fn get(
 ) -> Result<Get, Fault> {
     let preset = match preset {
         Some(Kind::Https(get) | Kind::Http(get)) => get,
-        Some(Kind::Tcp | Kind::Tls | Kind::Grpc { .. }) | None => {
+        Some(Kind::Tcp | Kind::Tls | Kind::Grpc { .. } | Kind::Dns(_)) | None => {
             Get { path: "/".to_owned(), accept: Accept::default() }
         }
     };
@@ -151,6 +163,38 @@ fn get(
             None => preset.accept,
         },
     })
+}
+
+fn dns(
+    query: Option<&At<String>>,
+    accept: Option<&At<Vec<Spanned<String>>>>,
+) -> Result<Dns, Fault> {
+    let preset = Dns::default();
+    let rcode = |found: String| {
+        let known = || Rcode::NAMES.to_vec();
+        Rcode::named(&found).ok_or_else(|| Problem::UnknownValue { found, known: known() })
+    };
+    Ok(Dns {
+        query: match query {
+            Some(raw) => raw.clone().check(query_name)?.value,
+            None => preset.query,
+        },
+        accept: match accept.cloned() {
+            Some(raw) if raw.value.is_empty() => {
+                return Err(raw.fault(Problem::Empty { what: "code, like NOERROR" }));
+            }
+            Some(raw) => {
+                let codes = raw.items().into_iter().map(|item| Ok(item.check(rcode)?.value));
+                codes.collect::<Result<_, Fault>>()?
+            }
+            None => preset.accept,
+        },
+        tcp: false,
+    })
+}
+
+fn query_name(found: String) -> Result<String, Problem> {
+    dns_name(found.trim_end_matches('.')).ok_or(Problem::QueryName { found })
 }
 
 fn statuses(raw: At<Vec<Spanned<String>>>) -> Result<Accept, Fault> {

@@ -21,6 +21,8 @@ pub enum Kind {
         /// Whether over TLS. Without it no credentials are sent.
         tls: bool,
     },
+    /// A question to a name server.
+    Dns(Dns),
 }
 
 impl Kind {
@@ -30,7 +32,7 @@ impl Kind {
         match self {
             Self::Https(_) | Self::Tls => true,
             Self::Grpc { tls, .. } => *tls,
-            Self::Http(_) | Self::Tcp => false,
+            Self::Http(_) | Self::Tcp | Self::Dns(_) => false,
         }
     }
 
@@ -39,7 +41,7 @@ impl Kind {
     pub fn accepts(&self, status: u16) -> bool {
         match self {
             Self::Https(get) | Self::Http(get) => get.accept.holds(status),
-            Self::Tcp | Self::Tls | Self::Grpc { .. } => false,
+            Self::Tcp | Self::Tls | Self::Grpc { .. } | Self::Dns(_) => false,
         }
     }
 
@@ -52,6 +54,7 @@ impl Kind {
             Self::Tcp => "tcp",
             Self::Tls => "tls",
             Self::Grpc { .. } => "grpc",
+            Self::Dns(_) => "dns",
         }
     }
 }
@@ -62,6 +65,9 @@ impl fmt::Display for Kind {
         match self {
             Self::Https(get) | Self::Http(get) => write!(f, " {}", get.path),
             Self::Tcp | Self::Tls => Ok(()),
+            Self::Dns(Dns { query, accept: _, tcp }) => {
+                write!(f, " {query}{}", if *tcp { " over TCP" } else { "" })
+            }
             Self::Grpc { service, tls } => {
                 f.write_str(if service.is_empty() { "" } else { " " })?;
                 f.write_str(service)?;
@@ -106,4 +112,57 @@ pub struct HealthPort {
     pub port: u16,
     /// Path that is asked for, with the leading slash.
     pub path: String,
+}
+
+/// A question to a name server and the answers that are good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// The name whose IPv4 addresses are asked for.
+    pub query: String,
+    /// The codes of a good answer.
+    pub accept: Vec<Rcode>,
+    /// Whether over TCP, because the backends serve nothing else.
+    pub tcp: bool,
+}
+
+impl Default for Dns {
+    /// The name is the cluster's own, so that a server answers by itself whom it serves. A cluster of
+    /// another domain makes it ask its forwarders, who do not know the name, and that is as good.
+    fn default() -> Self {
+        Self {
+            query: "kubernetes.default.svc.cluster.local".to_owned(),
+            accept: vec![Rcode::NOERROR, Rcode::NXDOMAIN],
+            tcp: false,
+        }
+    }
+}
+
+/// The code of a DNS answer (RFC 1035, 4.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rcode(pub u8);
+
+impl Rcode {
+    /// All is well.
+    pub const NOERROR: Self = Self(0);
+    /// There is no such name.
+    pub const NXDOMAIN: Self = Self(3);
+    /// The words for those that have one.
+    pub const NAMES: [&'static str; 6] =
+        ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let at = Self::NAMES.iter().position(|known| *known == name)?;
+        u8::try_from(at).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Rcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::NAMES.get(usize::from(self.0)) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "code {}", self.0),
+        }
+    }
 }

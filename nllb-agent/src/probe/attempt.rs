@@ -2,7 +2,7 @@
 
 use super::credentials::Keys;
 use super::dial::{self, Seen};
-use super::{Port, Rules, grpc, http, https, outcome, tls};
+use super::{Port, Rules, dns, grpc, http, https, outcome, tls};
 use crate::health_check::{Accept, Get, HealthCheck, HealthPort, Kind};
 use nllb_core::Outcome;
 use std::io;
@@ -51,6 +51,7 @@ impl Attempt<'_> {
                 // It is the largest of all, and the others would be as large.
                 Box::pin(grpc::ask(self, service, *tls, seen)).await
             }
+            Kind::Dns(dns) => Box::pin(dns::ask(self, dns, seen)).await,
         }
     }
 

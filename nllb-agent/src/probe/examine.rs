@@ -65,6 +65,14 @@ impl Prober {
             path: None,
         };
         let dialled = Instant::now();
+        if matches!(&rules.check.kind, Kind::Dns(dns) if !dns.tcp) {
+            let outcome = Box::pin(attempt.outcome(&mut seen)).await;
+            let took = dialled.elapsed();
+            // There is no connect: whoever answers is there.
+            found.tcp = if outcome.is_answer() { Ok(took) } else { Err(outcome.clone()) };
+            found.answer = Some(Ok(Answer { outcome, took, ahead: None }));
+            return found;
+        }
         let target = attempt.target();
         let of_port = if target == address { Port::Own } else { Port::Other };
         let stream =
@@ -83,7 +91,7 @@ impl Prober {
             Kind::Https(get) => ask(&attempt, stream, get, &mut seen, &mut found).await,
             Kind::Tls => drop(shake(&attempt, stream, &mut seen, &mut found).await),
             Kind::Tcp => {}
-            Kind::Http(_) | Kind::Grpc { .. } => {
+            Kind::Http(_) | Kind::Grpc { .. } | Kind::Dns(_) => {
                 let asked = Instant::now();
                 let outcome = Box::pin(attempt.outcome(&mut seen)).await;
                 found.answer = Some(Ok(Answer { outcome, took: asked.elapsed(), ahead: None }));
