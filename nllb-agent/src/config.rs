@@ -20,6 +20,7 @@ mod profile;
 mod question;
 mod rebalance;
 mod rhythm;
+mod service;
 mod settings;
 mod state;
 mod trust;
@@ -28,12 +29,13 @@ pub use control_plane::{ControlPlane, Kubernetes, Name};
 pub use datapath::{Cgroup, CloseSockets, DEFAULT_BPFFS, Datapath, LogLevel};
 pub use drain::close_after;
 pub use duration::{show as show_duration, within as read_duration};
-pub use error::{ConfigError, Problem};
+pub use error::{ConfigError, Problem, QuestionProblem, ServiceProblem};
 pub use listen::{Admin, DEFAULT_SOCKET, Http};
 pub use node::Node;
 pub use place::Place;
 pub use pool::Pool;
 pub use profile::Profile;
+pub use service::Service;
 pub use state::{DEFAULT_JOURNAL, DEFAULT_STATE_FILE, State};
 
 use crate::health_check::Credentials;
@@ -103,6 +105,8 @@ pub struct Config {
     pub frontends: Vec<FrontendSettings>,
     /// Who serves them.
     pub pools: Vec<Pool>,
+    /// Services besides the API server's.
+    pub services: Vec<Service>,
     /// Who the control-plane hosts are, when that is said.
     pub control_plane: Option<ControlPlane>,
     /// Pins and attachment.
@@ -128,6 +132,7 @@ struct RawConfig {
     kind: Option<Spanned<String>>,
     frontends: Option<Spanned<Vec<Spanned<frontend::RawFrontend>>>>,
     pools: Option<Spanned<Vec<Spanned<pool::RawPool>>>>,
+    services: Option<Spanned<Vec<Spanned<service::RawService>>>>,
     control_plane: Option<Spanned<control_plane::RawControlPlane>>,
     datapath: Option<Spanned<datapath::RawDatapath>>,
     admin: Option<Spanned<listen::RawAdmin>>,
@@ -159,6 +164,7 @@ impl Config {
             kind,
             frontends,
             pools,
+            services,
             control_plane,
             datapath,
             admin,
@@ -197,6 +203,12 @@ impl Config {
             let place = document.named("controlPlane").named("kubernetes");
             return Err(place.fault(Problem::NoApiServers));
         }
+        let asked = service;
+        let services = document.optional("services", services).map(At::items).unwrap_or_default();
+        let services = services.into_iter().map(|raw| Service::check(raw, asked));
+        let services: Vec<(At<String>, Service)> = services.collect::<Result<_, _>>()?;
+        crossref::unique_names(services.iter().map(|(name, _)| name))?;
+        let services: Vec<Service> = services.into_iter().map(|(_, service)| service).collect();
         let drafts = frontends.into_iter().map(|raw| frontend::Draft::check(raw, service));
         let drafts: Vec<frontend::Draft> = drafts.collect::<Result<_, _>>()?;
         crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;
@@ -205,12 +217,15 @@ impl Config {
         let admin = Admin::check(&document, document.optional("admin", admin))?;
         let own = [("this configuration", file), ("admin.socket", &admin.socket)].into_iter();
         let of_plane = control_plane.iter().flat_map(ControlPlane::files);
+        let of_services = services.iter().flat_map(Service::files);
         let needed = own.chain(pools.iter().flat_map(Pool::files)).chain(of_plane);
+        let needed = needed.chain(of_services);
         state::check_apart(&state, places, &datapath.bpffs, needed)?;
 
         Ok(Self {
             frontends,
             pools,
+            services,
             control_plane,
             datapath,
             admin,

@@ -18,7 +18,7 @@ mod look;
 
 pub use look::{Place, watch};
 
-use nllb_core::{Listing, Sighting, SourceId};
+use nllb_core::{Listing, ServiceListing, Sighting, SourceId};
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -55,6 +55,8 @@ pub enum What {
         /// What is wrong with the rest, as below.
         reason: String,
     },
+    /// All that a Service offers now. One that is gone offers nothing.
+    Service(ServiceListing),
     /// It could not be asked, or its answer made no sense: what it listed before stays.
     Failed {
         /// Why, in one line without the name of the source, ending in what to do when that is known.

@@ -242,7 +242,7 @@ impl Driver {
                     }
                     if ticks.lease.take(now) {
                         self.renew_lease();
-                        self.memory.keep(&self.machine, self.members.vips());
+                        self.memory.keep(&self.machine, &self.members);
                         self.journal.write(now);
                         self.sentinels.renew(|pool| self.probes.prober(pool));
                     }
@@ -312,7 +312,7 @@ impl Driver {
                     // A disk that does not answer must not keep the agent.
                     let duration_ms = millis(self.started.elapsed());
                     self.record([What::Stopped { reason: reason.to_owned(), duration_ms }]);
-                    let table = self.memory.finish(&self.machine, self.members.vips());
+                    let table = self.memory.finish(&self.machine, &self.members);
                     let writing = async { tokio::join!(table, self.journal.finish()) };
                     let finished = timeout(LINGER, writing).await;
                     debug!(written = finished.is_ok(), "table on disk, journal");

@@ -61,6 +61,7 @@ pub use report::{
     TcpState,
 };
 pub use sentinel::retry_wait;
+pub use services::{ServiceListing, Services};
 pub use settings::{
     Coverage, FrontendKind, FrontendSettings, HealthSettings, OnEmpty, PoolSettings,
     RebalanceSettings, ScopeSetting, Settings, Standing, VersionSkew,

@@ -1,11 +1,13 @@
 //! What outlives the maps: the last known backends, as they are kept on disk.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nllb_common::maps::State;
 
 use crate::report::SubjectName;
+use crate::services::ServiceListing;
 use crate::version::KubeVersion;
 
 /// All that is worth keeping.
@@ -15,6 +17,8 @@ pub struct Recollection {
     pub backends: Vec<Remembered>,
     /// What sources said that clients dial.
     pub vips: Vec<SocketAddr>,
+    /// What Services offered, by their names.
+    pub services: Vec<(Arc<str>, ServiceListing)>,
 }
 
 /// A backend as it was known once.

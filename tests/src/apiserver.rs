@@ -33,7 +33,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub use control::{Request, ask};
-pub use objects::{Endpoint, Objects};
+pub use objects::{Endpoint, Objects, Offer, Replica};
 pub use ports::{Port, Speaks};
 pub use settings::{Api, Modes, Service, Settings, Startup, VERSION};
 pub use state::Stats;

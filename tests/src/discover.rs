@@ -99,6 +99,7 @@ impl From<News> for Told {
                 Self::Listed { hosts: sightings.into_iter().map(host).collect(), vips }
             }
             What::Partly { reason, .. } | What::Failed { reason } => Self::Failed(reason),
+            What::Service(listing) => Self::Failed(format!("{listing:?}: nobody asked for it")),
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod foreign;
 pub mod guard;
 pub mod lab;
 pub mod load;
+pub mod name_server;
 pub mod netns;
 pub mod pins;
 pub mod pki;

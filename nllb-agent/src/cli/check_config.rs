@@ -4,6 +4,7 @@ use super::Failure;
 use crate::config::Pool;
 use crate::driver::{self, Unresolved};
 use crate::exit::Exit;
+use nllb_core::services::ServicePlan;
 use std::io;
 use std::path::Path;
 
@@ -28,6 +29,14 @@ pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
             write!(out, "; without the hosts of controlPlane, which a port would add")?;
         }
         writeln!(out)?;
+    }
+    for service in &config.services {
+        let ServicePlan { name, ports, topology, given, .. } = &service.plan;
+        let whose = if given.is_some() { "given here" } else { "of the cluster" };
+        let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+        let ports = if ports.is_empty() { "all ports".to_owned() } else { ports.join(", ") };
+        let (topology, question) = (topology.label(), service.question());
+        writeln!(out, "  {name}: Service {whose}, {ports}, topology {topology}, probe {question}")?;
     }
     Ok(())
 }

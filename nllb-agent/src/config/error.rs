@@ -1,11 +1,17 @@
 //! What can be wrong with a configuration: one clear line each, ending in what to do.
 
+mod question;
+mod service;
+
 use super::place::Place;
 use crate::text::OneLine;
 use crate::yaml::{YamlProblem, suggestion};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+pub use question::QuestionProblem;
+pub use service::ServiceProblem;
 
 /// Why a configuration is refused: `file:line:column: key: what is wrong: what to do`.
 #[derive(Debug, thiserror::Error)]
@@ -127,12 +133,6 @@ pub enum Problem {
         "\"{found}\" is not a DNS name: write it like cp.example.org or cp.example.org:6443; addresses go under hosts"
     )]
     DnsName {
-        /// As written.
-        found: String,
-    },
-    /// Not a name that a name server can be asked for.
-    #[error("\"{found}\" is not a DNS name: write it like kubernetes.default.svc.cluster.local")]
-    QueryName {
         /// As written.
         found: String,
     },
@@ -303,18 +303,6 @@ pub enum Problem {
         /// What it is needed for.
         what: &'static str,
     },
-    /// Something that is no port, nor `off`.
-    #[error("\"{found}\" is not a port: write 1 to 65535, or off")]
-    PortOrOff {
-        /// As written.
-        found: String,
-    },
-    /// Not a status of HTTP, nor a range of them.
-    #[error("\"{found}\" is not a status: write one or a range in 200 to 599, like 204 or 200-299")]
-    Statuses {
-        /// As written.
-        found: String,
-    },
     /// A name that a certificate is to cover, and nobody sees a certificate.
     #[error(
         "the probe of pool \"{pool}\" ({kind}) sees no certificate that could cover a name: remove it, or use a kind with TLS"
@@ -324,12 +312,6 @@ pub enum Problem {
         pool: String,
         /// Its probe's kind, as it is written.
         kind: &'static str,
-    },
-    /// A URL path without its slash, or with characters that cannot be sent.
-    #[error("\"{found}\" is not a path of a URL: write it like /readyz")]
-    UrlPath {
-        /// As written.
-        found: String,
     },
     /// Neither a DNS name nor an IP address.
     #[error("\"{found}\" is neither a DNS name nor an IP address: write one, like kubernetes")]
@@ -360,6 +342,12 @@ pub enum Problem {
         /// The file.
         path: PathBuf,
     },
+    /// What is wrong with a question of a probe.
+    #[error(transparent)]
+    Question(#[from] QuestionProblem),
+    /// What is wrong with a Service.
+    #[error(transparent)]
+    Service(#[from] ServiceProblem),
     /// Two keys that do not go together.
     #[error("excludes {other}: remove one of them")]
     Excludes {

@@ -123,7 +123,7 @@ pub(super) fn check(raw: At<RawPool>, around: Around<'_>) -> Result<(At<String>,
     let probe = place.optional("probe", probe);
     let probe =
         probe.unwrap_or_else(|| At { place: place.named("probe"), value: RawProbe::default() });
-    let probe = Probe::check(probe, profile)?;
+    let probe = Probe::check(probe, profile.into())?;
     let given = endpoints_given(place.optional("endpoints", endpoints))?;
     let kubeconfig = place
         .optional("kubeconfig", kubeconfig)

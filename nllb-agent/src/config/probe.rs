@@ -8,7 +8,9 @@ use super::place::{At, Place};
 use super::profile::Profile;
 use super::question::{self, Asked, Question};
 use super::rhythm::Rhythm;
-use crate::health_check::{self, ClientIdentity, Credentials, HealthCheck, Kind, Material};
+use crate::health_check::{
+    self, ClientIdentity, Credentials, HealthCheck, HealthPort, Kind, Material,
+};
 use nllb_core::settings::HealthSettings;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -24,7 +26,11 @@ const TIMEOUT: Limits = Limits {
     max: Duration::from_secs(60),
 };
 
-#[derive(Debug, Default, Deserialize)]
+/// A name server answers for its own domain from memory. A resolver that is connected to a dead one asks it again
+/// and again, so it has to be known as dead before the client gives up: after three silences of half as long.
+const DNS_TIMEOUT: Limits = Limits { default: Duration::from_millis(500), ..TIMEOUT };
+
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RawProbe {
     kind: Option<Spanned<String>>,
@@ -62,9 +68,45 @@ pub(super) struct Probe {
     pub(super) check: HealthCheck,
 }
 
+impl RawProbe {
+    /// Whether it says what is asked.
+    pub(super) const fn has_kind(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// Whether it says which name is asked for.
+    pub(super) const fn asks_a_name(&self) -> bool {
+        self.query.is_some()
+    }
+}
+
+/// What holds where the section says nothing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Preset {
+    /// What is asked; `None` when that has to be said.
+    pub(super) kind: Option<Kind>,
+    pub(super) health_port: Option<HealthPort>,
+    /// Whether the backends are API servers.
+    pub(super) is_api: bool,
+    /// What a sentinel does not go together with, if there is such a thing.
+    pub(super) no_sentinel: Option<&'static str>,
+}
+
+impl From<Profile> for Preset {
+    fn from(profile: Profile) -> Self {
+        Self {
+            kind: profile.kind(),
+            health_port: profile.health_port(),
+            is_api: profile == Profile::Apiserver,
+            no_sentinel: None,
+        }
+    }
+}
+
 impl Probe {
     /// Checks the section.
-    pub(super) fn check(raw: At<RawProbe>, profile: Profile) -> Result<Self, Fault> {
+    pub(super) fn check(raw: At<RawProbe>, preset: Preset) -> Result<Self, Fault> {
+        let (is_api, no_sentinel) = (preset.is_api, preset.no_sentinel);
         let At { place, value: raw } = raw;
         let RawProbe {
             kind,
@@ -104,15 +146,15 @@ impl Probe {
             health_port: place.optional("healthPort", health_port),
             health_path: place.optional("healthPath", health_path),
         };
-        let Asked { kind, port, health_port } = question.check(&place, profile)?;
+        let Asked { kind, port, health_port } = question.check(&place, preset)?;
         let health = HealthSettings::try_from(Rhythm {
-            no_sentinel: match (&kind, port) {
+            no_sentinel: no_sentinel.or(match (&kind, port) {
                 (Kind::Https(_), None) => None,
                 // It is a connection to the backend's own port.
                 (Kind::Https(_), Some(_)) => Some("port"),
                 // gRPC servers end connections that ping often; of the rest none speaks HTTP/2 for sure.
                 (kind, _) => Some(question::as_written(kind)),
-            },
+            }),
             interval: place.optional("interval", interval),
             jitter: place.optional("jitter", jitter),
             confirm_interval: place.optional("confirmInterval", confirm_interval),
@@ -153,12 +195,13 @@ impl Probe {
             token: token.map(|raw| file(raw, "/var/lib/nllb/token", holds_token)).transpose()?,
             insecure_skip_verify: skip.is_some_and(|skip| skip.value),
         };
+        let limits = if matches!(kind, Kind::Dns(_)) { DNS_TIMEOUT } else { TIMEOUT };
         let check = HealthCheck {
             kind,
             port,
             health_port,
-            is_api: profile == Profile::Apiserver,
-            timeout: TIMEOUT.apply(place.optional("timeout", timeout))?,
+            is_api,
+            timeout: limits.apply(place.optional("timeout", timeout))?,
             credentials,
         };
         Ok(Self { place, health, check })

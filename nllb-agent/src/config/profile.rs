@@ -20,10 +20,12 @@ pub enum Profile {
     Etcd,
     /// Anything else: nothing is preset.
     Custom,
+    /// Endpoints of a Service. No pool of a configuration has it.
+    Service,
 }
 
 impl Profile {
-    /// All of them.
+    /// Those that a configuration can name.
     pub const ALL: [Self; 6] = [
         Self::Apiserver,
         Self::Konnectivity,
@@ -43,6 +45,7 @@ impl Profile {
             Self::Supervisor => "supervisor",
             Self::Etcd => "etcd",
             Self::Custom => "custom",
+            Self::Service => "service",
         }
     }
 
@@ -55,7 +58,7 @@ impl Profile {
             Self::K0sJoin => Some(9443),
             Self::Supervisor => Some(9345),
             Self::Etcd => Some(2379),
-            Self::Custom => None,
+            Self::Custom | Self::Service => None,
         }
     }
 
@@ -66,9 +69,12 @@ impl Profile {
     pub const fn policy(self) -> Policy {
         match self {
             Self::Konnectivity => Policy::RoundRobin,
-            Self::Apiserver | Self::K0sJoin | Self::Supervisor | Self::Etcd | Self::Custom => {
-                Policy::Random
-            }
+            Self::Apiserver
+            | Self::K0sJoin
+            | Self::Supervisor
+            | Self::Etcd
+            | Self::Custom
+            | Self::Service => Policy::Random,
         }
     }
 
@@ -82,7 +88,7 @@ impl Profile {
             Self::K0sJoin => get("/", Accept(vec![200..=499])),
             Self::Supervisor => get("/ping", Accept::default()),
             Self::Etcd => get("/health", Accept::default()),
-            Self::Custom => None,
+            Self::Custom | Self::Service => None,
         }
     }
 
@@ -93,7 +99,12 @@ impl Profile {
     pub(super) fn health_port(self) -> Option<HealthPort> {
         match self {
             Self::Konnectivity => Some(HealthPort { port: 8092, path: HEALTH_PATH.to_owned() }),
-            Self::Apiserver | Self::K0sJoin | Self::Supervisor | Self::Etcd | Self::Custom => None,
+            Self::Apiserver
+            | Self::K0sJoin
+            | Self::Supervisor
+            | Self::Etcd
+            | Self::Custom
+            | Self::Service => None,
         }
     }
 }

@@ -3,9 +3,9 @@
 //! A key that the kind of probe has no use for is refused, since whoever wrote it expects something of it.
 
 use super::address::{dns_name, one_of, port};
-use super::error::{Fault, Problem};
+use super::error::{Fault, Problem, QuestionProblem};
 use super::place::{At, Place};
-use super::profile::Profile;
+use super::probe::Preset;
 use crate::health_check::{Accept, Dns, Get, HealthPort, Kind, Rcode};
 use serde_saphyr::Spanned;
 use std::ops::RangeInclusive;
@@ -87,10 +87,10 @@ pub(super) const fn as_written(kind: &Kind) -> &'static str {
 
 impl Question {
     /// Checks them. `place` is the section's.
-    pub(super) fn check(self, place: &Place, profile: Profile) -> Result<Asked, Fault> {
+    pub(super) fn check(self, place: &Place, preset: Preset) -> Result<Asked, Fault> {
         let Self { kind, port: own, path, accept, query, service, tls, health_port, health_path } =
             self;
-        let preset = profile.kind();
+        let Preset { kind: preset, health_port: objects, .. } = preset;
         let word = match (kind, &preset) {
             (Some(raw), _) => one_of(raw, &Word::ALL, Word::label)?.value,
             (None, Some(preset)) => Word::of(preset),
@@ -128,7 +128,7 @@ impl Question {
         Ok(Asked {
             kind,
             port: own.map(|raw| Ok(raw.check(port)?.value)).transpose()?,
-            health_port: objector(health_port, health_path, profile)?,
+            health_port: objector(health_port, health_path, objects)?,
         })
     }
 }
@@ -194,7 +194,7 @@ fn dns(
 }
 
 fn query_name(found: String) -> Result<String, Problem> {
-    dns_name(found.trim_end_matches('.')).ok_or(Problem::QueryName { found })
+    dns_name(found.trim_end_matches('.')).ok_or_else(|| QuestionProblem::QueryName { found }.into())
 }
 
 fn statuses(raw: At<Vec<Spanned<String>>>) -> Result<Accept, Fault> {
@@ -211,16 +211,15 @@ fn range(found: String) -> Result<RangeInclusive<u16>, Problem> {
     let (first, last) = found.split_once('-').unwrap_or((&found, &found));
     match (status(first), status(last)) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
-        _ => Err(Problem::Statuses { found }),
+        _ => Err(QuestionProblem::Statuses { found }.into()),
     }
 }
 
 fn objector(
     raw: Option<At<String>>,
     path: Option<At<String>>,
-    profile: Profile,
+    preset: Option<HealthPort>,
 ) -> Result<Option<HealthPort>, Fault> {
-    let preset = profile.health_port();
     let number = match raw {
         Some(raw) if raw.value == "off" => {
             refuse(path.as_ref(), "healthPort: off")?;
@@ -245,7 +244,7 @@ fn objector(
 fn health_port(found: String) -> Result<u16, Problem> {
     match found.parse() {
         Ok(number) => port(number),
-        Err(_) => Err(Problem::PortOrOff { found }),
+        Err(_) => Err(QuestionProblem::PortOrOff { found }.into()),
     }
 }
 
@@ -253,6 +252,6 @@ fn url_path(found: String) -> Result<String, Problem> {
     if found.starts_with('/') && found.chars().all(|c| c.is_ascii_graphic()) {
         Ok(found)
     } else {
-        Err(Problem::UrlPath { found })
+        Err(QuestionProblem::UrlPath { found }.into())
     }
 }

@@ -14,6 +14,7 @@ impl Config {
         let Self {
             frontends,
             pools,
+            services: _,
             control_plane: _,
             datapath: _,
             admin: _,

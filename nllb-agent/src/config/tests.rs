@@ -1,6 +1,7 @@
 //! What a good configuration becomes; bad ones are in `tests/bad_config`.
 
 mod questions;
+mod services;
 
 use super::*;
 use crate::health_check::Material;
@@ -34,6 +35,7 @@ pools:
     let Config {
         frontends,
         pools,
+        services,
         control_plane,
         datapath,
         admin,
@@ -43,7 +45,7 @@ pools:
         state,
         node,
     } = &config;
-    assert_eq!(control_plane, &None);
+    assert_eq!((control_plane, services), (&None, &Vec::new()));
     assert_eq!((pools[0].hosts, pools[0].discovered), (None, false));
     assert_eq!(frontends[0].scope, ScopeSetting::Host);
     assert_eq!(frontends[1].scope, ScopeSetting::All);

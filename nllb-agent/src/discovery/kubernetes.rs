@@ -1,5 +1,5 @@
 //! The API servers as the cluster itself knows them: the EndpointSlices of the Service `kubernetes`,
-//! and the Service with its VIPs and ports.
+//! and the Service with its VIPs and ports. Other Services are known in the same way.
 //!
 //! The watch dials one address, which the kernel translates, so it fails over like any client of the
 //! node; whom it meets it verifies by `server_name`.
@@ -22,8 +22,9 @@ mod trouble;
 
 use super::{News, Sender};
 use follow::Follower;
-use joint::{Content, Joint};
-use nllb_core::{SourceId, SourceKind};
+use joint::{Content, Joint, Offer, Offered, Part, Whole};
+use nllb_core::{Listing, SourceId, SourceKind};
+use objects::any_service::{AnyService, AnySlice};
 use objects::{EndpointSlice, Service};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -80,27 +81,66 @@ impl Default for Pace {
     }
 }
 
-/// Watches until nobody takes the news any more. Needs a runtime with I/O and timers.
+/// A Service, by namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ServiceName {
+    namespace: String,
+    name: String,
+}
+
+/// Watches the Service `kubernetes` until nobody takes the news any more. Needs a runtime with I/O and
+/// timers.
 pub async fn watch(settings: Settings, news: Sender) {
+    let whose = ServiceName { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
+    let source = SourceId { kind: SourceKind::Kubernetes, name: "".into() };
     // What waits here is newer when it waits in its socket.
-    let (parts, mut said) = mpsc::channel(1);
-    let other = Settings { seed: nllb_common::mix(settings.seed), ..settings.clone() };
-    let hosts: Follower<EndpointSlice> = Follower::new(settings, parts.clone(), Content::Hosts);
-    let vips: Follower<Service> = Follower::new(other, parts, Content::Vips);
-    let join = async {
-        let mut joint = Joint::default();
-        let source = SourceId { kind: SourceKind::Kubernetes, name: "".into() };
-        while let Some(part) = said.recv().await {
-            for what in joint.take(part) {
-                if news.send(News { source: source.clone(), what }).await.is_err() {
-                    return;
-                }
-            }
-        }
-    };
+    let (parts, said) = mpsc::channel(1);
+    let (one, other) = apart(settings);
+    let hosts: Follower<EndpointSlice, _> =
+        Follower::new(one, whose.clone(), parts.clone(), Content::Hosts);
+    let vips: Follower<Service, _> = Follower::new(other, whose, parts, Content::Vips);
     tokio::select! {
-        () = join => {}
+        () = join::<Listing>(said, source, &news) => {}
         () = news.closed() => {}
         ((), ()) = async { tokio::join!(hosts.run(), vips.run()) } => {}
+    }
+}
+
+/// Watches another Service, `namespace/name`, likewise.
+pub async fn watch_service(service: String, settings: Settings, news: Sender) {
+    let source = SourceId { kind: SourceKind::Service, name: service.as_str().into() };
+    let Some((namespace, name)) = service.split_once('/') else { return };
+    let whose = ServiceName { namespace: namespace.to_owned(), name: name.to_owned() };
+    let (parts, said) = mpsc::channel(1);
+    let (one, other) = apart(settings);
+    let endpoints: Follower<AnySlice, _> =
+        Follower::new(one, whose.clone(), parts.clone(), Offer::Endpoints);
+    let addresses: Follower<AnyService, _> = Follower::new(other, whose, parts, Offer::Addresses);
+    tokio::select! {
+        () = join::<Offered>(said, source, &news) => {}
+        () = news.closed() => {}
+        ((), ()) = async { tokio::join!(endpoints.run(), addresses.run()) } => {}
+    }
+}
+
+/// Settings for two watches that do not try in the same moments.
+fn apart(settings: Settings) -> (Settings, Settings) {
+    let other = Settings { seed: nllb_common::mix(settings.seed), ..settings.clone() };
+    (settings, other)
+}
+
+/// Makes one source's news of what two watches say.
+async fn join<W: Whole>(
+    mut said: mpsc::Receiver<Part<W::Content>>,
+    source: SourceId,
+    news: &Sender,
+) {
+    let mut joint: Joint<W> = Joint::default();
+    while let Some(part) = said.recv().await {
+        for what in joint.take(part) {
+            if news.send(News { source: source.clone(), what }).await.is_err() {
+                return;
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use nllb_common::maps::Protocol;
 use tracing::{info, warn};
 
 use super::{Driver, Unresolved, node};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Service};
 use crate::datapath;
 use crate::datapath::attach::CgroupChoice;
 use crate::datapath::closing::CloseSockets;
@@ -84,7 +84,7 @@ impl Driver {
         let fixed = fixed_key(&self.config, &config);
         let fixed = fixed.or_else(|| {
             let lacks = wants_datagrams(&config) && !datapath.has_datagram_programs();
-            lacks.then_some("frontends[].protocol from tcp to udp")
+            lacks.then_some("that there are frontends for datagrams")
         });
         if let Some(key) = fixed {
             return Err(format!(
@@ -92,12 +92,13 @@ impl Driver {
                 self.file.display()
             ));
         }
-        let members = self.members.with(&config);
+        let (settings, members) = self.members.with(&config);
         self.machine
-            .handle_settings(members.settings(&config), Instant::now())
+            .handle_settings(settings, Instant::now())
             .map_err(|error| format!("{}: {error}", self.file.display()))?;
         self.members.take(members, &config);
         self.probes.set_probers(probers(&config));
+        self.probes.set_service_probers(config.pools.len(), &self.members.served.pools);
         self.sentinels.set_node_name(node::name(&config));
         self.config = config;
         self.announcements.configure(&self.config, Instant::now());
@@ -124,10 +125,11 @@ fn fixed_key(old: &Config, new: &Config) -> Option<&'static str> {
 
 /// Whether there may be frontends for datagrams.
 pub(super) fn wants_datagrams(config: &Config) -> bool {
-    config.frontends.iter().any(|frontend| frontend.protocol == Protocol::Udp)
+    let of_frontends = || config.frontends.iter().any(|one| one.protocol == Protocol::Udp);
+    of_frontends() || config.services.iter().any(Service::may_have_datagrams)
 }
 
-/// One prober per pool, in the order of the settings.
+/// One prober per pool of the configuration, in the order of the settings.
 pub(super) fn probers(config: &Config) -> Vec<Rc<Prober>> {
     config.pools.iter().map(|pool| Rc::new(Prober::new(pool.check.clone()))).collect()
 }

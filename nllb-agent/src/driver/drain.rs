@@ -47,7 +47,7 @@ impl Driver {
             }
         })?;
         // An operator who was told that it is done may restart the host next.
-        self.memory.keep(&self.machine, self.members.vips());
+        self.memory.keep(&self.machine, &self.members);
         let view = self.machine.view();
         // One address may be a backend of several pools, and each of them is meant.
         let meant = |view: &View| {

@@ -119,7 +119,7 @@ state: {file: $DIR/table.json}
             remembered("apiserver", "10.0.0.12:443"),
             remembered("other", "10.0.0.13:6443"),
         ];
-        let known = Recollection { backends, vips: Vec::new() };
+        let known = Recollection { backends, ..Recollection::default() };
         let table = dir.path().join("table.json");
         // However old they are: nothing better is known.
         state::write(&table, 1, &known, SystemTime::UNIX_EPOCH).expect("written");

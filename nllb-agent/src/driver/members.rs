@@ -4,26 +4,30 @@
 //! Each source is a task; one that goes on with a new configuration keeps what it told. Without a
 //! `controlPlane` there is neither task nor channel.
 
+mod served;
 mod sources;
 
 use std::collections::{BTreeSet, HashMap};
 use std::future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use nllb_core::membership::{Members as Wanted, Plan};
 use nllb_core::{
     Coverage, FrontendKind, FrontendSettings, Membership, OnEmpty, Recollection, ScopeSetting,
-    Settings, SourceView, Table,
+    ServiceListing, Services, Settings, SourceKind, SourceView, Table,
 };
 use tracing::{error, info, warn};
 
 use super::probes::Who;
 use super::{Driver, journal};
-use crate::config::{Config, ControlPlane};
+use crate::config::{Config, ControlPlane, Service};
 use crate::discovery::{News, What};
 use crate::reserved;
 
+pub(super) use served::Served;
+use served::filled;
 use sources::Sources;
 pub(super) use sources::settings_of;
 
@@ -33,8 +37,11 @@ const OWN_FRONTEND: &str = "nllb.api";
 /// Who the backends are, and who says so.
 pub(super) struct Members {
     membership: Membership,
+    services: Services,
     /// What the machine goes by.
     applied: Wanted,
+    /// The pools of Services among that.
+    pub(super) served: Served,
     /// Why the machine does not go by the newest.
     pub(super) problem: Option<String>,
     sources: Option<Sources>,
@@ -42,15 +49,13 @@ pub(super) struct Members {
 }
 
 /// The members of a configuration that is not in force yet.
-pub(super) struct Next(Membership);
-
-impl Next {
-    /// Settings with these members.
-    pub(super) fn settings(&self, config: &Config) -> Settings {
-        settings(&self.0, config)
-    }
+pub(super) struct Next {
+    membership: Membership,
+    services: Services,
+    served: Served,
 }
 
+/// Settings with these members, those of Services apart.
 fn settings(membership: &Membership, config: &Config) -> Settings {
     let mut settings = config.settings();
     membership.fill(&mut settings);
@@ -88,20 +93,27 @@ impl Members {
             membership
                 .recall(&frontend.pool, maps.backends_of(&frontend.addresses, frontend.protocol));
         }
+        let mut services = Services::new(served::plans(config), served::here(config));
+        for (name, listing) in &known.services {
+            services.recall(name, listing.clone());
+        }
         let applied = membership.members().clone();
-        Self { membership, applied, problem: None, sources: None, seed }
+        let served = Served::default();
+        Self { membership, services, applied, served, problem: None, sources: None, seed }
     }
 
-    /// Settings with these members.
-    pub(super) fn settings(&self, config: &Config) -> Settings {
-        settings(&self.membership, config)
+    /// Settings with these members, and the pools of Services among them.
+    pub(super) fn filled(&self, config: &Config) -> (Settings, Served) {
+        filled(&self.services, settings(&self.membership, config), config)
     }
 
     /// The machine goes by them.
-    fn applied(&mut self) {
+    pub(super) fn applied(&mut self, served: Served) {
         let members = self.membership.members();
         tell(&self.applied, members);
+        served.tell(&self.served);
         self.applied = members.clone();
+        self.served = served;
         self.problem = None;
     }
 
@@ -112,15 +124,23 @@ impl Members {
 
     /// The sources, for status and metrics.
     pub(super) fn sources(&self) -> Vec<SourceView> {
-        self.membership.view()
+        let mut sources = self.membership.view();
+        sources.extend(self.services.view());
+        sources
+    }
+
+    /// What Services offer of what is gone by, to be remembered.
+    pub(super) fn known_services(&self) -> Vec<(Arc<str>, ServiceListing)> {
+        self.served.known(&self.services)
     }
 
     /// Who is listed and is no backend, one line each.
     pub(super) fn left_out(&self) -> impl Iterator<Item = String> {
         let pools = self.membership.members().pools.iter();
-        pools.flat_map(|pool| {
+        let of_pools = pools.flat_map(|pool| {
             pool.left_out.iter().map(move |one| format!("pool {}: {one}", pool.name))
-        })
+        });
+        of_pools.chain(self.served.left_out.iter().cloned())
     }
 
     /// Who named a backend.
@@ -128,6 +148,9 @@ impl Members {
         let mut pools = self.membership.members().pools.iter();
         let members = pools.find(|one| one.name == pool).map(|one| &one.members);
         let member = members.into_iter().flatten().find(|member| member.addr == addr);
+        if let Some(service) = self.served.service_of(pool) {
+            return vec![service];
+        }
         member.iter().flat_map(|member| &member.sources).map(ToString::to_string).collect()
     }
 
@@ -148,7 +171,11 @@ impl Members {
 
     /// Takes what a source tells. Gives the hosts that are worth a look.
     fn hear(&mut self, News { source, what }: News, now: Instant) -> BTreeSet<IpAddr> {
-        let failed = self.membership.is_failing(&source);
+        let is_service = source.kind == SourceKind::Service;
+        let failed = match is_service {
+            true => self.services.is_failing(&source.name),
+            false => self.membership.is_failing(&source),
+        };
         if let What::Partly { reason, .. } | What::Failed { reason } = &what {
             // Once, not with every attempt.
             if !failed {
@@ -162,6 +189,11 @@ impl Members {
             What::Partly { listing, reason } => {
                 self.membership.handle_part(&source, listing, reason, now)
             }
+            What::Service(listing) => self.services.handle_listing(&source.name, listing, now),
+            What::Failed { reason } if is_service => {
+                self.services.handle_failure(&source.name, reason, now);
+                BTreeSet::new()
+            }
             What::Failed { reason } => {
                 self.membership.handle_failure(&source, reason, now);
                 BTreeSet::new()
@@ -169,34 +201,41 @@ impl Members {
         }
     }
 
-    /// What follows from another configuration, should that come into force.
-    pub(super) fn with(&self, config: &Config) -> Next {
-        let mut membership = self.membership.clone();
+    /// What follows from another configuration, should that come into force, and the settings for it.
+    pub(super) fn with(&self, config: &Config) -> (Settings, Next) {
+        let (mut membership, mut services) = (self.membership.clone(), self.services.clone());
         membership.set_plan(plan(config));
-        Next(membership)
+        services.set_plans(served::plans(config), served::here(config));
+        let (settings, served) = filled(&services, settings(&membership, config), config);
+        (settings, Next { membership, services, served })
     }
 
     /// Goes by another configuration, which the machine has taken.
-    pub(super) fn take(&mut self, Next(membership): Next, config: &Config) {
-        self.membership = membership;
-        self.applied();
+    pub(super) fn take(&mut self, next: Next, config: &Config) {
+        let Next { membership, services, served } = next;
+        (self.membership, self.services) = (membership, services);
+        self.applied(served);
         self.listen(config);
     }
 
     /// Hears those of the sources that the configuration names that do not need a frontend.
     pub(super) fn listen_ahead(&mut self, config: &Config) {
         let plane = config.control_plane.clone();
-        self.hear_sources(plane.map(|plane| ControlPlane { kubernetes: None, ..plane }).as_ref());
+        let plane = plane.map(|plane| ControlPlane { kubernetes: None, ..plane });
+        self.hear_sources(plane.as_ref(), &[]);
     }
 
     /// Hears the sources that the configuration names, and no others.
     pub(super) fn listen(&mut self, config: &Config) {
-        self.hear_sources(config.control_plane.as_ref());
+        self.hear_sources(config.control_plane.as_ref(), &config.services);
     }
 
-    fn hear_sources(&mut self, plane: Option<&ControlPlane>) {
+    fn hear_sources(&mut self, plane: Option<&ControlPlane>, services: &[Service]) {
+        let seed = self.seed;
         match plane.filter(|plane| plane.is_watched()) {
-            Some(plane) => self.sources.get_or_insert_with(Sources::default).hear(plane, self.seed),
+            Some(plane) => {
+                self.sources.get_or_insert_with(Sources::default).hear(plane, services, seed);
+            }
             None => self.sources = None,
         }
     }
@@ -219,13 +258,18 @@ impl Driver {
 
     /// Lets the machine go by the members as they are.
     pub(super) fn follow_members(&mut self, now: Instant) {
-        let wanted = self.members.membership.members();
-        if *wanted == self.members.applied {
+        let same = *self.members.membership.members() == self.members.applied;
+        if same && self.config.services.is_empty() {
             return;
         }
-        match self.machine.handle_members(self.members.settings(&self.config), now) {
+        let (settings, served) = self.members.filled(&self.config);
+        if same && served == self.members.served {
+            return;
+        }
+        match self.machine.handle_members(settings, now) {
             Ok(()) => {
-                self.members.applied();
+                self.probes.set_service_probers(self.config.pools.len(), &served.pools);
+                self.members.applied(served);
                 self.keep_known("its sources say so");
             }
             Err(problem) => {

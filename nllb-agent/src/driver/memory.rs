@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::future;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +10,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use super::members::Members;
 use crate::state::{self, Ignored, Kept, Last, WriteError, should_write};
 
 /// How long the start waits for a disk: the data path is in place, but nothing probes yet.
@@ -83,11 +83,11 @@ impl Reading {
 
 impl Memory {
     /// Writes what has changed before the agent ends.
-    pub(super) async fn finish(&mut self, machine: &Machine, vips: &[SocketAddr]) {
+    pub(super) async fn finish(&mut self, machine: &Machine, members: &Members) {
         if !self.writing.is_empty() {
             self.next().await;
         }
-        self.keep(machine, vips);
+        self.keep(machine, members);
         if !self.writing.is_empty() {
             self.next().await;
         }
@@ -99,11 +99,15 @@ impl Memory {
     }
 
     /// Writes the table when it is time to.
-    pub(super) fn keep(&mut self, machine: &Machine, vips: &[SocketAddr]) {
+    pub(super) fn keep(&mut self, machine: &Machine, members: &Members) {
         let Some(file) = self.file.clone().filter(|_| self.writing.is_empty()) else {
             return;
         };
-        let known = Recollection { backends: machine.remembered(), vips: vips.to_vec() };
+        let known = Recollection {
+            backends: machine.remembered(),
+            vips: members.vips().to_vec(),
+            services: members.known_services(),
+        };
         let now = Instant::now();
         if !should_write(self.last.as_ref(), &known, now) {
             return;

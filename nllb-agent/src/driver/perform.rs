@@ -67,8 +67,8 @@ impl Driver {
                         reason,
                         "backend changed its state"
                     );
-                    let pools = &self.config.pools;
-                    let pool = pools.get(pool).map_or("", |pool| pool.name.as_str());
+                    let mut pools = self.config.pools.iter().chain(&self.members.served.pools);
+                    let pool = pools.nth(pool).map_or("", |pool| pool.name.as_str());
                     let (backend, reason) = (addr, reason.as_str());
                     let change = Transition { pool, backend, from, to, reason, first_sign };
                     let whats = self.journal.chronicle.transition(change, Instant::now());

@@ -13,6 +13,7 @@ use nllb_core::{BackendId, Outcome, ProbeReport};
 use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 use tracing::error;
 
+use crate::config::Pool;
 use crate::datapath::maps::Sockets;
 use crate::probe::{Port, Prober};
 
@@ -48,6 +49,17 @@ impl Probes {
     /// The way to probe from now on; what is under way ends as it began.
     pub(super) fn set_probers(&mut self, probers: Vec<Rc<Prober>>) {
         self.probers = probers;
+    }
+
+    /// The way to probe the pools of Services, which are behind so many others. Where it is as before, what
+    /// a prober has read stays in memory.
+    pub(super) fn set_service_probers(&mut self, others: usize, pools: &[Pool]) {
+        let before = self.probers.split_off(others.min(self.probers.len()));
+        let prober = |pool: &Pool| {
+            let same = before.iter().find(|prober| *prober.check() == pool.check);
+            same.map_or_else(|| Rc::new(Prober::new(pool.check.clone())), Rc::clone)
+        };
+        self.probers.extend(pools.iter().map(prober));
     }
 
     /// The way to probe the backends of the pool with this index.

@@ -77,9 +77,13 @@ impl Driver {
         let mut sync = Sync::start(&maps, Instant::now()).map_err(DatapathError::from)?;
         let ((memory, known), (journal, past)) = tokio::join!(table.end(), journal.end());
         let mut members = Members::new(&config, &known, sync.actual(), seed);
-        if let Err(error) = machine.handle_members(members.settings(&config), now) {
-            error!(%error, "the hosts that are remembered cannot all be backends; those configured can");
-            members.problem = Some(error.to_string());
+        let (filled, served) = members.filled(&config);
+        match machine.handle_members(filled, now) {
+            Ok(()) => members.applied(served),
+            Err(error) => {
+                error!(%error, "the hosts that are remembered cannot all be backends; those configured can");
+                members.problem = Some(error.to_string());
+            }
         }
         machine.adopt_table(sync.actual());
         machine.handle_known(&known.backends, now);
@@ -141,6 +145,8 @@ impl Driver {
             started: now,
             adopted,
         };
+        let services = &driver.members.served.pools;
+        driver.probes.set_service_probers(driver.config.pools.len(), services);
         driver.sentinels.set_node_name(node::name(&driver.config));
         driver.announcements.configure(&driver.config, now);
         driver.journal.start(&past, &driver.machine.view());

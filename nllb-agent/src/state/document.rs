@@ -1,10 +1,13 @@
 //! The table as JSON. Types of its own, so that the file's format changes only on purpose.
 
+mod services;
+
 use super::{Reason, VERSION};
 use crate::units::{micros, millis};
 use nllb_common::maps::State;
 use nllb_core::{KubeVersion, Recollection, Remembered, SubjectName};
 use serde::{Deserialize, Serialize};
+use services::RawService;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -50,6 +53,9 @@ struct RawDocument {
     /// Files of agents before it lack it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vips: Vec<SocketAddr>,
+    /// Files of agents before it lack it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    services: Vec<RawService>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -83,18 +89,19 @@ pub(super) fn parse(text: &[u8]) -> Result<Document, Reason> {
         return Err(Reason::Format { found: version });
     }
     let raw: RawDocument = serde_json::from_slice(text).map_err(damaged)?;
-    let RawDocument { version: _, generation, written_at, backends, vips } = raw;
+    let RawDocument { version: _, generation, written_at, backends, vips, services } = raw;
     let written_at = SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_secs(written_at))
         .ok_or_else(|| Reason::Damaged("its time is none".to_owned()))?;
     let backends = backends.into_iter().map(Remembered::try_from).collect::<Result<_, _>>()?;
     let vips = vips.into_iter().map(somebodys).collect::<Result<_, _>>()?;
-    Ok(Document { generation, written_at, known: Recollection { backends, vips } })
+    let services = services.into_iter().map(RawService::listing).collect::<Result<_, _>>()?;
+    Ok(Document { generation, written_at, known: Recollection { backends, vips, services } })
 }
 
 /// The text of a file.
 pub(super) fn render(generation: u64, known: &Recollection, now: SystemTime) -> String {
-    let Recollection { backends, vips } = known;
+    let Recollection { backends, vips, services } = known;
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let document = RawDocument {
         version: VERSION,
@@ -102,6 +109,7 @@ pub(super) fn render(generation: u64, known: &Recollection, now: SystemTime) -> 
         written_at: since.as_secs(),
         backends: backends.iter().map(RawBackend::from).collect(),
         vips: vips.clone(),
+        services: services.iter().map(RawService::from).collect(),
     };
     // Nothing in it can fail: no maps, no numbers that JSON lacks.
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"

@@ -26,17 +26,19 @@ pub struct Last {
 /// Whether `known` should be written now. An operator's drain does not wait for the pause.
 #[must_use]
 pub fn should_write(last: Option<&Last>, known: &Recollection, now: Instant) -> bool {
-    let Recollection { backends, vips } = known;
+    let Recollection { backends, vips, services } = known;
     let Some(Last { at, known: written }) = last else {
-        return !backends.is_empty() || !vips.is_empty();
+        return !(backends.is_empty() && vips.is_empty() && services.is_empty());
     };
     let since = now.saturating_duration_since(*at);
-    let Some(Recollection { backends: written, vips: written_vips }) = written else {
+    let Some(Recollection { backends: written, vips: written_vips, services: offered }) = written
+    else {
         return since >= PAUSE_AFTER_FAILURE;
     };
     since >= REFRESH
         || drained(written) != drained(backends)
-        || (since >= PAUSE && (written_vips != vips || differ(written, backends, differs)))
+        || (since >= PAUSE
+            && (written_vips != vips || offered != services || differ(written, backends, differs)))
         || (since >= RTT_PAUSE && differ(written, backends, differs_in_rtt))
 }
 
@@ -90,7 +92,7 @@ mod tests {
     }
 
     fn known(backends: &[Remembered]) -> Recollection {
-        Recollection { backends: backends.to_vec(), vips: Vec::new() }
+        Recollection { backends: backends.to_vec(), ..Recollection::default() }
     }
 
     #[test]
@@ -99,7 +101,7 @@ mod tests {
         assert!(should_write(None, &known(&[backend()]), now));
         assert!(!should_write(None, &known(&[]), now));
         let vips = vec!["10.96.0.1:443".parse().expect("an address")];
-        assert!(should_write(None, &Recollection { backends: Vec::new(), vips }, now));
+        assert!(should_write(None, &Recollection { vips, ..Recollection::default() }, now));
     }
 
     #[test]

@@ -3,11 +3,13 @@
 mod crash;
 
 use super::*;
-use nllb_common::maps::State;
-use nllb_core::SubjectName;
+use nllb_common::maps::{Protocol, State};
+use nllb_core::services::{ServiceAddress, ServiceEndpoint};
+use nllb_core::{ServiceListing, SubjectName};
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 fn at(unix: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(unix)
@@ -33,9 +35,28 @@ fn backends(state: State) -> Vec<Remembered> {
     vec![backend("10.0.0.11:6443", false), backend("[fd86::12]:6443", true)]
 }
 
+/// What a Service offered.
+fn service() -> (Arc<str>, ServiceListing) {
+    let (port, protocol): (Arc<str>, _) = ("dns".into(), Protocol::Udp);
+    let vip = "10.96.0.10:53".parse().expect("an address");
+    let endpoint = ServiceEndpoint {
+        addr: "10.244.0.2:53".parse().expect("an address"),
+        port: Arc::clone(&port),
+        protocol,
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: None,
+        zone: None,
+        for_zones: Vec::new(),
+    };
+    let addresses = vec![ServiceAddress { vip, port, protocol }];
+    ("kube-system/kube-dns".into(), ServiceListing { addresses, endpoints: vec![endpoint] })
+}
+
 fn known(state: State) -> Recollection {
     let vips = vec!["10.96.0.1:443".parse().expect("an address")];
-    Recollection { backends: backends(state), vips }
+    Recollection { backends: backends(state), vips, services: vec![service()] }
 }
 
 fn read_text(text: &[u8]) -> Result<Option<Kept>, Ignored> {
@@ -80,9 +101,10 @@ fn a_table_of_a_week_ago_or_of_the_future_keeps_addresses_and_drains_only() {
         ),
         (-3600, "the table on disk is from 3600 s in the future: of it only addresses and drains"),
     ] {
-        let Kept { known: Recollection { backends: found, vips }, outdated, .. } =
+        let Kept { known: Recollection { backends: found, vips, services }, outdated, .. } =
             read_after(seconds);
         assert_eq!(vips, known(State::Healthy).vips);
+        assert_eq!(services, known(State::Healthy).services);
         assert!(outdated.as_ref().is_some_and(|line| line.contains(words)), "{outdated:?}");
         let expected: Vec<_> = backends(State::Healthy).into_iter().map(forgotten).collect();
         assert_eq!(found, expected);
@@ -215,7 +237,7 @@ fn a_certificate_with_too_many_names_is_kept_without_names() {
         for backend in &mut backends {
             backend.names = (0..names).map(name).collect();
         }
-        let known = Recollection { backends, vips: Vec::new() };
+        let known = Recollection { backends, ..Recollection::default() };
         let text = document::render(1, &known, at(NOW));
         document::parse(text.as_bytes()).expect("good").known.backends
     };

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 pub struct Pool {
     /// Its name.
     pub name: String,
-    /// What its backends are: apiserver, konnectivity, k0s-join, supervisor, etcd or custom.
+    /// What its backends are: apiserver, konnectivity, k0s-join, supervisor, etcd, custom or service.
     pub profile: String,
     /// What they are asked, such as `https /readyz`.
     pub probe: String,

@@ -19,7 +19,7 @@ pub struct Discovery {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// What backends call it: its kind (static, kubernetes, kubeconfig, file, dns or table) and, where
+    /// What backends call it: its kind (static, kubernetes, kubeconfig, file, dns, table or service) and, where
     /// there are several, which.
     pub name: String,
     /// Its kind.

@@ -1,3 +1,5 @@
+//! What becomes of what a Service offers.
+
 use std::time::Instant;
 
 use nllb_common::maps::Protocol::{Tcp, Udp};

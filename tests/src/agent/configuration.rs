@@ -55,6 +55,8 @@ pub struct Configuration {
     pub pool: Vec<String>,
     /// More lines of its probe, such as `sentinel: false`.
     pub probe: Vec<String>,
+    /// More lines of the file, such as `node: { name: worker-1 }`.
+    pub rest: Vec<String>,
     /// How sockets are closed: `auto`, `timeouts` or `off`.
     pub close_sockets: &'static str,
 }
@@ -93,6 +95,7 @@ impl Configuration {
             pools: Vec::new(),
             pool: Vec::new(),
             probe: Vec::new(),
+            rest: Vec::new(),
             close_sockets: "auto",
         }
     }
@@ -147,10 +150,10 @@ impl Configuration {
             }
         };
         text += &items(&self.frontends);
-        text + &self.rest(files)
+        text + &self.pools_and_rest(files)
     }
 
-    fn rest(&self, files: &Files<'_>) -> String {
+    fn pools_and_rest(&self, files: &Files<'_>) -> String {
         let Files { authority, token, socket, bpffs, cgroup, table } = files;
         let lines = |lines: &[String], indent| {
             lines.iter().map(|line| format!("{indent}{line}\n")).collect::<String>()
@@ -172,7 +175,8 @@ impl Configuration {
              admin: {{ socket: {socket} }}\n\
              state: {{ file: {table} }}\n\
              lease: {lease}\n\
-             selfTestInterval: {self_test}\n",
+             selfTestInterval: {self_test}\n\
+             {rest}",
             endpoints = list(&self.endpoints),
             authority = authority.display(),
             token = token.display(),
@@ -188,6 +192,7 @@ impl Configuration {
             probe = lines(&self.probe, "    "),
             pool = lines(&self.pool, "  "),
             pools = items(&self.pools),
+            rest = lines(&self.rest, ""),
             lease = ms(self.lease),
             self_test = ms(self.self_test_interval),
         )

@@ -1,4 +1,4 @@
-//! Lists and watches of the objects in the namespace `default`.
+//! Lists and watches of the objects in a namespace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,11 +30,9 @@ pub(super) enum Collection {
 
 impl Collection {
     pub(super) fn at(path: &str) -> Option<Self> {
-        match path {
-            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices" => {
-                Some(Self::EndpointSlices)
-            }
-            "/api/v1/namespaces/default/services" => Some(Self::Services),
+        match namespaced(path)? {
+            ("/apis/discovery.k8s.io/v1", _, "endpointslices") => Some(Self::EndpointSlices),
+            ("/api/v1", _, "services") => Some(Self::Services),
             _ => None,
         }
     }
@@ -68,17 +66,29 @@ impl Collection {
     }
 }
 
+/// Group, namespace and kind of a path.
+fn namespaced(path: &str) -> Option<(&str, &str, &str)> {
+    let (group, rest) = path.split_once("/namespaces/")?;
+    let (namespace, kind) = rest.split_once('/')?;
+    Some((group, namespace, kind))
+}
+
 /// What a client asks for.
-struct Query(BTreeMap<String, String>);
+struct Query {
+    namespace: String,
+    parameters: BTreeMap<String, String>,
+}
 
 impl Query {
     fn of(request: &Request<Incoming>) -> Self {
         let query = request.uri().query().unwrap_or_default();
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        let parameters = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let namespace = namespaced(request.uri().path()).map_or("", |(_, namespace, _)| namespace);
+        Self { namespace: namespace.to_owned(), parameters }
     }
 
     fn get(&self, key: &str) -> &str {
-        self.0.get(key).map_or("", String::as_str)
+        self.parameters.get(key).map_or("", String::as_str)
     }
 
     fn is(&self, key: &str) -> bool {
@@ -90,7 +100,10 @@ impl Query {
         let metadata = &object["metadata"];
         let label = self.get("labelSelector").split_once('=');
         let name = self.get("fieldSelector").strip_prefix("metadata.name=");
-        label.is_none_or(|(key, value)| metadata["labels"][key] == value)
+        // What a test makes up is in every namespace.
+        let namespace = &metadata["namespace"];
+        (namespace.is_null() || *namespace == self.namespace)
+            && label.is_none_or(|(key, value)| metadata["labels"][key] == value)
             && name.is_none_or(|name| metadata["name"] == name)
     }
 }

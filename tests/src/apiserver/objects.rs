@@ -60,6 +60,72 @@ impl Objects {
     }
 }
 
+/// A Service of the cluster besides the API server's.
+#[derive(Clone, Debug)]
+pub struct Offer<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// What clients dial.
+    pub vip: IpAddr,
+    /// Name, number and protocol of each port; endpoints listen at the same number.
+    pub ports: &'a [(&'a str, u16, &'a str)],
+}
+
+/// An endpoint of such a Service.
+#[derive(Clone, Debug)]
+pub struct Replica<'a> {
+    /// Where it is.
+    pub address: IpAddr,
+    /// Its node and its zone.
+    pub place: (&'a str, &'a str),
+    /// Its conditions: ready, serving, terminating.
+    pub conditions: [bool; 3],
+}
+
+impl Objects {
+    /// The same with this Service.
+    #[must_use]
+    pub fn with(mut self, offer: &Offer<'_>, replicas: &[Replica<'_>]) -> Self {
+        let Offer { namespace, name, vip, ports } = offer;
+        let ports = ports.iter().map(
+            |(name, port, protocol)| json!({"name": name, "port": port, "protocol": protocol}),
+        );
+        let ports: Vec<Value> = ports.collect();
+        let endpoints = replicas.iter().map(|replica| {
+            let Replica { address, place: (node, zone), conditions } = replica;
+            let [ready, serving, terminating] = conditions;
+            json!({
+                "addresses": [address],
+                "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
+                "nodeName": node,
+                "zone": zone,
+            })
+        });
+        let endpoints: Vec<Value> = endpoints.collect();
+        self.slices.push(json!({
+            "kind": "EndpointSlice",
+            "apiVersion": "discovery.k8s.io/v1",
+            "metadata": {
+                "name": format!("{name}-x7k2p"),
+                "namespace": namespace,
+                "labels": {"kubernetes.io/service-name": name},
+            },
+            "addressType": if vip.is_ipv6() { "IPv6" } else { "IPv4" },
+            "endpoints": endpoints,
+            "ports": ports,
+        }));
+        self.services.push(json!({
+            "kind": "Service",
+            "apiVersion": "v1",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"type": "ClusterIP", "clusterIP": vip, "clusterIPs": [vip], "ports": ports},
+        }));
+        self
+    }
+}
+
 /// One EndpointSlice of the Service `kubernetes`.
 fn slice(name: &str, family: &str, port: u16, endpoints: &[Value]) -> Value {
     json!({

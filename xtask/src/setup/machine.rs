@@ -32,11 +32,14 @@ pub(crate) enum Purpose {
     Deploy,
 }
 
-const TOOLS: [Tool; 14] = [
+const TOOLS: [Tool; 16] = [
     // For ring, which comes as C and assembly.
     Tool { program: "cc", packages: &["gcc", "libc6-dev"], purpose: Purpose::Build },
     Tool { program: "ip", packages: &["iproute2"], purpose: Purpose::Lab },
     Tool { program: "nft", packages: &["nftables"], purpose: Purpose::Lab },
+    // Name servers and clients of the lab; neither package starts a service.
+    Tool { program: "dnsmasq", packages: &["dnsmasq-base"], purpose: Purpose::Lab },
+    Tool { program: "dig", packages: &["bind9-dnsutils"], purpose: Purpose::Lab },
     // For libFuzzer.
     Tool { program: "c++", packages: &["g++"], purpose: Purpose::Fuzz },
     // For their corpora, and for kernels.

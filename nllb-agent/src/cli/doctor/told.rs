@@ -12,7 +12,7 @@ use crate::driver::{self, Unresolved};
 use crate::health_check::{Accept, Credentials, Get, HealthCheck, Kind};
 use crate::status::{ListenerState, Status};
 use nllb_common::addr;
-use nllb_common::maps::PoolSet;
+use nllb_common::maps::{PoolSet, Protocol};
 use nllb_core::{Coverage, FrontendKind, KubeVersion};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -123,9 +123,9 @@ impl Told {
         for (pool, backend) in self.status.iter().flat_map(Status::backends) {
             let named = |target: &Target| target.pool == pool && target.address == backend.address;
             if !targets.iter().any(named) {
-                let mut pools = self.config.iter().flat_map(|config| &config.pools);
-                let check = pools.find(|known| known.name == pool).map(|known| &known.check);
-                targets.push(self.target(pool, backend.address, check.unwrap_or(&stranger)));
+                let check = self.check_of(pool);
+                let check = check.as_ref().unwrap_or(&stranger);
+                targets.push(self.target(pool, backend.address, check));
             }
         }
         if targets.is_empty() {
@@ -139,6 +139,21 @@ impl Told {
             }
         }
         targets
+    }
+
+    /// How the configuration has the backends of a pool probed, those of a Service among them.
+    fn check_of(&self, pool: &str) -> Option<HealthCheck> {
+        let mut pools = self.config.iter().flat_map(|config| &config.pools);
+        if let Some(known) = pools.find(|known| known.name == pool) {
+            return Some(known.check.clone());
+        }
+        let frontends = self.status.iter().flat_map(|status| &status.frontends);
+        let labels = frontends.filter(|one| one.pool == pool).map(|one| one.protocol.as_str());
+        let protocols = labels
+            .filter_map(|label| Protocol::ALL.into_iter().find(|known| known.label() == label))
+            .collect();
+        let mut services = self.config.iter().flat_map(|config| &config.services);
+        services.find_map(|service| service.probe_of(pool, &protocols))
     }
 
     fn target(&self, pool: &str, address: SocketAddr, check: &HealthCheck) -> Target {

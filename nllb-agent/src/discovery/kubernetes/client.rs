@@ -8,9 +8,9 @@
 //! that take a small multiple of that; the reading buffer is limited apart from it.
 
 use super::identity::Access;
-use super::objects::Object;
+use super::objects::{Mark, Object};
 use super::trouble::Trouble;
-use super::{Pace, Settings};
+use super::{Pace, ServiceName, Settings};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -73,11 +73,13 @@ impl Connection {
 
     /// All objects of a kind, as new as the server's own memory of them: also while its database has no
     /// quorum, and without asking that for every node.
-    pub(super) async fn list<O: Object>(&mut self) -> Result<ObjectList<O>, Trouble> {
+    pub(super) async fn list<O: Object>(
+        &mut self,
+        whose: &ServiceName,
+    ) -> Result<ObjectList<O>, Trouble> {
         let mut params = ListParams::default().match_any();
-        params.label_selector = O::LABELS.map(str::to_owned);
-        params.field_selector = O::FIELDS.map(str::to_owned);
-        let request = Path::new(O::PATH).list(&params).map_err(Trouble::Request)?;
+        (params.label_selector, params.field_selector) = whose.selectors::<O>();
+        let request = Path::new(whose.path::<O>()).list(&params).map_err(Trouble::Request)?;
         let answer = self.ask(request).await?;
         let body = whole(answer.into_body(), self.pace.answer).await?;
         serde_json::from_slice(&body).map_err(Trouble::Nonsense)
@@ -86,18 +88,21 @@ impl Connection {
     /// What happens after `version`, for so long in whole seconds.
     pub(super) async fn watch<O: Object>(
         &mut self,
+        whose: &ServiceName,
         version: &str,
         lasting: Duration,
     ) -> Result<Events, Trouble> {
+        let (label_selector, field_selector) = whose.selectors::<O>();
         let params = WatchParams {
-            label_selector: O::LABELS.map(str::to_owned),
-            field_selector: O::FIELDS.map(str::to_owned),
+            label_selector,
+            field_selector,
             // A time that is too long for this type is too long for kube, which says so.
             timeout: Some(u32::try_from(lasting.as_secs()).unwrap_or(u32::MAX)),
             bookmarks: true,
             send_initial_events: false,
         };
-        let request = Path::new(O::PATH).watch(&params, version).map_err(Trouble::Request)?;
+        let request =
+            Path::new(whose.path::<O>()).watch(&params, version).map_err(Trouble::Request)?;
         let answer = self.ask(request).await?;
         Ok(Events { body: answer.into_body(), line: Vec::new(), silence: self.pace.silence })
     }
@@ -134,6 +139,22 @@ impl Connection {
             |status: Status| status.message,
         );
         Err(Trouble::of_status(code.as_u16(), &said))
+    }
+}
+
+impl ServiceName {
+    /// Where the objects of its namespace are.
+    fn path<O: Object>(&self) -> String {
+        format!("{}/namespaces/{}/{}", O::GROUP, self.namespace, O::PLURAL)
+    }
+
+    /// Which of them are its own, by label and by field.
+    fn selectors<O: Object>(&self) -> (Option<String>, Option<String>) {
+        let is = |key: &str| Some(format!("{key}={}", self.name));
+        match O::MARK {
+            Mark::Label(key) => (is(key), None),
+            Mark::Field(key) => (None, is(key)),
+        }
     }
 }
 

@@ -5,12 +5,12 @@
 //! missed. A watch that ends is no trouble yet: its server may be stopping, and the next connection may
 //! lead to another. Trouble is told when a fresh connection does not get as far as a watch.
 
-use super::Settings;
 use super::backoff::Backoff;
 use super::client::{Connection, Events};
-use super::joint::{Content, Part};
+use super::joint::Part;
 use super::objects::{Object, Store};
 use super::trouble::Trouble;
+use super::{ServiceName, Settings};
 use kube::core::WatchEvent;
 use std::pin::pin;
 use std::time::Duration;
@@ -38,26 +38,28 @@ impl From<Closed> for Ended {
     }
 }
 
-/// Follows the objects of one kind.
-pub(super) struct Follower<O: Object> {
+/// Follows the objects of one kind that are a Service's.
+pub(super) struct Follower<O: Object, C> {
     settings: Settings,
-    parts: mpsc::Sender<Part>,
-    content: fn(Vec<O::Item>) -> Content,
+    whose: ServiceName,
+    parts: mpsc::Sender<Part<C>>,
+    content: fn(Vec<O::Item>) -> C,
     store: Store<O>,
     backoff: Backoff,
     /// How many entries are left out, and in words.
     complaint: (u32, String),
 }
 
-impl<O: Object> Follower<O> {
+impl<O: Object, C> Follower<O, C> {
     pub(super) fn new(
         settings: Settings,
-        parts: mpsc::Sender<Part>,
-        content: fn(Vec<O::Item>) -> Content,
+        whose: ServiceName,
+        parts: mpsc::Sender<Part<C>>,
+        content: fn(Vec<O::Item>) -> C,
     ) -> Self {
         let backoff = Backoff::new(&settings.pace, settings.seed);
         let (store, complaint) = (Store::default(), (0, String::new()));
-        Self { settings, parts, content, store, backoff, complaint }
+        Self { settings, whose, parts, content, store, backoff, complaint }
     }
 
     /// Returns when nobody listens any more.
@@ -78,17 +80,19 @@ impl<O: Object> Follower<O> {
     /// One connection, as long as it is good for anything.
     async fn session(&mut self) -> Result<(), Ended> {
         let mut connection = Connection::open(&self.settings).await?;
-        let list = connection.list::<O>().await?;
+        let list = connection.list::<O>(&self.whose).await?;
         let mut version = list.metadata.resource_version.unwrap_or_default();
         self.store.replace(&list.items);
         drop(list.items);
-        let first = connection.watch::<O>(&version, self.lasting()).await;
+        let lasting = self.lasting();
+        let first = connection.watch::<O>(&self.whose, &version, lasting).await;
         let items = self.items();
         self.tell(Some(items), first.as_ref().err()).await?;
         let Ok(mut events) = first else { return Ok(()) };
         while self.follow(&mut events, &mut version).await? {
             // The server may be stopping, or the token have run out: a fresh connection tells.
-            let next = connection.watch::<O>(&version, self.lasting()).await;
+            let lasting = self.lasting();
+            let next = connection.watch::<O>(&self.whose, &version, lasting).await;
             let Ok(next) = next else { return Ok(()) };
             events = next;
         }

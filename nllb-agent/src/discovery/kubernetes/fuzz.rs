@@ -4,6 +4,5 @@ use super::objects::promises;
 
 /// Reads the text as every kind of object; panics when a promise is broken.
 pub fn objects(text: &[u8]) {
-    promises::slices(text);
-    promises::services(text);
+    promises::objects(text);
 }

@@ -5,7 +5,8 @@
 //! over, since it is tried again and again.
 
 use crate::discovery::What;
-use nllb_core::{Listing, Sighting};
+use nllb_core::services::{ServiceAddress, ServiceEndpoint};
+use nllb_core::{Listing, ServiceListing, Sighting};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -14,26 +15,86 @@ const MOST_REASONS: usize = 8;
 
 /// Something that one of the watches has to say.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct Part<C> {
     /// What it lists now; `None` when nothing new is known.
-    pub(super) content: Option<Content>,
+    pub(super) content: Option<C>,
     /// Which watch, by the plural of its objects.
     pub(super) of: &'static str,
     /// What keeps it from listing or watching; `None` when all is well.
     pub(super) trouble: Option<String>,
 }
 
-/// What a watch lists.
+/// What both watches say together.
+pub(super) trait Whole: Default {
+    /// What one of them lists.
+    type Content;
+
+    /// Takes it; whether it is another than before.
+    fn put(&mut self, content: Self::Content) -> bool;
+
+    /// What there is to tell; `None` while a part is missing without which it makes no sense.
+    fn news(&self) -> Option<What>;
+}
+
+/// What a watch of the Service `kubernetes` lists.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Hosts(Vec<Sighting>),
     Vips(Vec<SocketAddr>),
 }
 
+impl Whole for Listing {
+    type Content = Content;
+
+    fn put(&mut self, content: Content) -> bool {
+        let Self { sightings, vips } = self;
+        match content {
+            Content::Hosts(new) => std::mem::replace(sightings, new) != *sightings,
+            Content::Vips(new) => std::mem::replace(vips, new) != *vips,
+        }
+    }
+
+    fn news(&self) -> Option<What> {
+        Some(What::Listed(self.clone()))
+    }
+}
+
+/// What a watch of another Service lists.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    Endpoints(Vec<ServiceEndpoint>),
+    Addresses(Vec<ServiceAddress>),
+}
+
+/// What is known of another Service. Its addresses without its endpoints would be worse than nothing, and
+/// the other way round it looks as if it were gone.
+#[derive(Debug, Default)]
+pub(super) struct Offered {
+    endpoints: Option<Vec<ServiceEndpoint>>,
+    addresses: Option<Vec<ServiceAddress>>,
+}
+
+impl Whole for Offered {
+    type Content = Offer;
+
+    fn put(&mut self, offer: Offer) -> bool {
+        let Self { endpoints, addresses } = self;
+        match offer {
+            Offer::Endpoints(new) => endpoints.replace(new) != *endpoints,
+            Offer::Addresses(new) => addresses.replace(new) != *addresses,
+        }
+    }
+
+    fn news(&self) -> Option<What> {
+        let (endpoints, addresses) = (self.endpoints.clone()?, self.addresses.clone()?);
+        Some(What::Service(ServiceListing { addresses, endpoints }))
+    }
+}
+
 /// What both have said.
 #[derive(Debug, Default)]
-pub(super) struct Joint {
-    listing: Listing,
+pub(super) struct Joint<W> {
+    whole: W,
     /// Whether anything was listed at all.
     listed: bool,
     /// Whose trouble the last news was of.
@@ -43,9 +104,9 @@ pub(super) struct Joint {
     told: BTreeSet<String>,
 }
 
-impl Joint {
+impl<W: Whole> Joint<W> {
     /// The news in what a watch says, in their order; none when it was said before.
-    pub(super) fn take(&mut self, part: Part) -> Vec<What> {
+    pub(super) fn take(&mut self, part: Part<W::Content>) -> Vec<What> {
         let Part { content, of, trouble } = part;
         let changed = content.is_some_and(|content| self.put(content));
         self.troubles.retain(|(whose, _)| *whose != of);
@@ -58,8 +119,10 @@ impl Joint {
         }
         let over = self.troubles.is_empty() && self.failed.is_some();
         if changed || (over && self.listed) {
-            news.push(What::Listed(self.listing.clone()));
-            self.failed = None;
+            if let Some(what) = self.whole.news() {
+                news.push(what);
+                self.failed = None;
+            }
         }
         let troubled = |of| self.troubles.iter().any(|(whose, _)| *whose == of);
         self.failed = self.failed.filter(|of| troubled(*of));
@@ -75,14 +138,9 @@ impl Joint {
     }
 
     /// Whether this is another content than before.
-    fn put(&mut self, content: Content) -> bool {
-        let before = self.listed;
-        self.listed = true;
-        let Listing { sightings, vips } = &mut self.listing;
-        match content {
-            Content::Hosts(new) => std::mem::replace(sightings, new) != *sightings || !before,
-            Content::Vips(new) => std::mem::replace(vips, new) != *vips || !before,
-        }
+    fn put(&mut self, content: W::Content) -> bool {
+        let first = !std::mem::replace(&mut self.listed, true);
+        self.whole.put(content) || first
     }
 }
 
@@ -99,14 +157,19 @@ mod tests {
     }
 
     /// The news in words: how many hosts and VIPs, or the reason.
-    fn take(joint: &mut Joint, of: &'static str, what: Option<Content>, bad: &str) -> Vec<String> {
+    fn take(
+        joint: &mut Joint<Listing>,
+        of: &'static str,
+        what: Option<Content>,
+        bad: &str,
+    ) -> Vec<String> {
         let trouble = (!bad.is_empty()).then(|| bad.to_owned());
         let news = joint.take(Part { content: what, of, trouble });
         let words = news.into_iter().map(|what| match what {
             What::Listed(Listing { sightings, vips }) => {
                 format!("{}+{}", sightings.len(), vips.len())
             }
-            What::Partly { .. } => panic!("each part is whole or fails"),
+            What::Partly { .. } | What::Service(_) => panic!("each part is whole or fails"),
             What::Failed { reason } => reason,
         });
         words.collect()
@@ -145,6 +208,21 @@ mod tests {
         assert_eq!(take(&mut joint, "hosts", hosts(1), "no watch"), ["1+0", "no watch"]);
         assert!(take(&mut joint, "hosts", hosts(1), "no watch").is_empty());
         assert_eq!(take(&mut joint, "hosts", hosts(2), "no watch"), ["1+0", "no watch"]);
+    }
+
+    #[test]
+    fn another_service_is_told_when_both_its_parts_are_known() {
+        let mut joint: Joint<Offered> = Joint::default();
+        let mut take = |of, offer: Option<Offer>, bad: Option<&str>| {
+            let trouble = bad.map(str::to_owned);
+            joint.take(Part { content: offer, of, trouble })
+        };
+        assert!(take("slices", Some(Offer::Endpoints(Vec::new())), None).is_empty());
+        let refused = [What::Failed { reason: "403".to_owned() }];
+        assert_eq!(take("services", None, Some("403")), refused);
+        let told = take("services", Some(Offer::Addresses(Vec::new())), None);
+        assert_eq!(told, [What::Service(ServiceListing::default())]);
+        assert!(take("slices", Some(Offer::Endpoints(Vec::new())), None).is_empty(), "nothing new");
     }
 
     #[test]

@@ -26,20 +26,28 @@ const PORT_NAME: &str = "https";
 /// A kind of object that is watched.
 pub(super) trait Object: Clone + DeserializeOwned + Send {
     /// What is taken from it.
-    type Item: Copy + Ord + Send;
+    type Item: Clone + Ord + Send;
     /// The word for it in paths and messages.
     const PLURAL: &'static str;
-    /// Where the objects of the namespace `default` are.
-    const PATH: &'static str;
-    /// Which of them, by label or by field.
-    const LABELS: Option<&'static str>;
-    const FIELDS: Option<&'static str>;
+    /// Where the API group is.
+    const GROUP: &'static str;
+    /// What tells those of a Service: a label or a field that has its name.
+    const MARK: Mark;
 
     /// Its name and version.
     fn metadata(&self) -> &Metadata;
     /// What it tells.
     fn read(&self, into: &mut Reading<Self::Item>);
 }
+
+/// What tells the objects of a Service.
+pub(super) enum Mark {
+    Label(&'static str),
+    Field(&'static str),
+}
+
+/// What tells an EndpointSlice's Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// What objects tell, without what makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +138,7 @@ impl<O: Object> Store<O> {
         let mut whole = Reading::default();
         let readings = self.by_name.values().chain([&self.over]);
         let mut items: Vec<_> =
-            readings.clone().flat_map(|one| one.items.iter().copied()).collect();
+            readings.clone().flat_map(|one| one.items.iter().cloned()).collect();
         items.sort_unstable();
         items.dedup();
         for one in readings {
@@ -201,9 +209,8 @@ impl Port {
 impl Object for EndpointSlice {
     type Item = Sighting;
     const PLURAL: &'static str = "endpointslices";
-    const PATH: &'static str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
-    const LABELS: Option<&'static str> = Some("kubernetes.io/service-name=kubernetes");
-    const FIELDS: Option<&'static str> = None;
+    const GROUP: &'static str = "/apis/discovery.k8s.io/v1";
+    const MARK: Mark = Mark::Label(SERVICE_NAME);
 
     fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -255,9 +262,8 @@ struct Spec {
 impl Object for Service {
     type Item = SocketAddr;
     const PLURAL: &'static str = "services";
-    const PATH: &'static str = "/api/v1/namespaces/default/services";
-    const LABELS: Option<&'static str> = None;
-    const FIELDS: Option<&'static str> = Some("metadata.name=kubernetes");
+    const GROUP: &'static str = "/api/v1";
+    const MARK: Mark = Mark::Field("metadata.name");
 
     fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -324,6 +330,7 @@ fn usable(ip: IpAddr) -> Result<IpAddr, &'static str> {
     Err(why)
 }
 
+pub(super) mod any_service;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod promises;
 #[cfg(test)]

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::future;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
+use nllb_common::mix;
 use nllb_core::{SourceId, SourceKind};
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::warn;
 
-use crate::config::{ControlPlane, Kubernetes, Name};
+use crate::config::{ControlPlane, Kubernetes, Name, Service};
 use crate::discovery::kubernetes::{self, Pace};
 use crate::discovery::{self, News, Place};
 use crate::driver::load;
@@ -33,6 +35,8 @@ pub(super) struct Sources {
 pub(super) enum Source {
     Looked(Place),
     Kubernetes(Kubernetes),
+    /// A Service by this name.
+    Service(Arc<str>, Kubernetes),
 }
 
 impl Default for Sources {
@@ -62,11 +66,24 @@ pub(super) fn wanted(plane: &ControlPlane) -> BTreeMap<SourceId, Source> {
     looked.chain(kubernetes).collect()
 }
 
+/// The Services that the cluster is asked for.
+fn asked(plane: &ControlPlane, services: &[Service]) -> BTreeMap<SourceId, Source> {
+    let of_service = |service: &Service| {
+        let kubernetes = plane.kubernetes.clone().filter(|_| service.plan.given.is_none())?;
+        let name = Arc::clone(&service.plan.name);
+        let id = SourceId { kind: SourceKind::Service, name: Arc::clone(&name) };
+        Some((id, Source::Service(name, kubernetes)))
+    };
+    services.iter().filter_map(of_service).collect()
+}
+
 impl Sources {
-    /// Hears the sources of this control plane, and no others.
-    pub(super) fn hear(&mut self, plane: &ControlPlane, seed: u32) {
+    /// Hears the sources of this control plane, these Services, and no others.
+    pub(super) fn hear(&mut self, plane: &ControlPlane, services: &[Service], seed: u32) {
         self.watch_files(plane);
-        self.run(wanted(plane), seed);
+        let mut wanted = wanted(plane);
+        wanted.extend(asked(plane, services));
+        self.run(wanted, seed);
     }
 
     /// The next news; waits for ever while nobody has any. Safe to cancel.
@@ -138,6 +155,12 @@ fn start(source: Source, changes: Changes, news: discovery::Sender, seed: u32) -
         }
         Source::Kubernetes(kubernetes) => {
             spawn_local(kubernetes::watch(settings_of(&kubernetes, seed), news)).abort_handle()
+        }
+        Source::Service(name, kubernetes) => {
+            // Not all Services at the same time.
+            let seed = name.bytes().fold(seed, |seed, byte| mix(seed ^ u32::from(byte)));
+            let settings = settings_of(&kubernetes, seed);
+            spawn_local(kubernetes::watch_service(name.to_string(), settings, news)).abort_handle()
         }
     }
 }

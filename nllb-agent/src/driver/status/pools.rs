@@ -19,7 +19,8 @@ use crate::units::{micros, millis};
 impl Driver {
     pub(super) fn pool(&self, pool: PoolView, now: Instant) -> status::Pool {
         let PoolView { name, backends, nodes } = pool;
-        let settings = self.config.pools.iter().find(|pool| pool.name == name);
+        let mut pools = self.config.pools.iter().chain(&self.members.served.pools);
+        let settings = pools.find(|pool| pool.name == name);
         let health = settings.map(|pool| pool.health).unwrap_or_default().scaled(nodes);
         status::Pool {
             backends: backends.into_iter().map(|view| self.backend(&name, view, now)).collect(),

@@ -12,10 +12,14 @@ impl Findings {
     }
 
     fn of_pool(&mut self, pool: &Pool) {
-        let Pool { name, backends, .. } = pool;
+        let Pool { name, profile, backends, .. } = pool;
         let eligible: Vec<_> = backends.iter().filter(|backend| backend.is_eligible()).collect();
         let all = backends.len();
         match eligible.as_slice() {
+            // Nobody's fault here, and its addresses are left alone.
+            [] if all == 0 && profile == "service" => {
+                self.note(format!("the Service has no endpoint for {name}"));
+            }
             [] if all == 0 => self.panic(format!("pool {name} has no backend")),
             [] if is_starting(pool) => {
                 self.degraded(format!("pool {name}: no probe has ended yet"));
@@ -42,12 +46,22 @@ impl Findings {
 
     fn of_backend(&mut self, backend: &Backend) {
         let Backend {
-            address, state, reason, drained, drill, doubt, certificate, last_probe, ..
+            address,
+            state,
+            reason,
+            cause,
+            drained,
+            drill,
+            doubt,
+            certificate,
+            last_probe,
+            ..
         } = backend;
         match state.as_str() {
             "healthy" => {}
             _ if drill.is_some() => self.note(format!("{address} is {state}: {reason}")),
             "draining" if *drained => self.note(format!("{address} is drained by an operator")),
+            "draining" if cause == "leaving" => self.note(format!("{address} is {reason}")),
             "unknown" if last_probe.is_none() => self.note(format!("{address} was not probed yet")),
             state => self.degraded(format!("{address} is {state}: {reason}")),
         }

@@ -1,20 +1,23 @@
 //! What holds whatever an API server answers: it is read or refused, and what is read of it is bounded,
 //! usable and printable. Random tests and a fuzz target ask for it.
 
+use super::any_service::{AnyService, AnySlice};
 use super::*;
 use crate::discovery::kubernetes::trouble::Trouble;
 use kube::core::{ObjectList, WatchEvent};
 
-/// Reads the text as EndpointSlices.
-pub(in crate::discovery::kubernetes) fn slices(text: &[u8]) {
+/// Reads the text as every kind of object.
+pub(in crate::discovery::kubernetes) fn objects(text: &[u8]) {
     hold::<EndpointSlice>(text, |Sighting { ip, port, .. }| {
         usable(*ip) == Ok(*ip) && *port != Some(0)
     });
+    hold::<Service>(text, is_usable);
+    hold::<AnySlice>(text, |endpoint| is_usable(&endpoint.addr));
+    hold::<AnyService>(text, |address| is_usable(&address.vip));
 }
 
-/// Reads the text as Services.
-pub(in crate::discovery::kubernetes) fn services(text: &[u8]) {
-    hold::<Service>(text, |vip| usable(vip.ip()) == Ok(vip.ip()) && vip.port() != 0);
+fn is_usable(address: &SocketAddr) -> bool {
+    usable(address.ip()) == Ok(address.ip()) && address.port() != 0
 }
 
 /// As a list, and as an event of a watch.

@@ -91,6 +91,26 @@ pub(super) const CASES: &[Case] = &[
         &["N 10.0.0.11:6443 is drained by an operator"],
     ),
     (
+        "about to go",
+        |s| {
+            add(s, "10.0.0.13:6443");
+            s.pools[0].backends[0].state = "draining".to_owned();
+            s.pools[0].backends[0].cause = "leaving".to_owned();
+            s.pools[0].backends[0].reason = "about to go".to_owned();
+        },
+        Verdict::Healthy,
+        &["N 10.0.0.11:6443 is about to go"],
+    ),
+    (
+        "a Service without endpoints",
+        |s| {
+            let (name, profile) = ("kube-system/kube-dns:53".to_owned(), "service".to_owned());
+            s.pools.push(Pool { name, profile, ..Default::default() });
+        },
+        Verdict::Healthy,
+        &["N the Service has no endpoint for kube-system/kube-dns:53"],
+    ),
+    (
         "in a drill",
         |s| {
             add(s, "10.0.0.13:6443");

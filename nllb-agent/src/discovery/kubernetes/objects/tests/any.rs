@@ -107,8 +107,7 @@ proptest! {
         ];
         for value in wrapped {
             let text = value.to_string();
-            promises::slices(text.as_bytes());
-            promises::services(text.as_bytes());
+            promises::objects(text.as_bytes());
         }
     }
 
@@ -127,7 +126,7 @@ proptest! {
             names.iter().map(|name| slice(name, &family, &addresses, port % 70_000)).collect();
         let list = json!({"metadata": {}, "items": items}).to_string();
         serde_json::from_str::<ObjectList<EndpointSlice>>(&list).expect("a list");
-        promises::slices(list.as_bytes());
+        promises::objects(list.as_bytes());
         for Sighting { ip, port, .. } in read::<EndpointSlice>(&items).items {
             prop_assert!(usable(ip) == Ok(ip) && port != Some(0));
         }
@@ -150,14 +149,12 @@ proptest! {
         ] {
             let mut text = good.to_string().into_bytes();
             damages.iter().for_each(|damage| damage.inflict(&mut text));
-            promises::slices(&text);
-            promises::services(&text);
+            promises::objects(&text);
         }
     }
 
     #[test]
     fn any_octets_are_read_or_refused(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
-        promises::slices(&octets);
-        promises::services(&octets);
+        promises::objects(&octets);
     }
 }
