@@ -14,8 +14,8 @@ use nllb_agent::datapath::closing::{CloseSockets, Closer, Order};
 use crate::lab::Lab;
 use crate::place::Place;
 use crate::{
-    apiserver, balancer, bench, client, dashboard, demo, discover, fault, flood, guard, lab, sim,
-    soak,
+    apiserver, balancer, bench, client, dashboard, demo, discover, fault, flood, guard, lab,
+    resolver, sim, soak,
 };
 
 /// The processes of a lab.
@@ -64,6 +64,14 @@ enum Command {
         /// The arguments of this program.
         #[arg(last = true, required = true)]
         args: Vec<OsString>,
+    },
+    /// Resolve a name as musl's resolver does.
+    Resolve {
+        /// The name.
+        name: String,
+        /// Name servers, with their ports.
+        #[arg(required = true)]
+        servers: Vec<SocketAddr>,
     },
     /// Become another program.
     Exec {
@@ -176,6 +184,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let program = std::env::current_exe()?.into_os_string();
             return Err(become_program(&[vec![program], args].concat()));
         }
+        Command::Resolve { name, servers } => resolver::run(&name, &servers)?,
         Command::Exec { command } => return Err(become_program(&command)),
         Command::Demo(options) => return demo::run(options),
         Command::Dashboard(options) => return dashboard::run(&options),

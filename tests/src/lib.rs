@@ -36,6 +36,7 @@ pub mod pki;
 pub mod place;
 pub mod process;
 pub mod prometheus;
+mod resolver;
 mod sim;
 mod soak;
 mod sys;

@@ -1,5 +1,7 @@
 //! Services besides the API server's: real name servers behind a VIP that the cluster tells of.
 
+mod lookups;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
