@@ -9,7 +9,8 @@ use nllb_common::maps::{
 use nllb_common::pick::{Choice, Request, Target, target};
 
 use crate::choice::Dialled;
-use crate::ctx::{SockAddr, milliseconds};
+use crate::ctx::{SockAddr, seconds};
+use crate::datagram;
 use crate::error::Error;
 use crate::family::Family;
 use crate::maps::{self, BackendEvidence, KernelView};
@@ -52,6 +53,9 @@ pub(crate) fn run<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
     };
     let Some(dialled) = Dialled::find::<F>(ctx, protocol, &control) else {
         forget();
+        if udp {
+            datagram::dialled_by_itself::<F>(ctx);
+        }
         return Err(Error::Unmatched);
     };
 
@@ -154,7 +158,7 @@ fn remember_datagrams(ctx: &SockAddr, dialled: &Dialled, slot: &Slot, request: &
     }
     maps::set_datagram_peer(ctx.socket_cookie(), slot.backend, slot.epoch);
     // 0 is for those without.
-    let datagram_s = (milliseconds(now_ns) / 1_000).max(1);
+    let datagram_s = seconds(now_ns).max(1);
     maps::note_datagrams(dialled.client.netns, dialled.client.tgid, datagram_s);
     if let Some(evidence) = BackendEvidence::of(slot.backend, slot.epoch) {
         evidence.add_datagram_socket();

@@ -23,6 +23,8 @@ const IPPROTO_UDP: u32 = IpProto::Udp as u32;
 /// Not a number that ever stands in a packet, hence not in `IpProto`.
 const IPPROTO_MPTCP: u32 = 262;
 const ECONNREFUSED: i32 = 111;
+/// State of a datagram socket that is connected.
+const TCP_ESTABLISHED: u32 = 1;
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 #[inline(always)]
@@ -36,6 +38,13 @@ pub(crate) fn now_ns() -> u64 {
 #[expect(clippy::cast_possible_truncation, reason = "it wraps")]
 pub(crate) fn milliseconds(ns: u64) -> u32 {
     (ns / 1_000_000) as u32
+}
+
+/// A time in whole seconds.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "no kernel runs for 136 years")]
+pub(crate) fn seconds(ns: u64) -> u32 {
+    (ns / 1_000_000_000) as u32
 }
 
 /// A random number.
@@ -223,6 +232,13 @@ impl SockAddr {
                 read!((*sk).src_ip6[3]),
             ],
         }
+    }
+
+    /// Whether it is a datagram socket that was connected before this call.
+    #[inline(always)]
+    pub(crate) fn is_connected(&self) -> bool {
+        let sk = self.sk();
+        !sk.is_null() && read!((*sk).state) == TCP_ESTABLISHED
     }
 
     /// What is known of the socket.

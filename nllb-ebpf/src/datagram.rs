@@ -28,6 +28,10 @@ pub(crate) fn send<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
 
     // 2. What is dialled, and from which side of the host.
     let Some(dialled) = Dialled::find::<F>(ctx, Protocol::Udp, &control) else {
+        // A v6 socket that is connected to a v4 backend names it with each datagram, by the kernel's hand.
+        if !ctx.is_connected() {
+            dialled_by_itself::<F>(ctx);
+        }
         return Err(Error::Unmatched);
     };
 
@@ -40,6 +44,9 @@ pub(crate) fn send<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
     let bound = F::bound(&binding).is_loopback() || F::source(ctx).is_loopback();
     if binding.device != 0 || bound {
         return Err(Error::BoundSocket);
+    }
+    if ctx.is_connected() {
+        return to_peer::<F>(ctx, &dialled);
     }
     let Some(exchanges) = ctx.new_exchanges() else {
         return Err(Error::NoMemory);
@@ -82,6 +89,34 @@ pub(crate) fn send<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
     ctx.set_user_port(slot.port.word());
     debug!(ctx.inner(), "frontend {}, datagram to {}", dialled.frontend.id, slot.backend);
     Ok(())
+}
+
+/// A connected socket hears its peer alone. So what it sends to the address that led to the peer goes there, and
+/// anything else where the caller says: the socket was connected before the address was a frontend's, or elsewhere.
+#[inline(always)]
+fn to_peer<F: Family>(ctx: &SockAddr, dialled: &Dialled) -> Result<(), Error> {
+    let (Some(record), Some(exchanges)) = (ctx.record(), ctx.exchanges()) else {
+        return Err(Error::Unmatched);
+    };
+    let peer = (record.backend, record.epoch);
+    let Some(exchange) = exchanges.with_peer(peer, dialled.addr, dialled.port) else {
+        return Err(Error::Unmatched);
+    };
+    // See `Family::DATAGRAM_REACH`.
+    if exchange.backend_addr.family() != dialled.addr.family() {
+        return Err(Error::Unmatched);
+    }
+    F::rewrite(ctx, exchange.backend_addr);
+    ctx.set_user_port(exchange.backend_port.word());
+    Ok(())
+}
+
+/// What is dialled is no frontend. If it is a backend all the same, it answers by its own address.
+#[inline(always)]
+pub(crate) fn dialled_by_itself<F: Family>(ctx: &SockAddr) {
+    if let Some(exchange) = exchange::<F>(ctx) {
+        exchange.forget();
+    }
 }
 
 /// A backend has let a client wait. Only what the host itself meets is held against it: a pod can let its own

@@ -109,6 +109,14 @@ impl Exchange {
         let ports = self.dialled_port.word() ^ port.word();
         is_zero(self.dialled_addr.difference(addr) | ports, zero)
     }
+
+    /// The backend's address is dialled by itself: what comes from there is to seem to.
+    #[inline(always)]
+    pub fn forget(&mut self) {
+        // No datagram comes from port 0.
+        self.backend_port = Port::new(0);
+        self.asked_ms = 0;
+    }
 }
 
 impl Exchanges {
@@ -119,6 +127,17 @@ impl Exchanges {
     #[inline(always)]
     pub fn with_backend(&mut self, addr: Addr, port: Port) -> Option<&mut Exchange> {
         self.entries.iter_mut().find(|entry| entry.is_backend(&addr, port, 0) != 0)
+    }
+
+    /// The exchange with the backend that a socket is connected to, if it was connected by way of this
+    /// address.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_peer(&self, backend: (u32, u32), addr: Addr, port: Port) -> Option<&Exchange> {
+        let is_peer = |entry: &&Exchange| {
+            (entry.backend, entry.epoch) == backend && entry.is_dialled(&addr, port, 0) != 0
+        };
+        self.entries.iter().find(is_peer)
     }
 
     /// What to know before a datagram to this address is sent.

@@ -1,9 +1,11 @@
 //! Agents come and go, and so do frontends for datagrams.
 
-use nllb_lab::agreement::Held;
-use nllb_lab::{Agent, Configuration, Lab, pins};
+use std::collections::BTreeSet;
 
-use super::{HOOKS, Scene, Socket, configuration, hooks, server, vip_v4};
+use nllb_lab::agreement::Held;
+use nllb_lab::{Agent, Configuration, Lab, netns, pins};
+
+use super::{HOOKS, Scene, Socket, configuration, hooks, mapped, server, vip_v4};
 
 #[test]
 fn the_data_path_goes_on_without_an_agent_and_the_next_one_takes_it_over() {
@@ -49,6 +51,42 @@ fn sockets_from_before_the_agent_and_after_it_are_as_they_would_be_without() {
     let after = Socket::to(&client, vip_v4(), false);
     assert_eq!(after.send(Some(vip_v4())).as_deref(), Some("ENETUNREACH"));
     drop(servers);
+}
+
+#[test]
+fn sockets_that_others_have_connected_to_the_address_before_stay_with_them() {
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let servers: Vec<_> = lab.control_planes().iter().map(server).collect();
+    let client = lab.client(0).expect("a client");
+    let (node, plane) = (lab.node(0).netns(), lab.control_plane(0));
+    let (name, vip) = (plane.name().to_owned(), vip_v4());
+    let route = format!("route add {}/32 dev eth0", vip.ip());
+    netns::ip(Some(node), &[route]).expect("a route");
+    let rules = format!(
+        "table ip before {{\n chain output {{\n type nat hook output priority -100\n \
+         ip daddr {} udp dport {} dnat to {}\n }}\n}}\n",
+        vip.ip(),
+        vip.port(),
+        plane.at(super::PORT)
+    );
+    netns::nft(node, &rules).expect("rules");
+    // With each datagram of the second one the kernel asks the programs.
+    let before = [vip, mapped(vip)].map(|address| (Socket::to(&client, address, true), address));
+    let ask = |when: &str| {
+        for (socket, address) in &before {
+            assert_eq!(socket.ask(*address, true), name, "{when}: {address}");
+            assert_eq!(socket.peer(), Some(*address));
+        }
+    };
+    ask("before the agent");
+    let configuration = configuration(&lab);
+    let agent = Agent::start(&lab, &configuration).expect("an agent");
+    let mut scene = Scene { lab, agent, configuration, _servers: servers };
+    scene.await_healthy();
+    ask("with the agent");
+    let names: BTreeSet<_> =
+        (0..40).map(|_| Socket::to(&client, vip, true).ask(vip, true)).collect();
+    assert_eq!(names.len(), 3, "those after it are translated: {names:?}");
 }
 
 #[test]

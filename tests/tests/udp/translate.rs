@@ -59,6 +59,45 @@ fn one_socket_asks_several_addresses_at_once_and_each_answer_finds_its_own() {
 }
 
 #[test]
+fn a_connected_socket_that_names_the_address_again_stays_with_its_server() {
+    let Some(scene) = Scene::start(Lab::builder()) else { return };
+    let client = scene.host();
+    for address in [vip_v4(), vip_v6(), mapped(vip_v4())] {
+        let socket = Socket::to(&client, address, true);
+        let server = socket.ask(address, true);
+        // By chance alone it would be another one of three sooner or later, whom the socket would not hear.
+        for _ in 0..10 {
+            assert_eq!(socket.send(Some(address)), None);
+            let outcome = socket.receive(LONG);
+            assert_eq!(outcome.reply.as_ref(), Some(&server), "{address}: {outcome:?}");
+            assert_eq!(outcome.from, Some(address));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_dialled_by_its_own_address_answers_by_it_on_the_same_socket() {
+    let Some(scene) = Scene::start(Lab::builder()) else { return };
+    let client = scene.host();
+    for connected in [false, true] {
+        let socket = Socket::to(&client, vip_v4(), connected);
+        let server = socket.ask(vip_v4(), connected);
+        let plane = scene.lab.control_planes().iter().find(|plane| plane.name() == server);
+        let address = plane.expect("a server").at(PORT);
+        if connected {
+            assert_eq!(socket.connect(address), None);
+            assert_eq!(socket.peer(), Some(address));
+        }
+        assert_eq!(socket.ask(address, connected), server);
+        if connected {
+            assert_eq!(socket.connect(vip_v4()), None);
+            assert_eq!(socket.peer(), Some(vip_v4()));
+        }
+        assert!(scene.is_server(&socket.ask(vip_v4(), connected)));
+    }
+}
+
+#[test]
 fn what_is_no_frontend_or_could_not_follow_is_left_alone() {
     let Some(scene) = Scene::start(Lab::builder()) else { return };
     let client = scene.host();

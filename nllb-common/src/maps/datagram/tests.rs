@@ -101,3 +101,32 @@ fn who_is_asked_at_another_address_is_avoided_while_an_answer_may_come() {
     ask(&mut exchanges, 16, VIP, 1_030);
     assert_eq!(past(&exchanges, OTHER, 1_031), (None, Some(16)));
 }
+
+#[test]
+fn a_backend_that_is_dialled_by_itself_answers_by_itself() {
+    let mut exchanges = Exchanges::NONE;
+    ask(&mut exchanges, 1, VIP, 1_000);
+    ask(&mut exchanges, 2, VIP, 1_000);
+    let Slot { addr, port, .. } = slot(1);
+    exchanges.with_backend(addr, port).expect("asked").forget();
+    assert_eq!(answered(&mut exchanges, 1), None);
+    assert_eq!(past(&exchanges, VIP, 2_000).0, Some(2), "nobody waits for it");
+    ask(&mut exchanges, 1, VIP, 3_000);
+    assert_eq!(answered(&mut exchanges, 1).as_deref(), Some(VIP));
+}
+
+#[test]
+fn the_peer_of_a_socket_is_known_by_what_was_dialled() {
+    let mut exchanges = Exchanges::NONE;
+    ask(&mut exchanges, 1, VIP, 0);
+    ask(&mut exchanges, 2, OTHER, 0);
+    let peer = |backend: (u32, u32), dialled: &str| {
+        let (addr, port) = at(dialled);
+        exchanges.with_peer(backend, addr, port).map(|it| join(it.backend_addr, it.backend_port))
+    };
+    assert_eq!(peer((1, 7), VIP), Some(([10, 0, 0, 1], 53).into()));
+    assert_eq!(peer((2, 7), OTHER), Some(([10, 0, 0, 2], 53).into()));
+    for (backend, dialled) in [((1, 7), OTHER), ((1, 8), VIP), ((3, 7), VIP)] {
+        assert_eq!(peer(backend, dialled), None);
+    }
+}
