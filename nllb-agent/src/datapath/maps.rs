@@ -16,11 +16,17 @@ use nllb_common::maps::{
 };
 use thiserror::Error;
 
+use super::monotonic_ns;
 use super::sets::{Sets, call};
 use super::sys::{self, arrays};
 
 /// Pool and frontend id of the self-test; never used for anything else.
 pub const SELF_TEST_ID: u16 = 0;
+
+const NS_PER_S: u64 = 1_000_000_000;
+/// How long a network namespace is kept for the datagram sockets that were connected there: nobody says when they
+/// end, and a resolver that waits longer has other troubles.
+const DATAGRAMS_LAST_S: u64 = 300;
 
 /// Why a map could not be read or written.
 #[derive(Debug, Error)]
@@ -299,7 +305,7 @@ impl Maps for KernelMaps {
     }
 
     fn sweep_netns(&mut self) -> Result<(), MapsError> {
-        for cookie in idle(&self.netns()?) {
+        for cookie in idle(&self.netns()?, monotonic_ns() / NS_PER_S) {
             // One that comes back in this moment is only not counted until it dials again.
             let _gone = self.netns.remove(&cookie);
         }
@@ -309,12 +315,18 @@ impl Maps for KernelMaps {
 
 /// The network namespaces to forget: those without connections, once half of the map is in use. Not those
 /// with fewer than none, which have connections that were forgotten: forgotten again, they would never
-/// come back to none.
-fn idle(known: &[(u64, Netns)]) -> Vec<u64> {
-    if known.len() < MAX_NETNS as usize / 2 {
+/// come back to none. Those with datagram sockets of late only when it is nearly full, and connections need the room.
+fn idle(known: &[(u64, Netns)], now_s: u64) -> Vec<u64> {
+    let limit = MAX_NETNS as usize;
+    if known.len() < limit / 2 {
         return Vec::new();
     }
-    known.iter().filter(|(_, netns)| netns.active == 0).map(|(cookie, _)| *cookie).collect()
+    let crowded = known.len() >= limit / 4 * 3;
+    let lately = |netns: &Netns| {
+        netns.datagram_s != 0 && u64::from(netns.datagram_s) + DATAGRAMS_LAST_S > now_s
+    };
+    let idle = known.iter().filter(|(_, netns)| netns.active == 0 && (crowded || !lately(netns)));
+    idle.map(|(cookie, _)| *cookie).collect()
 }
 
 /// Records of single sockets, reached by their file descriptor.
@@ -376,8 +388,13 @@ mod tests {
         let netns = |active| Netns { active, ..Netns::default() };
         let mut known: Vec<_> = (3..2048).map(|cookie| (cookie, netns(1))).collect();
         known.extend([(1, netns(0)), (2, netns(0_u64.wrapping_sub(1)))]);
-        assert_eq!(idle(&known), Vec::<u64>::new());
+        assert_eq!(idle(&known, 7), Vec::<u64>::new());
         known.push((4711, netns(0)));
-        assert_eq!(idle(&known), [1, 4711]);
+        assert_eq!(idle(&known, 7), [1, 4711]);
+        known.push((4712, Netns { datagram_s: 7, ..netns(0) }));
+        assert_eq!(idle(&known, 7 + DATAGRAMS_LAST_S - 1), [1, 4711]);
+        assert_eq!(idle(&known, 7 + DATAGRAMS_LAST_S), [1, 4711, 4712]);
+        known.extend((5_000..6_024).map(|cookie| (cookie, netns(1))));
+        assert_eq!(idle(&known, 7), [1, 4711, 4712], "nearly full");
     }
 }

@@ -24,6 +24,14 @@ struct Done {
     began: Instant,
 }
 
+/// How many datagram sockets had ever been connected to a backend when an order for it was last carried out, and
+/// how many orders found just as many: nobody counts those that are open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Datagrams {
+    connected: u32,
+    orders: u8,
+}
+
 /// Connections that an order ended.
 #[derive(Debug)]
 pub(super) struct Ends {
@@ -48,9 +56,8 @@ pub(super) struct Closings {
     /// Whether namespaces are being looked for.
     refreshing: bool,
     sockets: BTreeMap<(Who, CloseCause), u64>,
-    /// How many datagram sockets had been connected to a backend when an order for it last came: nobody counts
-    /// those that are open.
-    datagrams: HashMap<Who, u32>,
+    /// What is known of datagram sockets of each backend.
+    datagrams: HashMap<Who, Datagrams>,
     /// What an order could not reach when it was last tried or looked for; empty when it could reach
     /// everything.
     pub(super) unreached: Vec<String>,
@@ -80,15 +87,16 @@ impl Closings {
         CloseCause::ALL.into_iter().map(of)
     }
 
-    /// Whether datagram sockets were connected to a backend since the last order for it, when so many were so
-    /// far.
-    pub(super) fn are_new(&mut self, who: Who, datagrams: u32) -> bool {
-        self.datagrams.insert(who, datagrams).unwrap_or_default() != datagrams
+    /// Whether a backend may have datagram sockets that no order has met, when so many were connected to it so
+    /// far. A socket is counted a moment before it is connected, so one order after the last of them is not enough.
+    pub(super) fn may_have_datagrams(&self, who: Who, connected: u32) -> bool {
+        let known = self.datagrams.get(&who).copied().unwrap_or_default();
+        known.connected != connected || (connected != 0 && known.orders < 2)
     }
 
-    /// Begins to carry out an order, for `datagrams` sockets as well. Of a death one at a time is enough; a drain begins anew; parts of a
-    /// rebalancing may overlap.
-    pub(super) fn start(&mut self, who: Who, addr: SocketAddr, order: CloseOrder, datagrams: bool) {
+    /// Begins to carry out an order, also for datagram sockets if any were ever `connected` to the backend. Of a
+    /// death one at a time is enough; a drain begins anew; parts of a rebalancing may overlap.
+    pub(super) fn start(&mut self, who: Who, addr: SocketAddr, order: CloseOrder, connected: u32) {
         let same = |(other, cause, _): &(Who, CloseCause, AbortHandle)| {
             *other == who && *cause == order.cause
         };
@@ -104,6 +112,16 @@ impl Closings {
         let (BackendId(backend), epoch) = who;
         let CloseOrder { cause, reason: _, count, spread } = order;
         let kept = cause == CloseCause::Dead;
+        // Nobody waits to connect one, and a rebalancing counts connections.
+        let datagrams = match cause {
+            CloseCause::Dead | CloseCause::Drained | CloseCause::Drill => connected > 0,
+            CloseCause::Rebalance | CloseCause::Waiting => false,
+        };
+        if datagrams {
+            let known = self.datagrams.entry(who).or_default();
+            let orders = if known.connected == connected { known.orders } else { 0 };
+            *known = Datagrams { connected, orders: orders.saturating_add(1) };
+        }
         let waiting = (cause == CloseCause::Waiting).then_some(LONGEST_PAUSE);
         let address = addr;
         let order_of_closer =

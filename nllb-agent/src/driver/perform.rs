@@ -42,11 +42,11 @@ impl Driver {
                     // When in doubt it has some.
                     let connections = evidence.is_none_or(|evidence| evidence.connections() > 0);
                     let datagrams = evidence.map_or(0, |evidence| evidence.datagram_sockets);
-                    let anew = self.closings.are_new(who, datagrams);
+                    let some = connections || self.closings.may_have_datagrams(who, datagrams);
                     // The machine repeats the order while a backend stays dead, or in a drill.
                     let repeated = matches!(order.cause, CloseCause::Dead | CloseCause::Drill);
-                    if !repeated || connections || anew {
-                        self.closings.start(who, addr, order, datagrams > 0);
+                    if !repeated || some {
+                        self.closings.start(who, addr, order, datagrams);
                     }
                 }
                 Command::DrillOver { addr, how, end, lasted } => {

@@ -192,7 +192,7 @@ impl Worker {
             };
             let found = diag.translated(&self.storage, order);
             take(diag, found, "list sockets");
-            if order.datagrams && order.waiting.is_none() {
+            if order.datagrams {
                 let found = diag.translated_datagrams(order, |cookie| self.is_peer(cookie, order));
                 take(diag, found, "list datagram sockets");
             }
