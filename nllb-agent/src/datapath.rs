@@ -213,11 +213,18 @@ impl Datapath {
     /// Attaches what is not attached as it should be.
     ///
     /// # Errors
-    /// When the kernel refuses; what was attached stays.
+    /// When the kernel refuses; what was attached stays. For datagrams that is no error: the next
+    /// [`Self::serve_datagrams`] has the last word on them.
     pub fn repair(&mut self) -> Result<(), DatapathError> {
         load::make_directory(&self.directory)?;
-        let programs = programs(&self.bpf, self.attachment.hooks())?;
-        Ok(self.attachment.repair(&programs)?)
+        let programs = programs(&self.bpf, Hook::ALWAYS)?;
+        self.attachment.repair(&programs)?;
+        if self.serves_datagrams() {
+            if let Err(reason) = self.attach_datagrams() {
+                self.fail_datagrams(reason);
+            }
+        }
+        Ok(())
     }
 
     /// Translates datagrams from now on, or none any more. What the kernel refuses is tried again with the next
@@ -243,12 +250,7 @@ impl Datapath {
                     info!("datagrams are translated");
                     self.datagrams = Datagrams::On;
                 }
-                Err(reason) => {
-                    if !matches!(self.datagrams, Datagrams::Failed(_)) {
-                        warn!(reason, "datagrams are not translated");
-                    }
-                    self.datagrams = Datagrams::Failed(reason);
-                }
+                Err(reason) => self.fail_datagrams(reason),
             }
         } else {
             self.datagrams = Datagrams::Off;
@@ -259,6 +261,13 @@ impl Datapath {
             self.detach_datagrams();
         }
         Ok(())
+    }
+
+    fn fail_datagrams(&mut self, reason: String) {
+        if !matches!(self.datagrams, Datagrams::Failed(_)) {
+            warn!(reason, "datagrams are not translated");
+        }
+        self.datagrams = Datagrams::Failed(reason);
     }
 
     fn attach_datagrams(&mut self) -> Result<(), String> {

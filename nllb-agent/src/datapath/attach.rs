@@ -119,11 +119,6 @@ impl Attachment {
         }
     }
 
-    /// The hooks that are attached.
-    pub(super) fn hooks(&self) -> impl Iterator<Item = Hook> {
-        self.links.iter().map(|link| link.hook)
-    }
-
     /// Detaches these hooks and removes their pins, those that an earlier agent has left included.
     pub(super) fn remove(&mut self, hooks: &[Hook]) -> Result<(), AttachError> {
         self.links.retain(|link| !hooks.contains(&link.hook));
