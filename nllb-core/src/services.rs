@@ -156,7 +156,13 @@ impl Services {
         let here = self.here_and_now();
         let mut pools: Vec<ServicePool> = Vec::new();
         for plan in &self.plans {
-            if let Some(listing) = self.listing(plan) {
+            let Some(listing) = self.listing(plan) else { continue };
+            if listing.addresses.is_empty() {
+                let name = &plan.name;
+                offered.left_out.push(format!(
+                    "{name} is left out: the cluster has no such Service, or none that can be dialled"
+                ));
+            } else {
                 pools.extend(ports::pools(plan, listing, &here, &mut offered.left_out));
             }
         }

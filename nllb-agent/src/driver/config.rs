@@ -84,7 +84,7 @@ impl Driver {
         let fixed = fixed_key(&self.config, &config);
         let fixed = fixed.or_else(|| {
             let lacks = wants_datagrams(&config) && !datapath.has_datagram_programs();
-            lacks.then_some("that there are frontends for datagrams")
+            lacks.then_some("frontends[].protocol and services[].ports (the first over UDP)")
         });
         if let Some(key) = fixed {
             return Err(format!(

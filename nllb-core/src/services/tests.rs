@@ -274,7 +274,9 @@ fn a_service_that_is_gone_offers_nothing_and_one_that_is_not_heard_what_it_did()
     assert_eq!(offered(&services).pools.len(), 2);
     services.handle_listing(DNS, ServiceListing::default(), now);
     assert!(!services.is_failing(DNS));
-    assert_eq!(offered(&services), Offered::default());
+    let gone = "kube-system/kube-dns is left out: the cluster has no such Service, or none that can be dialled";
+    let told = Offered { left_out: vec![gone.to_owned()], ..Offered::default() };
+    assert_eq!(offered(&services), told);
     // One without endpoints keeps its addresses.
     services.handle_listing(DNS, listing(&[]), now);
     assert_eq!(offered(&services).pools.len(), 2);

@@ -153,5 +153,7 @@ fn a_service_is_served_by_the_nearest_that_is_well_and_left_alone_when_it_is_gon
     let gone = |status: &Status| status.pools.iter().all(|pool| pool.name != POOL);
     let status = scene.agent.await_status("no pool of it", gone).expect("gone");
     assert!(status.frontends.iter().all(|front| front.pool != POOL));
+    let told = &status.discovery.left_out;
+    assert!(told.iter().any(|line| line.contains("has no such Service")), "{told:?}");
     assert!(who_answers(&scene.lab.node(0).place(), VIP, OVER_TCP).is_err());
 }
