@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::status::{Frontend, Status};
 use crate::units::micros;
 use clap::Args;
-use nllb_common::maps::{Policy, Scope};
+use nllb_common::maps::{Policy, Protocol, Scope};
 use serde::Serialize;
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct ExplainArgs {
     /// What is dialled, like 10.96.0.1:443.
     address: SocketAddr,
+    /// As a datagram, or a datagram socket that connects.
+    #[arg(long, conflicts_with = "connect")]
+    udp: bool,
     /// From the network namespace of this process; else from the one that this runs in.
     #[arg(long, value_name = "PID", conflicts_with = "from_netns")]
     from_pid: Option<u32>,
@@ -46,7 +49,7 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn run(args: ExplainArgs, out: &mut dyn io::Write) -> Result<(), Failure> {
-    let ExplainArgs { address, from_pid, from_netns, connect, output, bpffs, socket } = args;
+    let ExplainArgs { address, udp, from_pid, from_netns, connect, output, bpffs, socket } = args;
     let namespace = from_netns.or(from_pid.map(|pid| format!("/proc/{pid}/ns/net").into()));
     let namespace = namespace.as_deref();
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Datapath, error);
@@ -59,7 +62,8 @@ pub(super) fn run(args: ExplainArgs, out: &mut dyn io::Write) -> Result<(), Fail
     let control = maps.control().map_err(|error| failed(&error))?;
     let scope = vantage::within(namespace, || vantage::scope(&control));
     let scope = scope.map_err(|error| failed(&elsewhere(namespace, &error)))?;
-    let asked = Asked { address, scope, now_ns: monotonic_ns() };
+    let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+    let asked = Asked { address, protocol, scope, now_ns: monotonic_ns() };
     let explanation = explain(&maps, asked).map_err(|error| failed(&error))?;
     // Without an agent there are no names and no reasons, and the choice is the same.
     let status = status(&socket);
@@ -100,6 +104,8 @@ fn status(socket: &Path) -> Result<Status, Failure> {
 #[serde(rename_all = "camelCase")]
 struct Document {
     address: SocketAddr,
+    /// tcp or udp.
+    protocol: &'static str,
     /// host or other.
     scope: &'static str,
     /// unmatched, translated, panic, kept or nobody.
@@ -139,9 +145,10 @@ impl Document {
         status: Option<&Status>,
         connected: Option<Result<Connected, String>>,
     ) -> Self {
-        let Asked { address, scope, now_ns: _ } = asked;
+        let Asked { address, protocol, scope, now_ns: _ } = asked;
         let mut document = Self {
             address,
+            protocol: protocol.label(),
             scope: if scope == Scope::Host { "host" } else { "other" },
             fate: "unmatched",
             text: String::new(),
@@ -193,6 +200,7 @@ impl Document {
     fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
         let Self {
             address,
+            protocol,
             scope,
             frontend,
             policy,
@@ -203,7 +211,8 @@ impl Document {
             fate: _,
         } = self;
         let from = if *scope == "host" { "the host" } else { "another network namespace" };
-        write!(out, "{address} from {from}")?;
+        let over = if *protocol == "tcp" { "" } else { " over UDP" };
+        write!(out, "{address}{over} from {from}")?;
         if let (Some(frontend), Some(policy)) = (frontend, policy) {
             write!(out, ": frontend {frontend}, policy {policy}")?;
         }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use nllb_common::maps::{
-    Evidence, Frontend, FrontendKey, NO_BACKEND, NO_HOME, Policy, PoolSet, Scope, Slot, State,
-    Verdict,
+    Evidence, Frontend, FrontendKey, NO_BACKEND, NO_HOME, Policy, PoolSet, Protocol, Scope, Slot,
+    State, Verdict, control_flags,
 };
 use nllb_common::pick::{Choice, Reach, Request, Target, View, target};
 use nllb_common::{addr, mix};
@@ -82,6 +82,8 @@ pub struct Candidate {
 pub struct Asked {
     /// What is dialled.
     pub address: SocketAddr,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// From where.
     pub scope: Scope,
     /// Now, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -93,22 +95,24 @@ pub struct Asked {
 /// # Errors
 /// When a map cannot be read.
 pub fn explain(maps: &impl Maps, asked: Asked) -> Result<Explanation, MapsError> {
-    let Asked { address, scope, now_ns } = asked;
+    let Asked { address, protocol, scope, now_ns } = asked;
     let (dialled, port) = addr::split(address);
-    let frontends: HashMap<FrontendKey, Frontend> = maps.frontends()?.into_iter().collect();
-    let Some(frontend) = frontends.get(&FrontendKey::tcp(dialled, port, scope)) else {
+    let control = maps.control()?;
+    let served = protocol == Protocol::Tcp || control.flags & control_flags::DATAGRAMS != 0;
+    let frontends = maps.frontends()?.into_iter().filter(|_| served);
+    let frontends: HashMap<FrontendKey, Frontend> = frontends.collect();
+    let Some(frontend) = frontends.get(&FrontendKey::new(dialled, port, protocol, scope)) else {
         let other = match scope {
             Scope::Host => Scope::Other,
             Scope::Other => Scope::Host,
         };
-        let key = FrontendKey::tcp(dialled, port, other);
+        let key = FrontendKey::new(dialled, port, protocol, other);
         return Ok(Explanation::Unmatched { on_the_other_side: frontends.contains_key(&key) });
     };
     let pools = maps.pools()?;
     let id = u32::from(frontend.pool);
     let pool = pools.iter().find(|(pool, _)| *pool == id).map(|(_, set)| *set);
     let seen = Seen::of(maps, pool.as_ref())?;
-    let control = maps.control()?;
     let request = Request {
         now_ns,
         lease_valid: control.lease_until_ns > now_ns,
@@ -241,7 +245,8 @@ mod tests {
     }
 
     fn asked(address: &str, now_ns: u64) -> Asked {
-        Asked { address: address.parse().expect("an address"), scope: Scope::Host, now_ns }
+        let address = address.parse().expect("an address");
+        Asked { address, protocol: Protocol::Tcp, scope: Scope::Host, now_ns }
     }
 
     fn matched(maps: &FakeMaps, asked: Asked) -> Matched {
@@ -287,6 +292,25 @@ mod tests {
             (Fate::Translated, vec!["0".to_owned(), "100".to_owned()])
         );
         assert!(dead.backends[0].home);
+    }
+
+    #[test]
+    fn datagrams_have_frontends_of_their_own_and_only_while_they_are_translated() {
+        let mut maps = maps(&[State::Healthy]);
+        let datagram = Asked { protocol: Protocol::Udp, ..asked(VIP, 0) };
+        let unmatched = Explanation::Unmatched { on_the_other_side: false };
+        let (addr, port) = addr::split(datagram.address);
+        let mut control = maps.control().expect("one");
+        control.flags = control_flags::DATAGRAMS;
+        maps.set_control(control).expect("room");
+        assert_eq!(explain(&maps, datagram).expect("readable"), unmatched);
+        let key = FrontendKey::new(addr, port, Protocol::Udp, Scope::Host);
+        let frontend = Frontend { id: 8, pool: 1, home: NO_HOME, flags: 0 };
+        maps.set_frontend(key, frontend).expect("room");
+        assert_eq!(matched(&maps, datagram).fate, Fate::Translated);
+        control.flags = 0;
+        maps.set_control(control).expect("room");
+        assert_eq!(explain(&maps, datagram).expect("readable"), unmatched);
     }
 
     #[test]

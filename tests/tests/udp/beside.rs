@@ -28,6 +28,25 @@ fn rules_for_the_same_address_in_the_firewall_are_never_met() {
 }
 
 #[test]
+fn a_datagram_is_explained_apart_from_a_connect() {
+    let Some(scene) = Scene::start(Lab::builder()) else { return };
+    let explain = |flags: &[&str]| {
+        let mut words = vec!["explain".into(), vip_v4().to_string().into()];
+        words.extend(["--bpffs".into(), scene.agent.bpffs().into()]);
+        words.extend(["--socket".into(), scene.agent.socket().into()]);
+        words.extend(flags.iter().map(Into::into));
+        let output = scene.agent.nllb(&words).expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let connect = explain(&[]);
+    assert!(connect.contains("no frontend has this address"), "{connect}");
+    let datagram = explain(&["--udp"]);
+    assert!(datagram.contains(" over UDP from the host: frontend dns"), "{datagram}");
+    assert!(datagram.contains("it goes to "), "{datagram}");
+}
+
+#[test]
 fn a_program_of_another_for_datagrams_runs_before_or_after_and_takes_what_is_its_own() {
     let Some(mut scene) = Scene::start(Lab::builder()) else { return };
     let client = scene.host();

@@ -1,9 +1,11 @@
 //! Which backends a drill is about, and what can be dialled to see how clients fare without each.
 
 use crate::cli::Failure;
+use crate::config::Profile;
 use crate::drain;
 use crate::exit::Exit;
 use crate::status::{Frontend, Pool, Status};
+use nllb_common::maps::Protocol;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -49,7 +51,7 @@ pub(super) enum PlanError {
     Drilled(SocketAddr),
     #[error("no backend of pool {0} is in service, so there is nobody to take out")]
     Nobody(String),
-    #[error("no frontend leads to pool {0}, so no client would notice")]
+    #[error("no frontend leads to pool {0} over TCP, and a drill dials nothing else")]
     NoFrontend(String),
 }
 
@@ -115,11 +117,14 @@ impl Plan {
 
 fn choose<'a>(pools: &'a [Pool], name: Option<&str>) -> Result<&'a Pool, PlanError> {
     let known = || pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
-    match (name, pools) {
+    let others: Vec<_> =
+        pools.iter().filter(|pool| pool.profile != Profile::Service.label()).collect();
+    match (name, others.as_slice()) {
         (Some(name), _) => {
             let no_pool = || PlanError::NoPool { found: name.to_owned(), known: known() };
             pools.iter().find(|pool| pool.name == name).ok_or_else(no_pool)
         }
+        // Whatever Services there are besides.
         (None, [only]) => Ok(only),
         (None, _) => Err(PlanError::SeveralPools { known: known() }),
     }
@@ -128,7 +133,9 @@ fn choose<'a>(pools: &'a [Pool], name: Option<&str>) -> Result<&'a Pool, PlanErr
 /// What clients of the pool dial: VIPs first, and a backend's own address last.
 fn ways(status: &Status, pool: &str, backend: SocketAddr) -> Vec<Way> {
     let of_kind = |kind: &'static str| {
-        let of_kind = move |one: &&Frontend| one.pool == pool && one.kind == kind;
+        let of_kind = move |one: &&Frontend| {
+            one.pool == pool && one.kind == kind && one.protocol != Protocol::Udp.label()
+        };
         status.frontends.iter().filter(of_kind)
     };
     let shared = ["vip", "loopback"].into_iter().flat_map(of_kind);
@@ -175,6 +182,31 @@ mod tests {
         assert_eq!(ways(&plan.subjects[1]), vips);
         let own = ("10.0.0.11:6443".to_owned(), true);
         assert_eq!(ways(&plan.subjects[0]), [vips.as_slice(), &[own]].concat());
+    }
+
+    #[test]
+    fn services_are_named_and_only_what_tcp_leads_to_is_dialled() {
+        let mut status = example::healthy();
+        let dns = "kube-system/kube-dns:53";
+        let mut service = Pool { name: dns.to_owned(), ..status.pools[0].clone() };
+        service.profile = Profile::Service.label().to_owned();
+        status.pools.push(service);
+        assert_eq!(plan(&status, None, &[]).expect("a plan").pool, "apiserver");
+        let address = "10.96.0.10:53".parse().expect("an address");
+        let front = |protocol: &str| Frontend {
+            name: protocol.to_owned(),
+            kind: "vip".to_owned(),
+            protocol: protocol.to_owned(),
+            pool: dns.to_owned(),
+            addresses: vec![address],
+            ..Frontend::default()
+        };
+        status.frontends.push(front("udp"));
+        let refused = plan(&status, Some(dns), &[]);
+        assert_eq!(refused, Err(PlanError::NoFrontend(dns.to_owned())));
+        status.frontends.push(front("tcp"));
+        let plan = plan(&status, Some(dns), &[]).expect("a plan");
+        assert_eq!(plan.subjects[0].ways, [Way { address, is_own: false }]);
     }
 
     #[test]
