@@ -63,7 +63,7 @@ fn attached(pins: &Path) -> Result<BTreeMap<String, LinkInfo>> {
 pub fn maps(pins: &Path) -> Result<BTreeMap<String, u32>> {
     let map =
         |name: &&str| Ok(((*name).to_owned(), MapData::from_pin(pins.join(name))?.info()?.id()));
-    names::ALL.iter().map(map).collect()
+    names::ALL.iter().filter(|name| pins.join(name).exists()).map(map).collect()
 }
 
 /// The ids of the sets that pools have, but for the self-test's, and of those that are pinned.
