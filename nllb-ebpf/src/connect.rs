@@ -1,5 +1,8 @@
 //! The connect path, in order. Runs at every `connect(2)` below the cgroup, before the route is
 //! looked up, the source address chosen or a SYN sent.
+//!
+//! Datagrams have programs of their own for it: what the kernel thinks of those, and what they cost, is nothing to
+//! connections.
 
 use aya_log_ebpf::debug;
 use nllb_common::Counter;
@@ -15,21 +18,22 @@ use crate::error::Error;
 use crate::family::Family;
 use crate::maps::{self, BackendEvidence, KernelView};
 
-/// Translates one connect, or says why not.
+/// Translates one connect, or says why not. `UDP` is whose program it is.
 #[inline(always)]
-pub(crate) fn run<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
-    // 1. Only TCP (an MPTCP socket passes here as well, before its first subflow does), and UDP as long as
+pub(crate) fn run<F: Family, const UDP: bool>(ctx: &SockAddr) -> Result<(), Error> {
+    // 1. Only TCP (an MPTCP socket passes here as well, before its first subflow does), or only UDP, as long as
     //    it has frontends.
-    let protocol = match (ctx.is_tcp(), ctx.is_udp()) {
-        (true, _) => Protocol::Tcp,
-        (false, true) => Protocol::Udp,
-        (false, false) => return Err(Error::OtherProtocol),
+    let (ours, protocol) = match UDP {
+        false => (ctx.is_tcp(), Protocol::Tcp),
+        true => (ctx.is_udp(), Protocol::Udp),
     };
+    if !ours {
+        return Err(Error::OtherProtocol);
+    }
     let Some(control) = maps::control() else {
         return Err(Error::NoBackend);
     };
-    let udp = protocol == Protocol::Udp;
-    if udp && control.flags & control_flags::DATAGRAMS == 0 {
+    if UDP && control.flags & control_flags::DATAGRAMS == 0 {
         return Err(Error::OtherProtocol);
     }
 
@@ -46,14 +50,14 @@ pub(crate) fn run<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
     let forget = || {
         if had_record != 0 {
             ctx.delete_record();
-            if udp {
+            if UDP {
                 maps::forget_datagram_peer(ctx.socket_cookie());
             }
         }
     };
     let Some(dialled) = Dialled::find::<F>(ctx, protocol, &control) else {
         forget();
-        if udp {
+        if UDP {
             datagram::dialled_by_itself::<F>(ctx);
         }
         return Err(Error::Unmatched);
@@ -66,7 +70,7 @@ pub(crate) fn run<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
         forget();
         return Err(Error::BoundSocket);
     }
-    if udp && ctx.new_exchanges().is_none() {
+    if UDP && ctx.new_exchanges().is_none() {
         forget();
         return Err(Error::NoMemory);
     }
@@ -111,7 +115,7 @@ pub(crate) fn run<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
         (false, false) => 0,
     };
     remember(ctx, &dialled, &slot, flags);
-    if udp {
+    if UDP {
         remember_datagrams(ctx, &dialled, &slot, &request);
     }
 

@@ -23,7 +23,7 @@ use aya_log_ebpf::debug;
 
 use crate::ctx::{SockAddr, SockOps};
 use crate::error::{ALLOW, DENY, Error};
-use crate::family::{Family, V4, V6};
+use crate::family::{V4, V6};
 
 /// Whether `bpf_set_retval` exists (5.18). The loader probes it; without it a refused connect
 /// reads `EPERM` instead of `ECONNREFUSED`.
@@ -33,26 +33,38 @@ static HAS_SET_RETVAL: Global<u8> = Global::new(0);
 /// `connect(2)` on a v4 socket.
 #[cgroup_sock_addr(connect4)]
 fn nllb_connect4(ctx: SockAddrContext) -> i32 {
-    verdict::<V4>(&SockAddr::new(ctx))
+    verdict(&SockAddr::new(ctx), connect::run::<V4, false>)
 }
 
 /// `connect(2)` on a v6 socket, v4-mapped destinations included.
 #[cgroup_sock_addr(connect6)]
 fn nllb_connect6(ctx: SockAddrContext) -> i32 {
-    verdict::<V6>(&SockAddr::new(ctx))
+    verdict(&SockAddr::new(ctx), connect::run::<V6, false>)
+}
+
+/// `connect(2)` on a v4 datagram socket.
+#[cgroup_sock_addr(connect4)]
+fn nllb_udp_conn4(ctx: SockAddrContext) -> i32 {
+    datagram_verdict(&SockAddr::new(ctx), connect::run::<V4, true>)
+}
+
+/// `connect(2)` on a v6 datagram socket, v4-mapped destinations included.
+#[cgroup_sock_addr(connect6)]
+fn nllb_udp_conn6(ctx: SockAddrContext) -> i32 {
+    datagram_verdict(&SockAddr::new(ctx), connect::run::<V6, true>)
 }
 
 /// `sendto(2)` and its like on a datagram socket that is not connected, to a v4 address: on a v4 socket, or
 /// v4-mapped on a v6 socket.
 #[cgroup_sock_addr(sendmsg4)]
 fn nllb_sendmsg4(ctx: SockAddrContext) -> i32 {
-    datagram_verdict::<V4>(&SockAddr::new(ctx))
+    datagram_verdict(&SockAddr::new(ctx), datagram::send::<V4>)
 }
 
 /// The same to a v6 address.
 #[cgroup_sock_addr(sendmsg6)]
 fn nllb_sendmsg6(ctx: SockAddrContext) -> i32 {
-    datagram_verdict::<V6>(&SockAddr::new(ctx))
+    datagram_verdict(&SockAddr::new(ctx), datagram::send::<V6>)
 }
 
 /// `recvfrom(2)` and its like on a v4 datagram socket, connected or not. The kernel allows no other verdict
@@ -94,8 +106,8 @@ fn nllb_sock_ops(ctx: SockOpsContext) -> u32 {
 /// The table from outcome to verdict: only a refusal stops a connect, everything else lets it go
 /// on, to where it was rewritten or to where it was going anyway.
 #[inline(always)]
-fn verdict<F: Family>(ctx: &SockAddr) -> i32 {
-    let Err(error) = connect::run::<F>(ctx) else { return ALLOW };
+fn verdict(ctx: &SockAddr, run: impl FnOnce(&SockAddr) -> Result<(), Error>) -> i32 {
+    let Err(error) = run(ctx) else { return ALLOW };
     maps::count(error.counter());
     match error {
         Error::OtherProtocol
@@ -113,8 +125,8 @@ fn verdict<F: Family>(ctx: &SockAddr) -> i32 {
 
 /// The same for a datagram. Those to others are not counted: there can be very many.
 #[inline(always)]
-fn datagram_verdict<F: Family>(ctx: &SockAddr) -> i32 {
-    match datagram::send::<F>(ctx) {
+fn datagram_verdict(ctx: &SockAddr, run: impl FnOnce(&SockAddr) -> Result<(), Error>) -> i32 {
+    match run(ctx) {
         Ok(()) | Err(Error::OtherProtocol | Error::Unmatched) => ALLOW,
         Err(
             error @ (Error::Bypassed | Error::BoundSocket | Error::NoMemory | Error::NoBackend),

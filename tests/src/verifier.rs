@@ -4,11 +4,12 @@
 //! Kernels since 5.16 remember it. Older ones tell it in a log alone, so there the programs are loaded once
 //! more, on the maps of those that are loaded.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context, Result};
-use aya::maps::MapData;
+use aya::maps::{MapData, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
 use aya_obj::generated::bpf_insn;
 use aya_obj::{Object, ProgramSection};
@@ -67,6 +68,13 @@ fn verify_again<'a>(loaded: impl Iterator<Item = &'a ProgramInfo>, program: &str
         for id in info.map_ids()?.context("the kernel does not tell the maps of a program")? {
             let data = MapData::from_id(id)?;
             maps.insert(data.info()?.name().to_vec(), data);
+        }
+    }
+    // Those that only other programs have are there as well, since they are pinned.
+    for info in loaded_maps() {
+        let info = info?;
+        if let Entry::Vacant(entry) = maps.entry(info.name().to_vec()) {
+            entry.insert(MapData::from_id(info.id())?);
         }
     }
     let text: HashSet<_> = object.functions.keys().map(|(section, _)| *section).collect();

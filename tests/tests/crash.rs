@@ -21,7 +21,7 @@ const MOST_CALLS: usize = 300;
 #[test]
 fn a_first_set_up_that_was_killed_anywhere_is_completed_by_the_next_agent() {
     let Some(lab) = Lab::builder().control_planes(2).build_or_skip() else { return };
-    // Datagrams have six links more.
+    // Datagrams have eight links more.
     let datagrams =
         "{ name: udp, kind: vip, protocol: udp, addresses: ['10.96.0.10:53'], pool: apiserver }";
     let frontends = vec![datagrams.to_owned()];

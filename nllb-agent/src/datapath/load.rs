@@ -225,6 +225,8 @@ fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
         Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
         Hook::Connect4
         | Hook::Connect6
+        | Hook::UdpConnect4
+        | Hook::UdpConnect6
         | Hook::Sendmsg4
         | Hook::Sendmsg6
         | Hook::Recvmsg4

@@ -19,8 +19,16 @@ const PORT: u16 = 5353;
 /// Where clients ask.
 const DIALLED: u16 = 53;
 /// What the agent has for datagrams.
-const HOOKS: [&str; 6] =
-    ["getpeername4", "getpeername6", "recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6"];
+const HOOKS: [&str; 8] = [
+    "getpeername4",
+    "getpeername6",
+    "recvmsg4",
+    "recvmsg6",
+    "sendmsg4",
+    "sendmsg6",
+    "udp_connect4",
+    "udp_connect6",
+];
 /// For an answer that comes.
 const LONG: Duration = Duration::from_secs(20);
 /// For one that does not.

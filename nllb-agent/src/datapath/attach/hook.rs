@@ -13,6 +13,10 @@ pub enum Hook {
     Connect6,
     /// Life of TCP connections.
     SockOps,
+    /// `connect(2)` on v4 datagram sockets.
+    UdpConnect4,
+    /// `connect(2)` on v6 datagram sockets.
+    UdpConnect6,
     /// Datagrams to v4 addresses from sockets that are not connected.
     Sendmsg4,
     /// The same to v6 addresses.
@@ -32,11 +36,13 @@ impl Hook {
     /// connection starts unseen.
     pub const ALWAYS: [Self; 3] = [Self::SockOps, Self::Connect4, Self::Connect6];
     /// Those that only datagrams need: the way back first, so that no answer comes untranslated.
-    pub const DATAGRAMS: [Self; 6] = [
+    pub const DATAGRAMS: [Self; 8] = [
         Self::Recvmsg4,
         Self::Recvmsg6,
         Self::Getpeername4,
         Self::Getpeername6,
+        Self::UdpConnect4,
+        Self::UdpConnect6,
         Self::Sendmsg4,
         Self::Sendmsg6,
     ];
@@ -57,6 +63,8 @@ impl Hook {
             Self::Connect4 => "connect4",
             Self::Connect6 => "connect6",
             Self::SockOps => "sock_ops",
+            Self::UdpConnect4 => "udp_connect4",
+            Self::UdpConnect6 => "udp_connect6",
             Self::Sendmsg4 => "sendmsg4",
             Self::Sendmsg6 => "sendmsg6",
             Self::Recvmsg4 => "recvmsg4",
@@ -72,6 +80,8 @@ impl Hook {
             Self::Connect4 => "nllb_connect4",
             Self::Connect6 => "nllb_connect6",
             Self::SockOps => "nllb_sock_ops",
+            Self::UdpConnect4 => "nllb_udp_conn4",
+            Self::UdpConnect6 => "nllb_udp_conn6",
             Self::Sendmsg4 => "nllb_sendmsg4",
             Self::Sendmsg6 => "nllb_sendmsg6",
             Self::Recvmsg4 => "nllb_recvmsg4",
@@ -83,8 +93,8 @@ impl Hook {
 
     pub(super) const fn attach_type(self) -> AttachType {
         match self {
-            Self::Connect4 => AttachType::Connect4,
-            Self::Connect6 => AttachType::Connect6,
+            Self::Connect4 | Self::UdpConnect4 => AttachType::Connect4,
+            Self::Connect6 | Self::UdpConnect6 => AttachType::Connect6,
             Self::SockOps => AttachType::SockOps,
             Self::Sendmsg4 => AttachType::Sendmsg4,
             Self::Sendmsg6 => AttachType::Sendmsg6,

@@ -102,6 +102,8 @@ impl Cgroup {
         Hook::ALWAYS
             .into_iter()
             .chain(Hook::DATAGRAMS)
+            // Two of ours attach at one place.
+            .filter(|hook| !matches!(hook, Hook::UdpConnect4 | Hook::UdpConnect6))
             .filter_map(|hook| Some(exclusive_owner(self, hook)?.to_string()))
             .collect()
     }
