@@ -23,12 +23,16 @@
 //! A connect has failed as well when it was established and got no answer: what was under way when a
 //! server died cannot be saved. Those that never were established are told apart.
 //!
+//! Lookups of the cluster's DNS have rows of their own ([`lookups`]).
+//!
 //! The fault begins when its command is given, so the time that the command takes counts as ours. A
 //! loop gives up on an answer after 250 ms, as a client with a short timeout would.
 
 mod calm;
+mod case;
 mod fault;
 mod goals;
+mod lookups;
 mod report;
 mod rig;
 mod row;
@@ -42,6 +46,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::Output;
+use case::Case;
 pub(super) use fault::{Established, Fault};
 use report::Report;
 pub(super) use rig::Rig;
@@ -57,7 +62,7 @@ pub(crate) struct Options {
     runs: u64,
     /// Only this fault; may be given several times.
     #[arg(long, value_enum)]
-    fault: Vec<Fault>,
+    fault: Vec<Case>,
     /// The form of the result.
     #[arg(short, long, default_value = "table", value_enum)]
     output: Output,
@@ -66,16 +71,23 @@ pub(crate) struct Options {
 /// Measures and prints the result.
 pub(super) fn run(options: &Options) -> Result<()> {
     let Options { runs, fault, output } = options;
-    let faults = if fault.is_empty() { Fault::ALL.to_vec() } else { fault.clone() };
-    let mut rigs = vec![Rig::build()?];
-    let agent = calm::measure(&mut rigs[0]).context("cannot measure the agent at rest")?;
-    let mut rows = Vec::new();
-    for fault in faults {
-        rows.push(Row::of(fault, &samples(&mut rigs, fault, *runs)?));
-        // The others would only keep the machine busy.
-        rigs.truncate(1);
+    let cases = if fault.is_empty() { Case::all() } else { fault.clone() };
+    let faults: Vec<_> = cases.iter().filter_map(|case| case.connects()).collect();
+    let lookups: Vec<_> = cases.iter().filter_map(|case| case.lookups()).collect();
+    let mut report = Report::default();
+    if !faults.is_empty() {
+        let mut rigs = vec![Rig::build()?];
+        let agent = calm::measure(&mut rigs[0]).context("cannot measure the agent at rest")?;
+        report.agent = Some(agent);
+        for fault in faults {
+            report.rows.push(Row::of(fault, &samples(&mut rigs, fault, *runs)?));
+            // The others would only keep the machine busy.
+            rigs.truncate(1);
+        }
     }
-    let report = Report { rows, agent };
+    if !lookups.is_empty() {
+        report.lookups = lookups::measure(&lookups, *runs).context("cannot measure lookups")?;
+    }
     match output {
         Output::Table => print!("{}", report.table()),
         Output::Json => println!("{}", serde_json::to_string(&report.json())?),

@@ -4,12 +4,15 @@ use serde_json::{Value, json};
 
 use super::calm::Agent;
 use super::goals::{CPU_PERCENT, Goals, PINGS_PER_SECOND, READYZ_PER_SECOND, RSS_MIB};
+use super::lookups;
 use super::row::{Row, Spread};
 
-/// All of it.
+/// All of it, as far as it was asked for.
+#[derive(Default)]
 pub(super) struct Report {
     pub(super) rows: Vec<Row>,
-    pub(super) agent: Agent,
+    pub(super) agent: Option<Agent>,
+    pub(super) lookups: Vec<lookups::Row>,
 }
 
 /// How to read the table.
@@ -20,7 +23,8 @@ impl Report {
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let rows = self.rows.iter().map(Row::json);
-        rows.chain([json!({"agent": self.agent.json()})]).collect()
+        let agent = self.agent.iter().map(|agent| json!({"agent": agent.json()}));
+        rows.chain(agent).chain(self.lookups.iter().map(lookups::Row::json)).collect()
     }
 
     /// For people.
@@ -29,7 +33,9 @@ impl Report {
         for row in &self.rows {
             text += &row_text(row);
         }
-        text + &agent_text(&self.agent)
+        text.extend(self.agent.iter().map(agent_text));
+        text.extend(self.lookups.iter().map(lookups::Row::text));
+        text
     }
 }
 
@@ -69,7 +75,7 @@ fn row_text(row: &Row) -> String {
     text
 }
 
-fn spread_text(name: &str, spread: Spread, goal: Option<f64>) -> String {
+pub(super) fn spread_text(name: &str, spread: Spread, goal: Option<f64>) -> String {
     let Spread { p50, p99, max } = spread;
     let goal = goal.map_or_else(String::new, |goal| {
         format!("   goal <= {goal}{}", if p99 > goal { " *" } else { "" })
@@ -115,7 +121,11 @@ mod tests {
             readyz_per_second: 1.0,
             pings_per_second: 1.7,
         };
-        Report { rows: vec![Row::of(Fault::Crash, &[sample])], agent }
+        Report {
+            rows: vec![Row::of(Fault::Crash, &[sample])],
+            agent: Some(agent),
+            ..Report::default()
+        }
     }
 
     #[test]

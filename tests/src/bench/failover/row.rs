@@ -126,7 +126,7 @@ impl Spread {
         Some(Self { p50: rank(50)?, p99: rank(99)?, max: *numbers.last()? })
     }
 
-    fn json(self) -> Value {
+    pub(super) fn json(self) -> Value {
         let digits = |number: f64| (number * 1000.0).round() / 1000.0;
         json!({"p50": digits(self.p50), "p99": digits(self.p99), "max": digits(self.max)})
     }
