@@ -50,11 +50,12 @@ struct Target {
     seeds: &'static [&'static str],
 }
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     Target { name: "configuration", longest: 4096, seeds: &["nllb-agent/tests/bad_config"] },
     Target { name: "kubeconfig", longest: 4096, seeds: &[] },
     Target { name: "endpoint_slice", longest: 4096, seeds: &[] },
     Target { name: "probe_answer", longest: 4096, seeds: &[] },
+    Target { name: "dns_answer", longest: 1024, seeds: &[] },
     Target { name: "sentinel_frames", longest: 1024, seeds: &[] },
     Target { name: "event_record", longest: 1024, seeds: &[] },
     Target { name: "table_on_disk", longest: 4096, seeds: &[] },

@@ -49,7 +49,7 @@ pub(super) async fn ask(
 
 /// What an answer with this code says of whoever gave it. One that fails or refuses is alive, and clients
 /// are better off elsewhere: CoreDNS says SERVFAIL as long as it does not know the cluster's Services.
-fn judge(rcode: Rcode, dns: &Dns) -> Outcome {
+pub(super) fn judge(rcode: Rcode, dns: &Dns) -> Outcome {
     if dns.accept.contains(&rcode) {
         return Outcome::Ready;
     }
@@ -57,7 +57,7 @@ fn judge(rcode: Rcode, dns: &Dns) -> Outcome {
 }
 
 /// The message that asks for the IPv4 addresses of a name.
-fn question(name: &str) -> Result<Message<Vec<u8>>, String> {
+pub(super) fn question(name: &str) -> Result<Message<Vec<u8>>, String> {
     let bad = || format!("{name:?} is not a DNS name");
     let name = Name::<Vec<u8>>::from_str(name).map_err(|_| bad())?;
     let mut builder = MessageBuilder::new_vec();
@@ -71,7 +71,7 @@ fn question(name: &str) -> Result<Message<Vec<u8>>, String> {
 
 /// The code of an answer; `None` when it is none to this question. What is behind the question is not
 /// looked at, and may be cut off.
-fn answer(text: &[u8], question: &Message<Vec<u8>>) -> Option<Rcode> {
+pub(super) fn answer(text: &[u8], question: &Message<Vec<u8>>) -> Option<Rcode> {
     let message = Message::from_octets(text).ok()?;
     message.is_answer(question).then(|| Rcode(message.header().rcode().to_int()))
 }
@@ -102,7 +102,7 @@ async fn over_datagrams(
 }
 
 /// Asks over a connection, where each message has its length before it.
-async fn over_stream<S>(mut stream: S, question: &Message<Vec<u8>>) -> io::Result<Rcode>
+pub(super) async fn over_stream<S>(mut stream: S, question: &Message<Vec<u8>>) -> io::Result<Rcode>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

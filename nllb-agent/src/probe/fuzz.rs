@@ -2,8 +2,9 @@
 
 use super::dial::{self, Seen};
 use super::verify::Recorder;
-use super::{Prober, certificate, grpc, http, outcome};
-use crate::health_check::{Accept, Get};
+use super::{Prober, certificate, dns, grpc, http, outcome};
+use crate::health_check::{Accept, Dns, Get};
+use domain::base::Message;
 use hyper::Uri;
 use nllb_core::{CertificateFacts, Outcome};
 use rustls::client::danger::ServerCertVerifier as _;
@@ -13,6 +14,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout_at;
 
 pub use super::sentinel::fuzz::{Bare, answer};
 
@@ -38,6 +40,33 @@ where
     let request = grpc::request(Uri::from_static("http://10.0.0.11:6443/"), None);
     let answer = grpc::call_by(deadline, stream, request, "etcd", false).await;
     answer.map_or_else(|failure| failure, |answer| answer.outcome(false))
+}
+
+/// The question of a probe of kind `dns`, with an id that is known beforehand.
+fn question(id: u16) -> Message<Vec<u8>> {
+    let mut question = dns::question(&Dns::default().query).expect("a name");
+    question.header_mut().set_id(id);
+    question
+}
+
+/// A datagram that comes after that question; `None` when it is no answer to it.
+#[must_use]
+pub fn dns_datagram(id: u16, text: &[u8]) -> Option<Outcome> {
+    Some(dns::judge(dns::answer(text, &question(id))?, &Dns::default()))
+}
+
+/// The same over a connection.
+pub async fn dns_stream<S>(id: u16, stream: S, deadline: Instant) -> Outcome
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let question = question(id);
+    let answer = timeout_at(deadline.into(), dns::over_stream(stream, &question)).await;
+    match answer {
+        Ok(Ok(rcode)) => dns::judge(rcode, &Dns::default()),
+        Ok(Err(error)) => outcome::of_stream(&error),
+        Err(_elapsed) => Outcome::Hung,
+    }
 }
 
 /// A TLS handshake, from its connection on.

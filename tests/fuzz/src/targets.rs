@@ -2,6 +2,7 @@
 
 mod admin_request;
 mod configuration;
+mod dns_answer;
 mod endpoint_slice;
 mod event_record;
 mod kubeconfig;
@@ -13,11 +14,12 @@ mod table_on_disk;
 pub(crate) type Target = fn(&[u8]);
 
 /// As `cargo xtask fuzz` names them.
-pub(crate) const TARGETS: [(&str, Target); 8] = [
+pub(crate) const TARGETS: [(&str, Target); 9] = [
     ("configuration", configuration::run),
     ("kubeconfig", kubeconfig::run),
     ("endpoint_slice", endpoint_slice::run),
     ("probe_answer", probe_answer::run),
+    ("dns_answer", dns_answer::run),
     ("sentinel_frames", sentinel_frames::run),
     ("event_record", event_record::run),
     ("table_on_disk", table_on_disk::run),
