@@ -10,7 +10,8 @@ use nllb_agent::status::Status;
 
 use crate::apiserver::{Endpoint, Objects, Offer, Replica};
 use crate::lab::VIP_V4;
-use crate::name_server::{NameServer, command, who_answers};
+use crate::name_server::{self, command, who_answers};
+use crate::process::Program;
 use crate::wait::wait_until;
 use crate::{Agent, Configuration, Lab, netns};
 
@@ -31,7 +32,7 @@ pub const ENDING: Conditions = [false, true, true];
 pub struct ClusterDns {
     // In the order in which they must go.
     /// The name servers, one on each control-plane host.
-    pub servers: Vec<NameServer>,
+    pub servers: Vec<Program>,
     /// The agent, on `worker-1`.
     pub agent: Agent,
     /// What they are in.
@@ -42,7 +43,7 @@ impl ClusterDns {
     /// Starts name servers (the program) in a lab, and an agent that is told of them by the cluster; `topology` and the
     /// keys of `probe` are as in a configuration.
     pub fn start(lab: Lab, program: &Path, topology: &str, probe: &str) -> Result<Self> {
-        let start = |host| NameServer::start(program, host, lab.directory());
+        let start = |host| name_server::start(program, host, lab.directory());
         let servers = lab.control_planes().iter().map(start).collect::<Result<_>>()?;
         let agent = Agent::prepare(&lab, 0)?;
         let kubeconfig = agent.write_kubeconfig()?;

@@ -9,74 +9,49 @@ use anyhow::{Context, Result};
 use crate::lab::{ControlPlane, Lab};
 use crate::pki::Identity;
 use crate::place::Place;
-use crate::process::Process;
+use crate::process::Program;
 use crate::tools;
 
 /// The port that clients dial.
 pub const CLIENTS: u16 = 2379;
 const PEERS: u16 = 2380;
 
-/// A member's process, and how to start it again.
-pub struct Member {
-    process: Process,
-    place: Place,
-    args: Vec<OsString>,
-    log: PathBuf,
-}
-
-impl Member {
-    /// Starts the member on one of the hosts that have one.
-    pub fn start(
-        program: &Path,
-        lab: &Lab,
-        host: &ControlPlane,
-        cluster: &[ControlPlane],
-    ) -> Result<Self> {
-        let directory = lab.directory().join(format!("etcd-{}", host.name()));
-        fs::create_dir(&directory)
-            .with_context(|| format!("cannot create {}", directory.display()))?;
-        let write = |name: &str, content: &str| -> Result<String> {
-            let file = directory.join(name);
-            fs::write(&file, content)?;
-            Ok(file.display().to_string())
-        };
-        let names = [host.v4().to_string(), "etcd".to_owned()];
-        let Identity { certificate, key } = lab.authority().server(host.name(), &names)?;
-        let peers = |host: &ControlPlane| format!("http://{}", host.at(PEERS));
-        let member = |host: &ControlPlane| format!("{}={}", host.name(), peers(host));
-        let members = cluster.iter().map(member).collect::<Vec<_>>().join(",");
-        let options = [
-            ("--name", host.name().to_owned()),
-            ("--data-dir", directory.join("data").display().to_string()),
-            ("--listen-client-urls", url(host)),
-            ("--advertise-client-urls", url(host)),
-            ("--listen-peer-urls", peers(host)),
-            ("--initial-advertise-peer-urls", peers(host)),
-            ("--initial-cluster", members),
-            ("--cert-file", write("server.crt", &certificate)?),
-            ("--key-file", write("server.key", &key)?),
-            ("--trusted-ca-file", write("ca.crt", lab.authority().pem())?),
-        ];
-        let before = ["exec".into(), "--".into(), program.into()];
-        // Its gateway would dial the port with the server's certificate, which is none of a client.
-        let flags = ["--client-cert-auth", "--enable-grpc-gateway=false"].map(OsString::from);
-        let options = options.into_iter().flat_map(|(key, value)| [key.into(), value.into()]);
-        let args: Vec<OsString> = before.into_iter().chain(options).chain(flags).collect();
-        let (place, log) = (Place::in_netns(host.netns()), directory.join("log"));
-        let process = Process::spawn(&place, &args, Some(&log))?;
-        Ok(Self { process, place, args, log })
-    }
-
-    /// Kills it.
-    pub fn kill(&mut self) -> Result<()> {
-        self.process.kill().map(drop)
-    }
-
-    /// Starts it anew with what it had on disk.
-    pub fn restart(&mut self) -> Result<()> {
-        self.process = Process::spawn(&self.place, &self.args, Some(&self.log))?;
-        Ok(())
-    }
+/// Starts the member on one of the hosts that have one.
+pub fn start(
+    program: &Path,
+    lab: &Lab,
+    host: &ControlPlane,
+    cluster: &[ControlPlane],
+) -> Result<Program> {
+    let directory = lab.directory().join(format!("etcd-{}", host.name()));
+    fs::create_dir(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let write = |name: &str, content: &str| -> Result<String> {
+        let file = directory.join(name);
+        fs::write(&file, content)?;
+        Ok(file.display().to_string())
+    };
+    let names = [host.v4().to_string(), "etcd".to_owned()];
+    let Identity { certificate, key } = lab.authority().server(host.name(), &names)?;
+    let peers = |host: &ControlPlane| format!("http://{}", host.at(PEERS));
+    let member = |host: &ControlPlane| format!("{}={}", host.name(), peers(host));
+    let members = cluster.iter().map(member).collect::<Vec<_>>().join(",");
+    let options = [
+        ("--name", host.name().to_owned()),
+        ("--data-dir", directory.join("data").display().to_string()),
+        ("--listen-client-urls", url(host)),
+        ("--advertise-client-urls", url(host)),
+        ("--listen-peer-urls", peers(host)),
+        ("--initial-advertise-peer-urls", peers(host)),
+        ("--initial-cluster", members),
+        ("--cert-file", write("server.crt", &certificate)?),
+        ("--key-file", write("server.key", &key)?),
+        ("--trusted-ca-file", write("ca.crt", lab.authority().pem())?),
+    ];
+    // Its gateway would dial the port with the server's certificate, which is none of a client.
+    let flags = ["--client-cert-auth", "--enable-grpc-gateway=false"].map(OsString::from);
+    let options = options.into_iter().flat_map(|(key, value)| [key.into(), value.into()]);
+    let (place, log) = (Place::in_netns(host.netns()), directory.join("log"));
+    Program::start(place, program, options.chain(flags), log)
 }
 
 /// Where clients find the member of a host.

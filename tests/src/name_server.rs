@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab::ControlPlane;
 use crate::place::Place;
-use crate::process::{self, Process};
+use crate::process::{self, Program};
 use crate::tools;
 
 /// The name whose text says which server answers.
@@ -17,54 +17,28 @@ pub const WHOAMI: &str = "whoami.lab";
 /// The name whose address every server knows, as CoreDNS knows it.
 pub const KUBERNETES: &str = "kubernetes.default.svc.cluster.local";
 
-/// A server's process, and how to start it again.
-pub struct NameServer {
-    process: Process,
-    place: Place,
-    args: Vec<OsString>,
-    log: PathBuf,
-}
-
 /// The program, where there is one.
 #[must_use]
 pub fn program() -> Option<PathBuf> {
     tools::find("dnsmasq", "dnsmasq-base")
 }
 
-impl NameServer {
-    /// Starts one on a host, over UDP and TCP at port 53. `directory` takes its log.
-    pub fn start(program: &Path, host: &ControlPlane, directory: &Path) -> Result<Self> {
-        let place = Place::in_netns(host.netns());
-        let log = directory.join(format!("dnsmasq-{}.log", host.name()));
-        let options = [
-            "--keep-in-foreground".to_owned(),
-            "--conf-file=/dev/null".to_owned(),
-            "--pid-file=".to_owned(),
-            "--user=root".to_owned(),
-            "--no-resolv".to_owned(),
-            "--no-hosts".to_owned(),
-            "--bind-interfaces".to_owned(),
-            format!("--listen-address={}", host.v4()),
-            format!("--address=/{KUBERNETES}/10.96.0.1"),
-            format!("--txt-record={WHOAMI},{}", host.name()),
-        ];
-        let before = ["exec".into(), "--".into(), program.into()];
-        let args: Vec<OsString> =
-            before.into_iter().chain(options.into_iter().map(OsString::from)).collect();
-        let process = Process::spawn(&place, &args, Some(&log))?;
-        Ok(Self { process, place, args, log })
-    }
-
-    /// Kills it.
-    pub fn kill(&mut self) -> Result<()> {
-        self.process.kill().map(drop)
-    }
-
-    /// Starts it anew.
-    pub fn restart(&mut self) -> Result<()> {
-        self.process = Process::spawn(&self.place, &self.args, Some(&self.log))?;
-        Ok(())
-    }
+/// Starts one on a host, over UDP and TCP at port 53. `directory` takes its log.
+pub fn start(program: &Path, host: &ControlPlane, directory: &Path) -> Result<Program> {
+    let options = [
+        "--keep-in-foreground".to_owned(),
+        "--conf-file=/dev/null".to_owned(),
+        "--pid-file=".to_owned(),
+        "--user=root".to_owned(),
+        "--no-resolv".to_owned(),
+        "--no-hosts".to_owned(),
+        "--bind-interfaces".to_owned(),
+        format!("--listen-address={}", host.v4()),
+        format!("--address=/{KUBERNETES}/10.96.0.1"),
+        format!("--txt-record={WHOAMI},{}", host.name()),
+    ];
+    let log = directory.join(format!("dnsmasq-{}.log", host.name()));
+    Program::start(Place::in_netns(host.netns()), program, options.map(OsString::from), log)
 }
 
 /// A resolver's command at `place`, with arguments.

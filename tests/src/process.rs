@@ -105,6 +105,40 @@ impl Drop for Process {
     }
 }
 
+/// A program of somebody else's in its place, which can be killed and started again.
+pub struct Program {
+    process: Process,
+    place: Place,
+    args: Vec<OsString>,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts it with these arguments; what it says goes to `log`.
+    pub fn start(
+        place: Place,
+        program: &Path,
+        args: impl IntoIterator<Item = OsString>,
+        log: PathBuf,
+    ) -> Result<Self> {
+        let before = ["exec".into(), "--".into(), program.into()];
+        let args: Vec<OsString> = before.into_iter().chain(args).collect();
+        let process = Process::spawn(&place, &args, Some(&log))?;
+        Ok(Self { process, place, args, log })
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill().map(drop)
+    }
+
+    /// Starts it anew, with what it had on disk.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = Process::spawn(&self.place, &self.args, Some(&self.log))?;
+        Ok(())
+    }
+}
+
 /// A command that runs a sub-command of `nllb-lab` in its place.
 pub fn command(place: &Place, args: &[OsString]) -> Result<Command> {
     let mut command = Command::new(program()?);

@@ -269,16 +269,9 @@ fn given(
         if vips.iter().any(|vip| vip.value == ip) {
             return Err(item.fault(ServiceProblem::EndpointIsVip { ip }.into()));
         }
-        listing.endpoints.extend(wanted.iter().map(|(number, protocol)| ServiceEndpoint {
-            addr: SocketAddr::new(ip, own.unwrap_or(*number)),
-            port: number.to_string().into(),
-            protocol: *protocol,
-            ready: true,
-            serving: true,
-            terminating: false,
-            node: None,
-            zone: None,
-            for_zones: Vec::new(),
+        listing.endpoints.extend(wanted.iter().map(|(number, protocol)| {
+            let addr = SocketAddr::new(ip, own.unwrap_or(*number));
+            ServiceEndpoint::ready(addr, number.to_string().into(), *protocol)
         }));
     }
     for At { value: vip, .. } in vips {

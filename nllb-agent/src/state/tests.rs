@@ -39,17 +39,8 @@ fn backends(state: State) -> Vec<Remembered> {
 fn service() -> (Arc<str>, ServiceListing) {
     let (port, protocol): (Arc<str>, _) = ("dns".into(), Protocol::Udp);
     let vip = "10.96.0.10:53".parse().expect("an address");
-    let endpoint = ServiceEndpoint {
-        addr: "10.244.0.2:53".parse().expect("an address"),
-        port: Arc::clone(&port),
-        protocol,
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: None,
-        zone: None,
-        for_zones: Vec::new(),
-    };
+    let addr = "10.244.0.2:53".parse().expect("an address");
+    let endpoint = ServiceEndpoint::ready(addr, Arc::clone(&port), protocol);
     let addresses = vec![ServiceAddress { vip, port, protocol }];
     ("kube-system/kube-dns".into(), ServiceListing { addresses, endpoints: vec![endpoint] })
 }

@@ -53,6 +53,24 @@ pub struct ServiceEndpoint {
     pub for_zones: Vec<Arc<str>>,
 }
 
+impl ServiceEndpoint {
+    /// One of which nothing is said but that it is there.
+    #[must_use]
+    pub const fn ready(addr: SocketAddr, port: Arc<str>, protocol: Protocol) -> Self {
+        Self {
+            addr,
+            port,
+            protocol,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            zone: None,
+            for_zones: Vec::new(),
+        }
+    }
+}
+
 impl ServiceListing {
     /// The hosts of its endpoints.
     #[must_use]

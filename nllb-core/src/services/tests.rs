@@ -28,15 +28,9 @@ fn plan() -> ServicePlan {
 /// A ready endpoint of a port on a node, in the zone that begins the node's name.
 fn endpoint(ip: [u8; 4], port: (&str, u16, Protocol), node: &str) -> ServiceEndpoint {
     ServiceEndpoint {
-        addr: (ip, port.1).into(),
-        port: port.0.into(),
-        protocol: port.2,
-        ready: true,
-        serving: true,
-        terminating: false,
         node: Some(node.into()),
         zone: node.split('-').next().map(Arc::from),
-        for_zones: Vec::new(),
+        ..ServiceEndpoint::ready((ip, port.1).into(), port.0.into(), port.2)
     }
 }
 

@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use hyper::Method;
-use nllb_lab::etcd::{self, Member};
+use nllb_lab::etcd;
 use nllb_lab::lab::{own_names, say_skipped, shared_names};
 use nllb_lab::pki::Keys;
+use nllb_lab::process::Program;
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Agent, Configuration, Lab, netns, tools};
 
@@ -37,7 +38,7 @@ impl Default for Shape {
 /// Servers that serve, and the account of the agent.
 pub(crate) struct Cluster {
     servers: Vec<Server>,
-    members: Vec<Member>,
+    members: Vec<Program>,
     // After those who use it.
     pub(crate) lab: Lab,
 }
@@ -59,7 +60,7 @@ impl Cluster {
         let hosts = lab.control_planes();
         let etcd = etcd::program().context("no etcd: neither in the assets nor in PATH")?;
         let member_hosts = &hosts[..shape.members];
-        let member = |host| Member::start(&etcd, &lab, host, member_hosts);
+        let member = |host| etcd::start(&etcd, &lab, host, member_hosts);
         let members = member_hosts.iter().map(member).collect::<Result<Vec<_>>>()?;
 
         let files = lab.directory().join("kube");

@@ -3,8 +3,9 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use nllb_lab::etcd::{self, CLIENTS, Member};
+use nllb_lab::etcd::{self, CLIENTS};
 use nllb_lab::pki::Identity;
+use nllb_lab::process::Program;
 use nllb_lab::{Agent, Connect, Http, Lab};
 
 use super::*;
@@ -21,8 +22,8 @@ fn members_that_want_client_certificates_leave_and_return() {
         return;
     };
     let planes = lab.control_planes();
-    let start = |host| Member::start(&program, &lab, host, planes).expect("a member");
-    let mut members: Vec<Member> = planes.iter().map(start).collect();
+    let start = |host| etcd::start(&program, &lab, host, planes).expect("a member");
+    let mut members: Vec<Program> = planes.iter().map(start).collect();
     let Identity { certificate, key } = lab.authority().client("nllb").expect("an identity");
 
     let mut configuration = quick(&lab);

@@ -47,17 +47,7 @@ impl RawService {
         };
         let endpoint = |raw: RawPort| {
             let (addr, port, protocol) = raw.checked()?;
-            Ok(ServiceEndpoint {
-                addr,
-                port,
-                protocol,
-                ready: true,
-                serving: true,
-                terminating: false,
-                node: None,
-                zone: None,
-                for_zones: Vec::new(),
-            })
+            Ok(ServiceEndpoint::ready(addr, port, protocol))
         };
         let listing = ServiceListing {
             addresses: addresses.into_iter().map(address).collect::<Result<_, Reason>>()?,

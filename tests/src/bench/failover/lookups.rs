@@ -114,11 +114,11 @@ fn once(dns: &mut ClusterDns, fault: Fault, number: u64) -> Result<Seen> {
     let place = dns.lab.node(0).place();
     fault.strike(dns, victim)?;
     let seen = thread::scope(|scope| {
-        let look = |resolver| {
-            let place = &place;
-            scope.spawn(move || crate::lookups::Resolver::look_up(resolver, place, WINDOW))
-        };
-        let all: Vec<_> = resolvers.iter().map(|one| (one.name, look(one))).collect();
+        let place = &place;
+        let all: Vec<_> = resolvers
+            .iter()
+            .map(|one| (one.name, scope.spawn(move || one.look_up(place, WINDOW))))
+            .collect();
         let join = |(name, seen): (_, thread::ScopedJoinHandle<'_, Result<Vec<Lookup>>>)| {
             let seen = seen.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok((name, seen?))
