@@ -6,11 +6,11 @@ use nllb_common::maps::{
     Client, Control, Favourite, Frontend, FrontendKey, NO_BACKEND, Policy, PoolSet, Protocol,
     Scope, Slot,
 };
-use nllb_common::pick::{Choice, Reach, Request, by_maglev};
+use nllb_common::pick::{Choice, Reach, Request, Survey, by_maglev};
 
 use crate::ctx::{SockAddr, now_ns, random, tgid};
 use crate::family::Family;
-use crate::maps::{self, BackendEvidence};
+use crate::maps::{self, BackendEvidence, KernelView};
 
 /// A frontend that was dialled, and by whom.
 pub(crate) struct Dialled {
@@ -37,20 +37,9 @@ impl Dialled {
         Some(Self { addr, port, frontend, client })
     }
 
-    /// The backends. A pool that is not there is one without.
+    /// The circumstances.
     #[inline(always)]
-    pub(crate) fn pool(&self) -> Option<&'static PoolSet> {
-        maps::pool(u32::from(self.frontend.pool))
-    }
-
-    /// The circumstances, of which the verifier knows nothing.
-    #[inline(always)]
-    pub(crate) fn request(
-        &self,
-        control: &Control,
-        pool: Option<&PoolSet>,
-        reach: Reach,
-    ) -> Request {
+    pub(crate) fn request(&self, control: &Control, reach: Reach) -> Request {
         let now_ns = now_ns();
         Request {
             now_ns,
@@ -60,16 +49,16 @@ impl Dialled {
             zero: control.zero,
             policy: self.frontend.policy_number(),
             pool: u32::from(self.frontend.pool),
-            preferred: self.preferred(pool),
+            preferred: self.preferred(),
         }
-        .hidden()
     }
 
     /// The backend that the client should have, where the policy has one for it.
     #[inline(always)]
-    fn preferred(&self, pool: Option<&PoolSet>) -> u32 {
+    fn preferred(&self) -> u32 {
         let policy = self.frontend.policy_number();
         if policy == Policy::Maglev as u32 {
+            let pool = maps::pool(u32::from(self.frontend.pool));
             return pool.map_or(NO_BACKEND, |pool| by_maglev(pool, self.client.hash()));
         }
         if policy == Policy::Affinity as u32 {
@@ -100,6 +89,36 @@ impl Dialled {
             maps::set_favourite(&self.client, Favourite { backend, epoch });
         }
     }
+}
+
+/// What is found of a pool, and the pool: see [`Survey::of`]. `None` for a pool that is not there.
+#[inline(always)]
+pub(crate) fn survey(request: &Request, apart: u32) -> Option<(&'static PoolSet, Survey)> {
+    let attempt = || {
+        let [now_ns, draw, rest] = request.words();
+        let survey = Survey::from_word(nllb_survey(now_ns, draw, rest, apart.into()));
+        let pool = maps::pool(request.pool)?;
+        survey.is_of(pool).then_some((pool, survey))
+    };
+    // The pool may have been swapped in between, once.
+    attempt().or_else(attempt)
+}
+
+/// The survey of a pool, by itself for the verifier: it looks at a global function once, with arguments that it knows
+/// nothing of, and not again at each call. Up to Linux 5.12 such a function takes no pointers to memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "`apart` is the id of a backend")]
+extern "C" fn nllb_survey(now_ns: u64, draw: u64, rest: u64, apart: u64) -> u64 {
+    let Some(control) = maps::control() else {
+        return Survey::NOTHING.word();
+    };
+    let zero = control.zero;
+    let request = Request::from_words([now_ns, draw, rest], zero);
+    let Some(pool) = maps::pool(request.pool) else {
+        return Survey::NOTHING.word();
+    };
+    Survey::of(pool, &KernelView { zero }, &request, apart as u32).word()
 }
 
 /// The scope of a connect from this network namespace. While the host's is not known, nobody is in

@@ -9,14 +9,14 @@ use nllb_common::Counter;
 use nllb_common::maps::{
     NO_BACKEND, NO_HOME, Protocol, Slot, SocketRecord, control_flags, frontend_flags, socket_flags,
 };
-use nllb_common::pick::{Choice, Request, Target, target};
+use nllb_common::pick::{Choice, Request, Target};
 
-use crate::choice::Dialled;
+use crate::choice::{Dialled, survey};
 use crate::ctx::{SockAddr, seconds};
 use crate::datagram;
 use crate::error::Error;
 use crate::family::Family;
-use crate::maps::{self, BackendEvidence, KernelView};
+use crate::maps::{self, BackendEvidence};
 
 /// Translates one connect, or says why not. `UDP` is whose program it is.
 #[inline(always)]
@@ -28,13 +28,13 @@ pub(crate) fn run<F: Family, const UDP: bool>(ctx: &SockAddr) -> Result<(), Erro
         true => (ctx.is_udp(), Protocol::Udp),
     };
     if !ours {
-        return Err(Error::OtherProtocol);
+        return Err(Error::NotOurs);
     }
     let Some(control) = maps::control() else {
         return Err(Error::NoBackend);
     };
     if UDP && control.flags & control_flags::DATAGRAMS == 0 {
-        return Err(Error::OtherProtocol);
+        return Err(Error::NotOurs);
     }
 
     // 2. Probes of the agent go where they were sent.
@@ -76,15 +76,13 @@ pub(crate) fn run<F: Family, const UDP: bool>(ctx: &SockAddr) -> Result<(), Erro
     }
 
     // 5. The choice.
-    let pool = dialled.pool();
-    let request = dialled.request(&control, pool, F::reach(dialled.addr, &binding));
+    let request = dialled.request(&control, F::reach(dialled.addr, &binding));
     let home = match dialled.frontend.home {
         NO_HOME => NO_BACKEND,
         home => u32::from(home),
     } ^ control.zero;
-    let chosen = pool.map_or(Target::Nothing, |pool| {
-        target(pool, &KernelView { zero: control.zero }, &request, home)
-    });
+    let chosen = survey(&request, home)
+        .map_or(Target::Nothing, |(pool, survey)| survey.target(pool, home, request.lease_valid));
     let (slot, counter, kept) = match chosen {
         Target::To(choice) => {
             dialled.note(&request, &choice);

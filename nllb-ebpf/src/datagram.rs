@@ -5,15 +5,15 @@
 
 use aya_log_ebpf::debug;
 use nllb_common::maps::{Control, Exchange, Protocol, control_flags, frontend_flags, socket_flags};
-use nllb_common::pick::{Choice, pick_except};
+use nllb_common::pick::Choice;
 use nllb_common::{Addr, Counter, EventKind, Port};
 
-use crate::choice::Dialled;
+use crate::choice::{Dialled, survey};
 use crate::ctx::{SockAddr, milliseconds};
 use crate::error::Error;
 use crate::evidence::{self, HINT_NS};
 use crate::family::Family;
-use crate::maps::{self, BackendEvidence, KernelView};
+use crate::maps::{self, BackendEvidence};
 
 /// Translates one datagram, or says why not.
 #[inline(always)]
@@ -23,7 +23,7 @@ pub(crate) fn send<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
         return Err(Error::NoBackend);
     };
     if !ctx.is_udp() || control.flags & control_flags::DATAGRAMS == 0 {
-        return Err(Error::OtherProtocol);
+        return Err(Error::NotOurs);
     }
 
     // 2. What is dialled, and from which side of the host.
@@ -32,7 +32,7 @@ pub(crate) fn send<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
         if !ctx.is_connected() {
             dialled_by_itself::<F>(ctx);
         }
-        return Err(Error::Unmatched);
+        return Err(Error::NotOurs);
     };
 
     // 3. Left alone: probes of the agent, what could not follow a rewrite, and what could not be translated
@@ -53,13 +53,12 @@ pub(crate) fn send<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
     };
 
     // 4. The choice.
-    let pool = dialled.pool();
-    let request = dialled.request(&control, pool, F::DATAGRAM_REACH);
+    let request = dialled.request(&control, F::DATAGRAM_REACH);
     // Never 0, which is for those that were answered.
     let now_ms = milliseconds(request.now_ns) | 1;
     let past = exchanges.past(dialled.addr, dialled.port, now_ms, control.zero);
-    let view = KernelView { zero: control.zero };
-    let chosen = pool.and_then(|pool| pick_except(pool, &view, &request, past.avoid));
+    let chosen = survey(&request, past.avoid)
+        .and_then(|(pool, survey)| survey.choice_or_apart(pool, request.reach));
     let Some(choice) = chosen else {
         return Err(if dialled.frontend.flags & frontend_flags::FAIL_WHEN_EMPTY != 0 {
             Error::Refused
@@ -96,15 +95,15 @@ pub(crate) fn send<F: Family>(ctx: &SockAddr) -> Result<(), Error> {
 #[inline(always)]
 fn to_peer<F: Family>(ctx: &SockAddr, dialled: &Dialled) -> Result<(), Error> {
     let (Some(record), Some(exchanges)) = (ctx.record(), ctx.exchanges()) else {
-        return Err(Error::Unmatched);
+        return Err(Error::NotOurs);
     };
     let peer = (record.backend, record.epoch);
     let Some(exchange) = exchanges.with_peer(peer, dialled.addr, dialled.port) else {
-        return Err(Error::Unmatched);
+        return Err(Error::NotOurs);
     };
     // See `Family::DATAGRAM_REACH`.
     if exchange.backend_addr.family() != dialled.addr.family() {
-        return Err(Error::Unmatched);
+        return Err(Error::NotOurs);
     }
     F::rewrite(ctx, exchange.backend_addr);
     ctx.set_user_port(exchange.backend_port.word());

@@ -10,8 +10,9 @@ pub(crate) const DENY: i32 = 0;
 /// Why a connect was not translated.
 #[derive(Clone, Copy)]
 pub(crate) enum Error {
-    /// Neither TCP nor, while that has frontends, UDP.
-    OtherProtocol,
+    /// Of another protocol than the program is for, or a single datagram to somebody else: there can be very many, and
+    /// they are not counted.
+    NotOurs,
     /// No frontend has this address.
     Unmatched,
     /// A probe of the agent.
@@ -27,16 +28,17 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// The counter of this outcome.
+    /// The counter of this outcome, if it has one.
     #[inline(always)]
-    pub(crate) const fn counter(self) -> Counter {
-        match self {
-            Self::OtherProtocol | Self::Unmatched => Counter::Unmatched,
+    pub(crate) const fn counter(self) -> Option<Counter> {
+        Some(match self {
+            Self::NotOurs => return None,
+            Self::Unmatched => Counter::Unmatched,
             Self::Bypassed => Counter::Bypassed,
             Self::BoundSocket => Counter::SkippedBound,
             Self::NoMemory => Counter::StorageFailed,
             Self::NoBackend => Counter::PassedThrough,
             Self::Refused => Counter::Refused,
-        }
+        })
     }
 }

@@ -45,26 +45,26 @@ fn nllb_connect6(ctx: SockAddrContext) -> i32 {
 /// `connect(2)` on a v4 datagram socket.
 #[cgroup_sock_addr(connect4)]
 fn nllb_udp_conn4(ctx: SockAddrContext) -> i32 {
-    datagram_verdict(&SockAddr::new(ctx), connect::run::<V4, true>)
+    verdict(&SockAddr::new(ctx), connect::run::<V4, true>)
 }
 
 /// `connect(2)` on a v6 datagram socket, v4-mapped destinations included.
 #[cgroup_sock_addr(connect6)]
 fn nllb_udp_conn6(ctx: SockAddrContext) -> i32 {
-    datagram_verdict(&SockAddr::new(ctx), connect::run::<V6, true>)
+    verdict(&SockAddr::new(ctx), connect::run::<V6, true>)
 }
 
 /// `sendto(2)` and its like on a datagram socket that is not connected, to a v4 address: on a v4 socket, or
 /// v4-mapped on a v6 socket.
 #[cgroup_sock_addr(sendmsg4)]
 fn nllb_sendmsg4(ctx: SockAddrContext) -> i32 {
-    datagram_verdict(&SockAddr::new(ctx), datagram::send::<V4>)
+    verdict(&SockAddr::new(ctx), datagram::send::<V4>)
 }
 
 /// The same to a v6 address.
 #[cgroup_sock_addr(sendmsg6)]
 fn nllb_sendmsg6(ctx: SockAddrContext) -> i32 {
-    datagram_verdict(&SockAddr::new(ctx), datagram::send::<V6>)
+    verdict(&SockAddr::new(ctx), datagram::send::<V6>)
 }
 
 /// `recvfrom(2)` and its like on a v4 datagram socket, connected or not. The kernel allows no other verdict
@@ -103,41 +103,25 @@ fn nllb_sock_ops(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// The table from outcome to verdict: only a refusal stops a connect, everything else lets it go
-/// on, to where it was rewritten or to where it was going anyway.
+/// The table from outcome to verdict: only a refusal stops a connect or a datagram, everything else lets it go on, to
+/// where it was rewritten or to where it was going anyway.
 #[inline(always)]
 fn verdict(ctx: &SockAddr, run: impl FnOnce(&SockAddr) -> Result<(), Error>) -> i32 {
     let Err(error) = run(ctx) else { return ALLOW };
-    maps::count(error.counter());
+    if let Some(counter) = error.counter() {
+        maps::count(counter);
+    }
     match error {
-        Error::OtherProtocol
+        Error::Refused => {
+            debug!(ctx.inner(), "refused: the pool is empty");
+            deny(ctx)
+        }
+        Error::NotOurs
         | Error::Unmatched
         | Error::Bypassed
         | Error::BoundSocket
         | Error::NoMemory
         | Error::NoBackend => ALLOW,
-        Error::Refused => {
-            debug!(ctx.inner(), "connect refused: the pool is empty");
-            deny(ctx)
-        }
-    }
-}
-
-/// The same for a datagram. Those to others are not counted: there can be very many.
-#[inline(always)]
-fn datagram_verdict(ctx: &SockAddr, run: impl FnOnce(&SockAddr) -> Result<(), Error>) -> i32 {
-    match run(ctx) {
-        Ok(()) | Err(Error::OtherProtocol | Error::Unmatched) => ALLOW,
-        Err(
-            error @ (Error::Bypassed | Error::BoundSocket | Error::NoMemory | Error::NoBackend),
-        ) => {
-            maps::count(error.counter());
-            ALLOW
-        }
-        Err(Error::Refused) => {
-            maps::count(Error::Refused.counter());
-            deny(ctx)
-        }
     }
 }
 

@@ -5,9 +5,10 @@
 
 use aya_log_ebpf::debug;
 use nllb_common::maps::{Control, NO_BACKEND, Policy, SocketRecord, control_flags, socket_flags};
-use nllb_common::pick::{Reach, Request, other_answered, other_eligible};
+use nllb_common::pick::{Reach, Request, other_answered};
 use nllb_common::{Counter, EventKind};
 
+use crate::choice::survey;
 use crate::ctx::{SockOps, milliseconds as ms, now_ns, random};
 use crate::evidence::{self, HINT_NS, MS};
 use crate::maps::{self, BackendEvidence, KernelView};
@@ -247,9 +248,6 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
     if record.flags & socket_flags::CUT != 0 || control.hz == 0 {
         return;
     }
-    let Some(pool) = maps::pool(record.pool) else {
-        return;
-    };
     let request = Request {
         now_ns: now,
         lease_valid: control.lease_until_ns > now,
@@ -261,7 +259,7 @@ fn silence(ctx: &SockOps, record: &mut SocketRecord) {
         pool: record.pool,
         preferred: NO_BACKEND,
     };
-    if !other_eligible(pool, &KernelView { zero: control.zero }, &request, record.backend) {
+    if !survey(&request, record.backend).is_some_and(|(_, survey)| survey.finds_eligible()) {
         return;
     }
     let before = ctx.user_timeout_ms().unwrap_or(0);

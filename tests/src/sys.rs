@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 // Commands and constants of bpf(2), from `include/uapi/linux/bpf.h`.
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_BTF_LOAD: libc::c_long = 18;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_ATTACH: libc::c_long = 8;
 const BPF_PROG_DETACH: libc::c_long = 9;
@@ -184,14 +185,53 @@ pub(crate) fn load_sock_addr(
     name: &str,
     instructions: &[u64],
 ) -> io::Result<OwnedFd> {
-    load((BPF_PROG_TYPE_CGROUP_SOCK_ADDR, attach_type), name, instructions, &mut [])
+    load((BPF_PROG_TYPE_CGROUP_SOCK_ADDR, attach_type), name, instructions, None, &mut [])
+}
+
+/// What a program's functions are: types that were loaded, and which function has which.
+pub(crate) struct Functions {
+    /// From [`load_types`].
+    pub types: OwnedFd,
+    /// Records (`struct bpf_func_info`), one after the other.
+    pub records: Vec<u8>,
+    /// How long one is, in bytes.
+    pub record_bytes: usize,
+}
+
+/// Loads types (BTF).
+pub(crate) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        btf: u64,
+        log_buf: u64,
+        size: u32,
+        log_size: u32,
+        log_level: u32,
+        padding: u32,
+    }
+    let mut attr = Attr {
+        btf: types.as_ptr() as u64,
+        log_buf: 0,
+        size: u32::try_from(types.len()).map_err(io::Error::other)?,
+        log_size: 0,
+        log_level: 0,
+        padding: 0,
+    };
+    // SAFETY: the layout of BPF_BTF_LOAD; the types live until after the call.
+    let fd = unsafe { bpf(BPF_BTF_LOAD, &mut attr) }?;
+    // SAFETY: the kernel has just opened it for us and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Loads a program of this type for this place only to hear what verifying it took.
-pub(crate) fn verify(kind: (u32, u32), instructions: &[u64]) -> io::Result<String> {
+pub(crate) fn verify(
+    kind: (u32, u32),
+    instructions: &[u64],
+    functions: Option<&Functions>,
+) -> io::Result<String> {
     // Two lines, and their end.
     let mut log = [0; 4096];
-    load(kind, "verified", instructions, &mut log)?;
+    load(kind, "verified", instructions, functions, &mut log)?;
     let length = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     Ok(String::from_utf8_lossy(&log[..length]).into_owned())
 }
@@ -200,6 +240,7 @@ fn load(
     (prog_type, expected_attach_type): (u32, u32),
     name: &str,
     instructions: &[u64],
+    functions: Option<&Functions>,
     log: &mut [u8],
 ) -> io::Result<OwnedFd> {
     #[repr(C)]
@@ -216,12 +257,25 @@ fn load(
         prog_name: [u8; 16],
         prog_ifindex: u32,
         expected_attach_type: u32,
+        prog_btf_fd: u32,
+        func_info_rec_size: u32,
+        func_info: u64,
+        func_info_cnt: u32,
+        line_info_rec_size: u32,
     }
     let mut prog_name = [0; 16];
     for (to, from) in prog_name.iter_mut().take(15).zip(name.bytes()) {
         *to = from;
     }
     let wanted = !log.is_empty();
+    let (mut prog_btf_fd, mut func_info_rec_size, mut func_info, mut func_info_cnt) = (0, 0, 0, 0);
+    if let Some(Functions { types, records, record_bytes }) = functions {
+        let number = |number: usize| u32::try_from(number).map_err(io::Error::other);
+        prog_btf_fd = types.as_raw_fd().cast_unsigned();
+        func_info_rec_size = number(*record_bytes)?;
+        func_info = records.as_ptr() as u64;
+        func_info_cnt = number(records.len() / record_bytes)?;
+    }
     let mut attr = Attr {
         prog_type,
         insn_cnt: u32::try_from(instructions.len()).map_err(io::Error::other)?,
@@ -236,8 +290,13 @@ fn load(
         prog_name,
         prog_ifindex: 0,
         expected_attach_type,
+        prog_btf_fd,
+        func_info_rec_size,
+        func_info,
+        func_info_cnt,
+        line_info_rec_size: 0,
     };
-    // SAFETY: the layout of BPF_PROG_LOAD; instructions and licence live until after the call, and the
+    // SAFETY: the layout of BPF_PROG_LOAD; instructions, functions and licence live until after the call, and the
     // log, of which the kernel writes at most the size that it is given.
     let fd = unsafe { bpf(BPF_PROG_LOAD, &mut attr) }?;
     // SAFETY: the kernel has just opened it for us and nobody else knows it.

@@ -15,7 +15,7 @@ use aya_obj::generated::bpf_insn;
 use aya_obj::{Object, ProgramSection};
 use nllb_agent::datapath::load::object;
 
-use crate::sys;
+use crate::sys::{self, Functions};
 
 /// The longest name that the kernel keeps.
 const NAME: usize = 15;
@@ -78,6 +78,12 @@ fn verify_again<'a>(loaded: impl Iterator<Item = &'a ProgramInfo>, program: &str
         }
     }
     let text: HashSet<_> = object.functions.keys().map(|(section, _)| *section).collect();
+    // Without their types the kernel would take global functions for parts of those that call them.
+    let types = match aya::features().btf() {
+        Some(features) => object.fixup_and_sanitize_btf(features)?,
+        None => None,
+    };
+    let types = types.map(|types| sys::load_types(&types.to_bytes())).transpose()?;
     let of_object = object.maps.clone();
     let known = of_object.iter().filter_map(|(name, map)| {
         Some((name.as_str(), maps.get(kept(name))?.fd().as_fd().as_raw_fd(), map))
@@ -88,7 +94,12 @@ fn verify_again<'a>(loaded: impl Iterator<Item = &'a ProgramInfo>, program: &str
     let kind = kind(&found.section).context("of another type")?;
     let function = object.functions.get(&found.function_key()).context("without code")?;
     let instructions: Vec<_> = function.instructions.iter().map(word).collect();
-    let log = sys::verify(kind, &instructions)?;
+    let functions = types.map(|types| Functions {
+        types,
+        records: function.func_info.func_info_bytes(),
+        record_bytes: function.func_info_rec_size,
+    });
+    let log = sys::verify(kind, &instructions, functions.as_ref())?;
     processed(&log).with_context(|| format!("the verifier says something else: {log}"))
 }
 

@@ -1,7 +1,8 @@
 //! The policies that choose otherwise than by a draw: each puts another backend of the best class in the
 //! place of the one drawn.
 
-use super::{Request, Survey, View, less, mask, slot};
+use super::survey::{Survey, less, mask, slot};
+use super::{Request, View};
 use crate::maps::{MAGLEV_ENTRIES, MAX_POOL_BACKENDS, NO_BACKEND, Policy, PoolSet, Slot};
 use crate::mix;
 

@@ -2,9 +2,11 @@
 
 mod policies;
 
+use super::survey::{is_eligible, rung};
 use super::*;
 use crate::addr::{Addr, Family, Port};
-use crate::maps::Policy;
+use crate::maps::{Policy, State};
+use crate::mix;
 use core::net::IpAddr;
 use proptest::prelude::*;
 use std::{vec, vec::Vec};
@@ -298,6 +300,26 @@ proptest! {
     }
 
     #[test]
+    fn requests_and_surveys_are_the_same_after_they_were_words(
+        facts in prop::collection::vec(fact(), 0..=MAX_POOL_BACKENDS),
+        numbers: (u64, u32, u32, bool),
+        small in (0u32..6, 0u32..128, 0u32..20),
+        reach in prop::sample::select(
+            &[Reach::V4_ONLY, Reach::V6_ONLY, Reach::PREFER_V4, Reach::PREFER_V6][..]
+        ),
+    ) {
+        let (now_ns, seed, preferred, lease_valid) = numbers;
+        let (policy, pool, apart) = small;
+        let zero = 0;
+        let whole = Request { now_ns, lease_valid, reach, seed, zero, policy, pool, preferred };
+        prop_assert_eq!(Request::from_words(whole.words(), zero), whole);
+        let facts = Facts(facts);
+        let survey = Survey::of(&facts.pool(), &facts, &Request { pool: 1, ..whole }, apart);
+        prop_assert_eq!(Survey::from_word(survey.word()), survey);
+        prop_assert!(survey.is_of(&facts.pool()));
+    }
+
+    #[test]
     fn suspicion_never_takes_the_last_eligible_backend(
         facts in prop::collection::vec(fact(), 1..=MAX_POOL_BACKENDS), seed: u32
     ) {
@@ -311,7 +333,9 @@ proptest! {
 fn who_is_to_be_avoided_is_taken_when_nobody_else_may_get_connections() {
     let pick = |facts: Vec<Fact>, except| {
         let facts = Facts(facts);
-        let chosen = pick_except(&facts.pool(), &facts, &request(1), except);
+        let request = request(1);
+        let survey = Survey::of(&facts.pool(), &facts, &request, except);
+        let chosen = survey.choice_or_apart(&facts.pool(), request.reach);
         chosen.map(|choice| (choice.slot.backend, choice.index, choice.eligible))
     };
     let healthy = || Fact::state(State::Healthy);
@@ -323,4 +347,25 @@ fn who_is_to_be_avoided_is_taken_when_nobody_else_may_get_connections() {
     assert_eq!(pick(out, 0), Some((1, 1, false)), "the better of two that may not");
     assert_eq!(pick(vec![healthy(), healthy()], 1), Some((0, 0, true)));
     assert_eq!(pick(vec![healthy()], 7), Some((0, 0, true)), "a stranger is nobody's matter");
+}
+
+#[test]
+fn a_survey_is_not_taken_for_one_of_backends_that_came_after_it() {
+    let facts = Facts(vec![Fact::state(State::Healthy); 3]);
+    let before = facts.pool();
+    let survey = Survey::of(&before, &facts, &request(1), 1);
+    let drawn = survey.choice(&before).expect("two may be drawn");
+    let slots: Vec<Slot> = before.iter().copied().collect();
+    // Another backend where the drawn one, or the one set apart, was; and the drawn one's id given away.
+    let swapped: Vec<Slot> = slots.iter().rev().copied().collect();
+    let renewed = slots.iter().map(|slot| match slot.backend == drawn.slot.backend {
+        true => Slot { epoch: 8, ..*slot },
+        false => *slot,
+    });
+    let renewed: Vec<Slot> = renewed.collect();
+    for after in [&swapped[..], &renewed, &slots[..1], &[]] {
+        let after = PoolSet::new(after).expect("few");
+        assert!(!survey.is_of(&after), "{after:?}");
+    }
+    assert!(Survey::from_word(Survey::NOTHING.word()).choice(&before).is_none());
 }
