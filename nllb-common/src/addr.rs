@@ -79,6 +79,14 @@ impl Addr {
         (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h)
     }
 
+    /// The same address, of which the verifier knows nothing. See [`crate::pick::Request`] for `zero`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hidden(&self, zero: u32) -> Self {
+        let [a, b, c, d] = self.words;
+        Self { words: [a ^ zero, b ^ zero, c ^ zero, d ^ zero] }
+    }
+
     /// Whether this is `::` or (v4-mapped) `0.0.0.0`.
     #[inline(always)]
     #[must_use]

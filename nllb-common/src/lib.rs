@@ -12,6 +12,7 @@ pub mod addr;
 pub mod counter;
 pub mod event;
 pub mod maps;
+pub mod packet;
 pub mod pick;
 
 pub use addr::{Addr, Family, Port};

@@ -50,7 +50,7 @@ struct Target {
     seeds: &'static [&'static str],
 }
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     Target { name: "configuration", longest: 4096, seeds: &["nllb-agent/tests/bad_config"] },
     Target { name: "kubeconfig", longest: 4096, seeds: &[] },
     Target { name: "endpoint_slice", longest: 4096, seeds: &[] },
@@ -60,6 +60,7 @@ const TARGETS: [Target; 9] = [
     Target { name: "event_record", longest: 1024, seeds: &[] },
     Target { name: "table_on_disk", longest: 4096, seeds: &[] },
     Target { name: "admin_request", longest: 1024, seeds: &[] },
+    Target { name: "packet", longest: 512, seeds: &[] },
 ];
 
 #[derive(Args)]

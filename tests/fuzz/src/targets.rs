@@ -6,6 +6,7 @@ mod dns_answer;
 mod endpoint_slice;
 mod event_record;
 mod kubeconfig;
+mod packet;
 mod probe_answer;
 mod sentinel_frames;
 mod table_on_disk;
@@ -14,7 +15,7 @@ mod table_on_disk;
 pub(crate) type Target = fn(&[u8]);
 
 /// As `cargo xtask fuzz` names them.
-pub(crate) const TARGETS: [(&str, Target); 9] = [
+pub(crate) const TARGETS: [(&str, Target); 10] = [
     ("configuration", configuration::run),
     ("kubeconfig", kubeconfig::run),
     ("endpoint_slice", endpoint_slice::run),
@@ -24,4 +25,5 @@ pub(crate) const TARGETS: [(&str, Target); 9] = [
     ("event_record", event_record::run),
     ("table_on_disk", table_on_disk::run),
     ("admin_request", admin_request::run),
+    ("packet", packet::run),
 ];

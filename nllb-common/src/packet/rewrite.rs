@@ -1,0 +1,151 @@
+//! Another address and port in a packet, with every checksum that is of them.
+
+use network_types::ip::IpProto;
+
+use super::checksum::Delta;
+use super::header::{Tcp, Udp, V4, V6};
+use super::{Bytes, Packet, fragment};
+use crate::addr::{Addr, Port};
+
+/// Which of the two ends of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Who sends it.
+    Source,
+    /// To whom.
+    Destination,
+}
+
+/// What a checksum is of, and what has changed of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// Of what follows or surrounds it.
+    Plain,
+    /// Of what follows it, while it may be for a device to complete.
+    Content,
+    /// The same, but it is the addresses that have changed, which it is of as well.
+    Addresses,
+}
+
+/// Octets that can be written. `None` is what lies beyond their end; nothing is written then.
+pub trait Edit: Bytes {
+    /// Writes two octets, as they lie in memory.
+    fn store_half(&mut self, at: u32, value: u16) -> Option<()>;
+    /// Writes four octets, as they lie in memory.
+    fn store_word(&mut self, at: u32, value: u32) -> Option<()>;
+
+    /// Lets the checksum at a place follow a change. Where `optional` says so 0 is none, and stays so.
+    #[inline(always)]
+    fn follow(&mut self, at: u32, delta: Delta, _sum: Sum, optional: bool) -> Option<()> {
+        let old = self.half(at)?;
+        if optional && old == 0 {
+            return Some(());
+        }
+        let new = delta.apply(old);
+        self.store_half(at, if optional && new == 0 { !0 } else { new })
+    }
+}
+
+impl Edit for [u8] {
+    fn store_half(&mut self, at: u32, value: u16) -> Option<()> {
+        let at = at as usize;
+        self.get_mut(at..at + 2)?.copy_from_slice(&value.to_ne_bytes());
+        Some(())
+    }
+
+    fn store_word(&mut self, at: u32, value: u32) -> Option<()> {
+        let at = at as usize;
+        self.get_mut(at..at + 4)?.copy_from_slice(&value.to_ne_bytes());
+        Some(())
+    }
+}
+
+/// Puts another address, of the same family, and another port to one side of a packet; where it has no ports only the
+/// address.
+#[inline(always)]
+pub fn rewrite<E: Edit + ?Sized>(
+    edit: &mut E,
+    packet: &Packet,
+    side: Side,
+    addr: Addr,
+    port: Port,
+) -> Option<()> {
+    let (old_addr, old_port) = packet.side(side);
+    let addresses = Delta::NONE.addr(old_addr, addr);
+    let ports = packet.checksum().filter(|_| packet.fragment != fragment::LATER);
+    if let Some((at, optional)) = ports {
+        edit.follow(at, addresses, Sum::Addresses, optional)?;
+        edit.follow(at, Delta::NONE.port(old_port, port), Sum::Content, optional)?;
+        store_port(edit, packet, side, port)?;
+    }
+    if packet.version == 4 {
+        edit.follow(packet.ip + V4::CHECKSUM, addresses, Sum::Plain, false)?;
+    }
+    store_addr(edit, packet, side, addr)
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a port has 16 bits")]
+pub(super) fn store_port<E: Edit + ?Sized>(
+    edit: &mut E,
+    packet: &Packet,
+    side: Side,
+    port: Port,
+) -> Option<()> {
+    let at = match side {
+        Side::Source => packet.transport,
+        Side::Destination => packet.transport + 2,
+    };
+    edit.store_half(at, port.word() as u16)
+}
+
+#[inline(always)]
+pub(super) fn store_addr<E: Edit + ?Sized>(
+    edit: &mut E,
+    packet: &Packet,
+    side: Side,
+    addr: Addr,
+) -> Option<()> {
+    if packet.version == 4 {
+        let at = match side {
+            Side::Source => V4::SOURCE,
+            Side::Destination => V4::DESTINATION,
+        };
+        return edit.store_word(packet.ip + at, addr.v4_word());
+    }
+    let at = packet.ip
+        + match side {
+            Side::Source => V6::SOURCE,
+            Side::Destination => V6::DESTINATION,
+        };
+    let [a, b, c, d] = addr.v6_words();
+    edit.store_word(at, a)?;
+    edit.store_word(at + 4, b)?;
+    edit.store_word(at + 8, c)?;
+    edit.store_word(at + 12, d)
+}
+
+impl Packet {
+    /// Address and port of one side.
+    #[inline(always)]
+    #[must_use]
+    pub const fn side(&self, side: Side) -> (Addr, Port) {
+        match side {
+            Side::Source => (self.source, self.source_port),
+            Side::Destination => (self.destination, self.destination_port),
+        }
+    }
+
+    /// Where the checksum of TCP or UDP is, and whether 0 there means none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum(&self) -> Option<(u32, bool)> {
+        if self.is(IpProto::Tcp) {
+            Some((self.transport + Tcp::CHECKSUM, false))
+        } else if self.is(IpProto::Udp) {
+            Some((self.transport + Udp::CHECKSUM, true))
+        } else {
+            None
+        }
+    }
+}
