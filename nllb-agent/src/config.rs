@@ -24,12 +24,13 @@ mod service;
 mod settings;
 mod state;
 mod trust;
+mod vip;
 
 pub use control_plane::{ControlPlane, Kubernetes, Name};
 pub use datapath::{Cgroup, CloseSockets, DEFAULT_BPFFS, Datapath, LogLevel};
 pub use drain::close_after;
 pub use duration::{show as show_duration, within as read_duration};
-pub use error::{ConfigError, Problem, QuestionProblem, ServiceProblem};
+pub use error::{ConfigError, Problem, QuestionProblem, ServiceProblem, VipProblem};
 pub use listen::{Admin, DEFAULT_SOCKET, Http};
 pub use node::Node;
 pub use place::Place;
@@ -44,6 +45,7 @@ use duration::Limits;
 use error::Fault;
 use nllb_core::settings::FrontendKind;
 use nllb_core::settings::FrontendSettings;
+use nllb_core::vip::VipPlan;
 use place::At;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -123,6 +125,8 @@ pub struct Config {
     pub state: State,
     /// This node.
     pub node: Node,
+    /// The control-plane VIP, where there is one.
+    pub vip: Option<VipPlan>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,6 +145,7 @@ struct RawConfig {
     self_test_interval: Option<Spanned<String>>,
     state: Option<Spanned<state::RawState>>,
     node: Option<Spanned<node::RawNode>>,
+    vip: Option<Spanned<vip::RawVip>>,
 }
 
 impl Config {
@@ -173,6 +178,7 @@ impl Config {
             self_test_interval,
             state,
             node,
+            vip,
         } = raw;
         let document = Place::default();
         supported(document.required("apiVersion", API_VERSION, api_version)?, API_VERSION)?;
@@ -214,6 +220,8 @@ impl Config {
         crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;
         let http = Http::check(&document, document.optional("http", http))?;
         let frontends = crossref::frontends(drafts, &pools, &http)?;
+        let around = vip::Around { pools: &pools, frontends: &frontends, kubernetes: service };
+        let vip = document.optional("vip", vip).map(|raw| vip::check(raw, around)).transpose()?;
         let admin = Admin::check(&document, document.optional("admin", admin))?;
         let own = [("this configuration", file), ("admin.socket", &admin.socket)].into_iter();
         let of_plane = control_plane.iter().flat_map(ControlPlane::files);
@@ -235,6 +243,7 @@ impl Config {
                 .apply(document.optional("selfTestInterval", self_test_interval))?,
             state,
             node: Node::check(document.optional("node", node))?,
+            vip,
         })
     }
 

@@ -40,6 +40,7 @@ pub mod settings;
 pub mod table;
 pub mod version;
 pub mod view;
+pub mod vip;
 
 pub use announce::{Announcement, Announcer, Told};
 pub use backend::BackendId;

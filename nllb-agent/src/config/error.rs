@@ -2,6 +2,7 @@
 
 mod question;
 mod service;
+mod vip;
 
 use super::place::Place;
 use crate::text::OneLine;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 pub use question::QuestionProblem;
 pub use service::ServiceProblem;
+pub use vip::VipProblem;
 
 /// Why a configuration is refused: `file:line:column: key: what is wrong: what to do`.
 #[derive(Debug, thiserror::Error)]
@@ -348,6 +350,9 @@ pub enum Problem {
     /// What is wrong with a Service.
     #[error(transparent)]
     Service(#[from] ServiceProblem),
+    /// What is wrong with the control-plane VIP.
+    #[error(transparent)]
+    Vip(#[from] VipProblem),
     /// Two keys that do not go together.
     #[error("excludes {other}: remove one of them")]
     Excludes {

@@ -23,6 +23,7 @@ impl Config {
             self_test_interval: _,
             state: _,
             node,
+            vip: _,
         } = self;
         Settings {
             pools: pools.iter().map(Pool::settings).collect(),

@@ -2,6 +2,7 @@
 
 mod questions;
 mod services;
+mod vip;
 
 use super::*;
 use crate::health_check::Material;
@@ -44,8 +45,9 @@ pools:
         self_test_interval,
         state,
         node,
+        vip,
     } = &config;
-    assert_eq!((control_plane, services), (&None, &Vec::new()));
+    assert_eq!((control_plane, services, vip), (&None, &Vec::new(), &None));
     assert_eq!((pools[0].hosts, pools[0].discovered), (None, false));
     assert_eq!(frontends[0].scope, ScopeSetting::Host);
     assert_eq!(frontends[1].scope, ScopeSetting::All);
