@@ -14,6 +14,7 @@ pub mod event;
 pub mod maps;
 pub mod packet;
 pub mod pick;
+pub mod vip;
 
 pub use addr::{Addr, Family, Port};
 pub use counter::Counter;

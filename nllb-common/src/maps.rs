@@ -11,6 +11,7 @@ mod frontend;
 mod health;
 mod pool;
 mod socket;
+mod vip;
 
 pub use client::{Client, Favourite};
 pub use datagram::{Exchange, Exchanges, MAX_EXCHANGES, Past};
@@ -18,6 +19,11 @@ pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Protocol, Scope, fron
 pub use health::{Evidence, SUSPECT_ANYWAY, State, Verdict, at_least_none};
 pub use pool::{MAGLEV_ENTRIES, NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
 pub use socket::{Netns, SocketRecord, socket_flags};
+pub use vip::{
+    MAX_VIP_MEMBERS, NO_MEMBER, VIP_FLOWS_PER_CPU, VIP_GENERATIONS, VIP_SETS, VIP_STATS_ENTRIES,
+    VipControl, VipEntry, VipFlow, VipMember, VipOutcome, VipSet, VipWay, VipWays, mac_bytes,
+    mac_word, way_flags,
+};
 
 // The maps have room for two configurations: a new one is written before the old one goes, so any
 // configuration that fits can follow any other. See the limits in `nllb-core`.
@@ -75,8 +81,20 @@ pub mod names {
     pub const EVENTS: &str = "EVENTS";
     /// Lease and limits.
     pub const CONTROL: &str = "CONTROL";
+    /// What of the control-plane VIP is served.
+    pub const VIP_CONTROL: &str = "VIP_CONTROL";
+    /// Until when this host is the VIP's owner.
+    pub const VIP_OWNER: &str = "VIP_OWNER";
+    /// The VIP's members, by family and generation.
+    pub const VIP_SETS: &str = "VIP_SETS";
+    /// The ways to them, likewise.
+    pub const VIP_WAYS: &str = "VIP_WAYS";
+    /// To whom the flows of clients were sent.
+    pub const VIP_FLOWS: &str = "VIP_FLOWS";
+    /// Counters of the VIP's packets.
+    pub const VIP_STATS: &str = "VIP_STATS";
     /// Every map, in the order in which they are listed to a user.
-    pub const ALL: [&str; 13] = [
+    pub const ALL: [&str; 19] = [
         FRONTENDS,
         POOLS,
         VERDICT,
@@ -90,6 +108,12 @@ pub mod names {
         STATS,
         EVENTS,
         CONTROL,
+        VIP_CONTROL,
+        VIP_OWNER,
+        VIP_SETS,
+        VIP_WAYS,
+        VIP_FLOWS,
+        VIP_STATS,
     ];
 }
 
@@ -163,7 +187,10 @@ const _: () = {
 /// What aya needs to move these types to and from the kernel.
 #[cfg(feature = "pod")]
 mod pod {
-    use super::{Client, Control, Evidence, FrontendKey, Netns, PoolSet, SocketRecord, Verdict};
+    use super::{
+        Client, Control, Evidence, FrontendKey, Netns, PoolSet, SocketRecord, Verdict, VipControl,
+        VipSet, VipWay,
+    };
     use aya::Pod;
 
     // SAFETY: `repr(C)`, no padding (the size asserts above), and every bit pattern is valid: the
@@ -183,4 +210,10 @@ mod pod {
     unsafe impl Pod for Client {}
     // SAFETY: as above.
     unsafe impl Pod for Control {}
+    // SAFETY: as above.
+    unsafe impl Pod for VipControl {}
+    // SAFETY: as above.
+    unsafe impl Pod for VipSet {}
+    // SAFETY: as above.
+    unsafe impl Pod for VipWay {}
 }

@@ -17,6 +17,7 @@ mod survey;
 
 pub use policy::by_maglev;
 pub use survey::Survey;
+pub(crate) use survey::rung;
 
 /// What the choice reads about backends, apart from the pool itself.
 pub trait View {

@@ -3,6 +3,8 @@
 //!
 //! Return is direct, so nothing on the way changes a port: the VIP's is its backends'.
 
+pub mod members;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 

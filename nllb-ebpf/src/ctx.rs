@@ -1,4 +1,4 @@
-//! The two kinds of context the kernel hands to the programs, behind safe methods.
+//! The kinds of context the kernel hands to the programs, behind safe methods.
 //!
 //! Fields of a context are read one 32-bit word at a time and volatile: the verifier rewrites each
 //! access by its offset and width, and a compiler that merges two of them makes it refuse.
@@ -96,8 +96,10 @@ fn socks() -> *mut c_void {
 }
 
 mod sock_ops;
+mod xdp;
 
 pub(crate) use sock_ops::SockOps;
+pub(crate) use xdp::{Hop, Xdp};
 
 /// To what a socket is bound.
 pub(crate) struct Binding {

@@ -1,7 +1,7 @@
 //! The kernel programs of nllb: where they attach, and what each outcome means to the kernel.
 //!
 //! The path of a connect is in `connect.rs`, that of a datagram and back in `datagram.rs`, what is learned
-//! from a connection's life in `sockops.rs`. A program here only turns an outcome into a verdict for the kernel.
+//! from a connection's life in `sockops.rs`, and the path of a frame for the control-plane VIP in `vip.rs`. A program here only turns an outcome into a verdict for the kernel.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -15,13 +15,14 @@ mod evidence;
 mod family;
 mod maps;
 mod sockops;
+mod vip;
 
 use aya_ebpf::Global;
-use aya_ebpf::macros::{cgroup_sock_addr, sock_ops};
-use aya_ebpf::programs::{SockAddrContext, SockOpsContext};
+use aya_ebpf::macros::{cgroup_sock_addr, sock_ops, xdp};
+use aya_ebpf::programs::{SockAddrContext, SockOpsContext, XdpContext};
 use aya_log_ebpf::debug;
 
-use crate::ctx::{SockAddr, SockOps};
+use crate::ctx::{SockAddr, SockOps, Xdp};
 use crate::error::{ALLOW, DENY, Error};
 use crate::family::{V4, V6};
 
@@ -101,6 +102,12 @@ fn nllb_getpeer6(ctx: SockAddrContext) -> i32 {
 fn nllb_sock_ops(ctx: SockOpsContext) -> u32 {
     sockops::run(&SockOps::new(ctx));
     1
+}
+
+/// A frame that comes in on the interface of the control-plane VIP.
+#[xdp]
+fn nllb_vip(ctx: XdpContext) -> u32 {
+    vip::run(&Xdp::new(ctx))
 }
 
 /// The table from outcome to verdict: only a refusal stops a connect or a datagram, everything else lets it go on, to

@@ -14,10 +14,10 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use nllb_agent::status::{Backend, Status};
 
-use crate::bpffs;
 use crate::lab::{Lab, TOKEN};
 use crate::place::Place;
 use crate::process::{Process, command, program};
+use crate::{bpffs, cgroup};
 use configuration::Files;
 
 pub use configuration::{Configuration, NodeAddresses};
@@ -51,10 +51,30 @@ impl Agent {
     /// An agent that is not running yet, and has no configuration.
     pub fn prepare(lab: &Lab, node: usize) -> Result<Self> {
         let directory = lab.directory().join(format!("agent{node}"));
+        let node = lab.node(node);
+        Self::prepare_at(lab, directory, node.place(), node.cgroup(), node.bpffs())
+    }
+
+    /// The same on a control-plane host, beside its API server.
+    pub fn prepare_on_plane(lab: &Lab, plane: usize) -> Result<Self> {
+        let (name, netns) = (format!("cp{plane}"), lab.control_plane(plane).netns());
+        let cgroup = cgroup::mount_point()?.join(lab.name()).join(&name);
+        cgroup::create(&cgroup)?;
+        let bpffs = bpffs::create(&format!("{}/{name}", lab.name()))?;
+        let place = Place { cgroup: Some(cgroup.clone()), ..Place::in_netns(netns) };
+        Self::prepare_at(lab, lab.directory().join(format!("agent-{name}")), place, &cgroup, &bpffs)
+    }
+
+    fn prepare_at(
+        lab: &Lab,
+        directory: PathBuf,
+        place: Place,
+        cgroup: &Path,
+        bpffs: &Path,
+    ) -> Result<Self> {
         fs::create_dir_all(&directory).context("cannot create the agent's directory")?;
         fs::write(directory.join("ca.pem"), lab.authority().pem())?;
         fs::write(directory.join("token"), TOKEN)?;
-        let node = lab.node(node);
         Ok(Self {
             process: None,
             program: None,
@@ -62,9 +82,9 @@ impl Agent {
             arguments: Vec::new(),
             log_level: Some("debug"),
             log_format: None,
-            place: node.place(),
-            cgroup: node.cgroup().to_owned(),
-            bpffs: node.bpffs().to_owned(),
+            place,
+            cgroup: cgroup.to_owned(),
+            bpffs: bpffs.to_owned(),
             directory,
         })
     }

@@ -104,12 +104,14 @@ fn verify_again<'a>(loaded: impl Iterator<Item = &'a ProgramInfo>, program: &str
 }
 
 /// Type and place, as `bpf(2)` wants them.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the object has only these two")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the object has only these")]
 fn kind(section: &ProgramSection) -> Option<(u32, u32)> {
     const SOCK_OPS: (u32, u32) = (13, 3);
     const SOCK_ADDR: u32 = 18;
+    const XDP: (u32, u32) = (6, 37);
     match section {
         ProgramSection::SockOps => Some(SOCK_OPS),
+        ProgramSection::Xdp { .. } => Some(XDP),
         ProgramSection::CgroupSockAddr { attach_type } => {
             let place = aya_obj::generated::bpf_attach_type::from(*attach_type);
             Some((SOCK_ADDR, place as u32))

@@ -24,7 +24,7 @@ const NONE: Class = Class::MAX;
 /// the same dead server. A table in a word instead of a match: one path for the verifier.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "only the lowest four bits are wanted")]
-pub(super) const fn rung(state: u32, suspect: u32) -> u32 {
+pub(crate) const fn rung(state: u32, suspect: u32) -> u32 {
     const fn row(state: u32, plain: u64, suspect: u64) -> u64 {
         (plain | suspect << 4) << (8 * state)
     }

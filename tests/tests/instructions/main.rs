@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use aya::programs::loaded_programs;
+use nllb_agent::datapath::load::VIP_PROGRAM;
 use nllb_lab::lab::say_skipped;
 use nllb_lab::{Agent, Configuration, Lab};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
@@ -147,15 +148,20 @@ fn visited() -> Option<BTreeMap<String, u64>> {
     let lab = Lab::builder().build_or_skip()?;
     let mut agent = Agent::prepare(&lab, 0).expect("an agent");
     agent.log_by_default();
-    // Else those for datagrams would stay unloaded.
+    // Else those for datagrams and the VIP would stay unloaded.
     let datagrams = "{ name: datagrams, kind: vip, protocol: udp, addresses: ['10.96.0.10:53'], pool: apiserver }";
     let mut configuration = Configuration::of(&lab);
     configuration.frontends.push(datagrams.to_owned());
+    let vip = "vip: { addresses: ['10.86.0.100'], ownership: none }";
+    configuration.rest.push(vip.to_owned());
     agent.configure(&configuration).expect("configured");
     let status = agent.restart().expect("a ready agent");
     let programs: Vec<_> = loaded_programs().filter_map(Result::ok).collect();
-    let visited = status.datapath.links.iter().map(|link| {
-        let program = programs.iter().find(|program| program.id() == link.program_id);
+    let attached = status.datapath.links.iter().map(|link| link.program_id);
+    let of_vip = programs.iter().filter(|program| program.name() == VIP_PROGRAM.as_bytes());
+    let of_vip = of_vip.map(|program| program.id()).max();
+    let visited = attached.chain(of_vip).map(|id| {
+        let program = programs.iter().find(|program| program.id() == id);
         let program = program.expect("it is loaded");
         let name = program.name_as_str().expect("a name").to_owned();
         Some((name, program.verified_instruction_count()?.into()))

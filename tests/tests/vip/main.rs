@@ -1,0 +1,8 @@
+//! The control-plane VIP: clients outside the node, and three hosts that serve it.
+
+mod faults;
+mod frames;
+mod life;
+mod packets;
+mod scene;
+mod tunnels;
