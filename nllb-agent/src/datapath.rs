@@ -19,6 +19,7 @@ mod sets;
 mod sys;
 mod uninstall;
 pub mod vantage;
+pub mod vip;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -35,10 +36,11 @@ use self::attach::{
     AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded, Process,
 };
 use self::directory::BPF_FS;
-use self::load::{BpfLogLevel, Features, LoadError, Object};
+use self::load::{BpfLogLevel, Extras, Features, LoadError, Object};
 use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
 use self::uninstall::Versions;
+use self::vip::Vip;
 
 pub use self::clock::{Timer, monotonic_ns};
 pub use self::load::{object, pin_directory};
@@ -53,8 +55,8 @@ pub struct Settings {
     pub cgroup: CgroupChoice,
     /// Diagnostics of the BPF programs.
     pub log_level: BpfLogLevel,
-    /// Whether there may be frontends for datagrams: their programs can only be loaded now.
-    pub datagrams: bool,
+    /// What may be needed: programs can only be loaded now.
+    pub extras: Extras,
 }
 
 /// Whether datagrams are translated.
@@ -105,7 +107,7 @@ pub struct Datapath {
     hz: u32,
     short_timeouts: bool,
     datagrams: Datagrams,
-    loads_datagrams: bool,
+    extras: Extras,
     /// Why the programs for datagrams are not loaded.
     no_datagrams: Option<String>,
 }
@@ -118,6 +120,8 @@ pub struct Opened {
     pub maps: KernelMaps,
     /// Records of sockets.
     pub sockets: Sockets,
+    /// The program of the control-plane VIP.
+    pub vip: Vip,
     /// What the programs report.
     pub events: events::Events,
     /// Diagnostics of the programs, when asked for.
@@ -132,7 +136,8 @@ impl Datapath {
     /// # Errors
     /// When the kernel or the host's set-up does not allow it; nothing new is attached then.
     pub fn open(settings: &Settings) -> Result<Opened, DatapathError> {
-        let Settings { bpffs, cgroup, log_level, datagrams } = settings;
+        let Settings { bpffs, cgroup, log_level, extras } = settings;
+        let Extras { datagrams, vip: _ } = *extras;
         let cgroup = Cgroup::find(cgroup)?;
         let directory = pin_directory(bpffs);
         let lock = Lock::take(load::make_directory(&directory)?)?;
@@ -141,10 +146,11 @@ impl Datapath {
         for path in others.left() {
             warn!(path = %path.display(), "not a directory of pins, left alone");
         }
-        let Object { mut bpf, features, datagrams: loaded } =
-            load::load(&directory, *log_level, *datagrams)?;
+        let Object { mut bpf, features, datagrams: loaded, vip } =
+            load::load(&directory, *log_level, *extras)?;
         let mut maps = KernelMaps::take(&mut bpf, &directory)?;
         let sockets = Sockets::take(&mut bpf)?;
+        let vip = Vip::take(&mut bpf, &directory, vip)?;
         let events = events::Events::take(&mut bpf)?;
         let log = (*log_level > BpfLogLevel::Off).then(|| events::Log::take(&mut bpf)).flatten();
         let hz = clock::hz();
@@ -152,7 +158,7 @@ impl Datapath {
         // there are.
         let Control { lease_until_ns, host_netns, flags, .. } = maps.control()?;
         // So do datagrams, as long as they may be translated.
-        let flags = if *datagrams { flags & control_flags::DATAGRAMS } else { 0 };
+        let flags = if datagrams { flags & control_flags::DATAGRAMS } else { 0 };
         maps.set_control(Control { lease_until_ns, host_netns, flags, ..Control::new(hz) })?;
         let always = programs(&bpf, Hook::ALWAYS)?;
         let attachment = Attachment::establish(&always, cgroup, &directory)?;
@@ -169,10 +175,10 @@ impl Datapath {
             hz,
             short_timeouts: false,
             datagrams: Datagrams::Undecided,
-            loads_datagrams: *datagrams,
+            extras: *extras,
             no_datagrams: loaded.err(),
         };
-        Ok(Opened { datapath, maps, sockets, events, log, adopted })
+        Ok(Opened { datapath, maps, sockets, vip, events, log, adopted })
     }
 
     /// Removes what other versions of the layout have attached and pinned. To be called when the maps are
@@ -285,11 +291,11 @@ impl Datapath {
         }
     }
 
-    /// Whether the programs for datagrams were wanted when the others were loaded. The kernel may have refused
-    /// them; then [`Self::datagrams_problem`] says so.
+    /// What was wanted when the programs were loaded. The kernel may have refused some of it; then
+    /// [`Self::datagrams_problem`] and [`vip::Vip::attach`] say so.
     #[must_use]
-    pub const fn has_datagram_programs(&self) -> bool {
-        self.loads_datagrams
+    pub const fn extras(&self) -> Extras {
+        self.extras
     }
 
     /// Whether datagrams are translated.

@@ -39,6 +39,7 @@ mod status;
 mod sync;
 mod ticks;
 mod upkeep;
+mod vip;
 
 use std::future;
 use std::io;
@@ -86,6 +87,7 @@ use self::probes::{Probes, Who};
 use self::sentinels::{News, Sentinels};
 use self::sync::Sync;
 use self::ticks::Ticks;
+use self::vip::ServedVip;
 use crate::shutdown::Stop;
 
 pub use self::load::{Unresolved, load};
@@ -171,6 +173,7 @@ struct Driver {
     announcements: Announcements,
     expiry: ExpiryWarnings,
     relays: Relays,
+    vip: ServedVip,
     reloads: Reloads,
     manager: ServiceManager,
     log: LogLevel,
@@ -242,6 +245,7 @@ impl Driver {
                     }
                     if ticks.lease.take(now) {
                         self.renew_lease();
+                        self.serve_vip();
                         self.memory.keep(&self.machine, &self.members);
                         self.journal.write(now);
                         self.sentinels.renew(|pool| self.probes.prober(pool));
@@ -350,6 +354,7 @@ impl Driver {
         if let Some(own) = own {
             self.machine.handle_own_addresses(own);
         }
+        self.serve_vip();
         if ways {
             info!("the network is another: all backends are probed");
             self.machine.handle_network_change(Instant::now());

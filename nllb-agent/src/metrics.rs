@@ -10,7 +10,7 @@ mod text;
 
 use crate::status::{
     Closing, DatapathState, Durations, Failovers, Frontend, Listener, ListenerState, Source,
-    Status, TableOnDisk, Verdict,
+    Status, TableOnDisk, Verdict, Vip,
 };
 use backends::Backends;
 use histogram::Histograms;
@@ -104,6 +104,9 @@ struct Metrics {
     listener_up: Gauges,
     listener_active_connections: Gauges,
     listener_connections: Counters,
+    vip_attached: Gauges,
+    vip_owner: Gauges,
+    vip_packets: Counters,
 }
 
 impl Metrics {
@@ -119,6 +122,7 @@ impl Metrics {
             table_on_disk_age, table_on_disk_generation, table_on_disk_writable, kubelet_info,
             source_hosts, source_failing, source_heard_age,
             listener_up, listener_active_connections, listener_connections,
+            vip_attached, vip_owner, vip_packets,
         } = self;
         registry.register("build_info", "1; version of the agent and of the layout of the maps", build_info);
         registry.register("verdict", "1 for the verdict on this node, as nllb status says: healthy, degraded, panic or not-attached", verdict);
@@ -153,6 +157,9 @@ impl Metrics {
         registry.register("listener_up", "Whether the listener on a loopback frontend listens", listener_up);
         registry.register("listener_active_connections", "Connections being relayed now", listener_active_connections);
         registry.register("listener_connections", "Connections to the listener: relayed, failed, loop or over_limit", listener_connections);
+        registry.register("vip_attached", "1 while the program of the control-plane VIP is attached; absent without a VIP", vip_attached);
+        registry.register("vip_owner", "1 while this node answers for the control-plane VIP; absent without a VIP", vip_owner);
+        registry.register("vip_packets", "What became of packets for the control-plane VIP, by outcome; absent without a VIP", vip_packets);
     }
 
     fn fill(&self, status: &Status) {
@@ -174,6 +181,7 @@ impl Metrics {
             frontends,
             pools,
             listeners,
+            vip,
             counters,
         } = status;
         let versions = vec![
@@ -207,6 +215,7 @@ impl Metrics {
         }
         discovery.sources.iter().for_each(|source| self.fill_source(source));
         listeners.iter().for_each(|listener| self.fill_listener(listener));
+        vip.iter().for_each(|vip| self.fill_vip(vip));
     }
 
     fn fill_datapath(&self, datapath: &DatapathState) {
@@ -289,6 +298,16 @@ impl Metrics {
             let mut labels = labels.clone();
             labels.extend(result(name));
             counter(&self.listener_connections, labels, *count);
+        }
+    }
+
+    fn fill_vip(&self, vip: &Vip) {
+        let labels = |mode: &str| vec![("mode", mode.to_owned())];
+        let mode = vip.mode.as_deref().unwrap_or("none");
+        gauge(&self.vip_attached, labels(mode), vip.interface.is_some().into());
+        gauge(&self.vip_owner, Vec::new(), vip.is_owner.into());
+        for (outcome, count) in &vip.counters {
+            counter(&self.vip_packets, vec![("outcome", outcome.clone())], *count);
         }
     }
 }

@@ -8,6 +8,8 @@
 //! comes up in many steps.
 
 mod routes;
+mod rtnetlink;
+pub mod vicinity;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

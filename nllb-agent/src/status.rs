@@ -11,6 +11,7 @@ mod durations;
 mod frontend;
 mod history;
 mod verdict;
+mod vip;
 
 pub use backend::{Backend, Certificate, Evidence, LastProbe, Pool, Run, Sentinel};
 pub use closing::{Closing, Journal, TableOnDisk};
@@ -20,6 +21,7 @@ pub use durations::{Durations, Failovers};
 pub use frontend::{Frontend, FrontendBackend};
 pub use history::{BackendHistory, History};
 pub use verdict::{Judgement, Verdict};
+pub use vip::{Vip, VipMember};
 
 pub use crate::confine::{Confinement, SystemCalls};
 pub use crate::telemetry::LogState;
@@ -99,6 +101,9 @@ pub struct Status {
     pub pools: Vec<Pool>,
     /// The listeners on loopback frontends.
     pub listeners: Vec<Listener>,
+    /// The control-plane VIP, where one is configured.
+    #[serde(default)]
+    pub vip: Option<Vip>,
     /// What the kernel programs counted, by label.
     pub counters: BTreeMap<String, u64>,
 }

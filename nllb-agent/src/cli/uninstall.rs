@@ -4,6 +4,7 @@ use super::Failure;
 use crate::datapath::{self, Removal};
 use crate::driver::{self, Unresolved};
 use crate::exit::Exit;
+use crate::network::vicinity::Vicinity;
 use std::io;
 use std::path::PathBuf;
 
@@ -24,8 +25,18 @@ pub(super) fn run(
         (None, Some(directory)) => directory,
         (None, None) => PathBuf::from(crate::config::DEFAULT_BPFFS),
     };
+    // Which addresses they are is in the maps that are about to go.
+    let addresses = datapath::vip::addresses(&datapath::pin_directory(&directory));
     let Removal { removed, left } =
         datapath::uninstall(&directory).map_err(|error| Failure::new(Exit::Datapath, &error))?;
+    for vip in addresses {
+        let taken = Vicinity::open().and_then(|mut vicinity| vicinity.remove_address(vip));
+        taken.map_err(|error| Failure {
+            exit: Exit::Datapath,
+            line: format!("{vip} stays on lo: {error}"),
+        })?;
+        writeln!(out, "removed {vip} from lo")?;
+    }
     if removed.is_empty() {
         writeln!(out, "{}: nothing to remove", directory.display())?;
     }

@@ -9,18 +9,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapInfo;
-use aya::programs::{CgroupSockAddr, ProgramType, SockOps};
+use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramType, SockOps, Xdp};
 use aya::sys::is_helper_supported;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_func_id;
 use nllb_common::ABI_VERSION;
-use nllb_common::maps::{MAX_CLIENTS, names};
+use nllb_common::maps::{MAX_CLIENTS, VIP_FLOWS_PER_CPU, names};
 use rustix::thread::{CapabilitySet, capabilities};
 use thiserror::Error;
 
 use super::attach::Hook;
 use super::directory::{BPF_FS, Directory};
 use super::maps::{self, MapsError};
+
+/// Name of the program of the control-plane VIP.
+pub const VIP_PROGRAM: &str = "nllb_vip";
 
 /// The object built from `nllb-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/", "nllb-ebpf"));
@@ -151,25 +154,41 @@ pub fn pin_directory(bpffs: &Path) -> PathBuf {
     bpffs.join(format!("v{ABI_VERSION}"))
 }
 
-/// What was loaded.
-pub(super) struct Object {
-    pub(super) bpf: Ebpf,
-    pub(super) features: Features,
-    /// Whether the programs for datagrams are there; if not, why.
-    pub(super) datagrams: Result<(), String>,
+/// Programs that not every data path has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Those for datagrams.
+    pub datagrams: bool,
+    /// That of the control-plane VIP.
+    pub vip: bool,
 }
 
-/// Loads maps and programs; maps pinned in `directory` are taken over. Connections do without the programs for
-/// `datagrams`, so what the kernel says of those is no error.
-pub(super) fn load(
-    directory: &Path,
-    log_level: BpfLogLevel,
-    datagrams: bool,
-) -> Result<Object, LoadError> {
+/// What was loaded.
+pub struct Object {
+    /// Maps and programs.
+    pub bpf: Ebpf,
+    /// What this kernel can do.
+    pub features: Features,
+    /// Whether the programs for datagrams are there; if not, why.
+    pub datagrams: Result<(), String>,
+    /// Whether that of the control-plane VIP is; if not, why.
+    pub vip: Result<(), String>,
+}
+
+/// Loads maps and programs; maps pinned in `directory` are taken over. Connections do without the `extras`, so what
+/// the kernel says of those is no error.
+///
+/// # Errors
+/// When the kernel refuses a map, or a program that is no extra.
+pub fn load(directory: &Path, log_level: BpfLogLevel, extras: Extras) -> Result<Object, LoadError> {
+    let Extras { datagrams, vip } = extras;
     maps::pin_pools(&directory.join(names::POOLS))
         .map_err(|error| if permission(&error) { not_permitted() } else { error.into() })?;
     if datagrams {
-        make_room(&directory.join(names::DATAGRAM_PEERS))?;
+        make_room(&directory.join(names::DATAGRAM_PEERS), MAX_CLIENTS)?;
+    }
+    if vip {
+        make_room(&directory.join(names::VIP_FLOWS), VIP_FLOWS_PER_CPU)?;
     }
     let features = Features::probe();
     let log_level = log_level as u8;
@@ -181,6 +200,7 @@ pub(super) fn load(
         .override_global("HAS_SET_RETVAL", &set_retval, true)
         .map_max_entries(names::CLIENTS, clients())
         .map_max_entries(names::DATAGRAM_PEERS, if datagrams { clients() } else { 1 })
+        .map_max_entries(names::VIP_FLOWS, if vip { vip_flows() } else { 1 })
         // The programs only have this global while they log something.
         .override_global("AYA_LOG_LEVEL", &log_level, false);
     for map in names::ALL {
@@ -196,13 +216,15 @@ pub(super) fn load(
         false => Err(LoadError::Later),
     };
     let datagrams = datagrams.map_err(|error| error.to_string());
-    Ok(Object { bpf, features, datagrams })
+    let vip = if vip { load_vip(&mut bpf) } else { Err(LoadError::Later) };
+    let vip = vip.map_err(|error| error.to_string());
+    Ok(Object { bpf, features, datagrams, vip })
 }
 
 /// Gives up the map of an agent that had no use for it and made it small. Programs that use it go on to do so
 /// until their successors are attached.
-fn make_room(pin: &Path) -> Result<(), LoadError> {
-    let small = MapInfo::from_pin(pin).is_ok_and(|info| info.max_entries() < MAX_CLIENTS);
+fn make_room(pin: &Path, least: u32) -> Result<(), LoadError> {
+    let small = MapInfo::from_pin(pin).is_ok_and(|info| info.max_entries() < least);
     if !small {
         return Ok(());
     }
@@ -217,11 +239,14 @@ fn clients() -> u32 {
     u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(512).clamp(MAX_CLIENTS, 1 << 17)
 }
 
+/// The same for the map of flows, of which each CPU has its own part.
+fn vip_flows() -> u32 {
+    let cpus = aya::util::nr_cpus().unwrap_or(1);
+    u32::try_from(cpus).unwrap_or(u32::MAX).saturating_mul(VIP_FLOWS_PER_CPU).min(1 << 18)
+}
+
 fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
-    let name = hook.program();
-    let refused = |reason: String| LoadError::Program { program: name, reason };
-    let program = bpf.program_mut(name).ok_or_else(|| refused("not in the object".to_owned()))?;
-    let loaded = match hook {
+    load_by(bpf, hook.program(), |program| match hook {
         Hook::SockOps => <&mut SockOps>::try_from(program).and_then(SockOps::load),
         Hook::Connect4
         | Hook::Connect6
@@ -235,7 +260,21 @@ fn load_program(bpf: &mut Ebpf, hook: Hook) -> Result<(), LoadError> {
         | Hook::Getpeername6 => {
             <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load)
         }
-    };
+    })
+}
+
+fn load_vip(bpf: &mut Ebpf) -> Result<(), LoadError> {
+    load_by(bpf, VIP_PROGRAM, |program| <&mut Xdp>::try_from(program).and_then(Xdp::load))
+}
+
+fn load_by(
+    bpf: &mut Ebpf,
+    name: &'static str,
+    load: impl FnOnce(&mut Program) -> Result<(), ProgramError>,
+) -> Result<(), LoadError> {
+    let refused = |reason: String| LoadError::Program { program: name, reason };
+    let program = bpf.program_mut(name).ok_or_else(|| refused("not in the object".to_owned()))?;
+    let loaded = load(program);
     // Without CAP_PERFMON it is the verifier that refuses, with a page about pointers.
     loaded.map_err(|error| match permission(&error) || !missing_capabilities().is_empty() {
         true => not_permitted(),

@@ -190,7 +190,7 @@ impl KernelMaps {
 }
 
 /// Opens a pinned map as the type it must have.
-fn pinned<M: TryFrom<Map>>(directory: &Path, map: &'static str) -> Result<M, MapsError> {
+pub(super) fn pinned<M: TryFrom<Map>>(directory: &Path, map: &'static str) -> Result<M, MapsError> {
     let opened = Map::from_map_data(open(directory, map)?).ok();
     opened.and_then(|opened| M::try_from(opened).ok()).ok_or(MapsError::Mismatch { map })
 }

@@ -95,6 +95,41 @@ pub(super) fn link_create(
     unsafe { bpf(BPF_LINK_CREATE, &mut attr) }.map(owned)
 }
 
+/// How a program runs on an interface (`XDP_FLAGS_*_MODE` of `uapi/linux/if_link.h`).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum XdpFlag {
+    /// Behind the driver.
+    Generic = 2,
+    /// In the driver.
+    Native = 4,
+}
+
+/// Attaches a program to an interface by a link.
+pub(super) fn xdp_link_create(
+    program: impl AsFd,
+    interface: u32,
+    mode: XdpFlag,
+) -> io::Result<OwnedFd> {
+    /// `BPF_XDP`
+    const XDP: u32 = 37;
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        prog_fd: raw(&program),
+        target_ifindex: interface,
+        attach_type: XDP,
+        flags: mode as u32,
+    };
+    // SAFETY: the layout of BPF_LINK_CREATE.
+    unsafe { bpf(BPF_LINK_CREATE, &mut attr) }.map(owned)
+}
+
 /// Replaces the program of a link in one step: every connect sees the old one or the new one.
 pub(super) fn link_update(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     #[repr(C)]
@@ -170,6 +205,38 @@ pub(super) fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
     // SAFETY: the layout above, all of it numbers.
     let info: Info = unsafe { info(link) }?;
     Ok(LinkInfo { program: info.prog_id, cgroup: info.cgroup_id })
+}
+
+/// Id of the program of an interface's link, and the interface's number: 0 once it is gone.
+pub(super) fn xdp_link_info(link: impl AsFd) -> io::Result<(u32, u32)> {
+    // `struct bpf_link_info` with the member of its union for interfaces, padded to the size of the union.
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+        prog_id: u32,
+        reserved: u32,
+        interface: u32,
+        rest: [u32; 15],
+    }
+    // SAFETY: the layout above, all of it numbers.
+    let info: Info = unsafe { info(link) }?;
+    Ok((info.prog_id, info.interface))
+}
+
+/// Id of a loaded program.
+pub(super) fn program_id(program: impl AsFd) -> io::Result<u32> {
+    // How `struct bpf_prog_info` begins.
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Info {
+        kind: u32,
+        id: u32,
+    }
+    // SAFETY: the layout above, all of it numbers.
+    let info: Info = unsafe { info(program) }?;
+    Ok(info.id)
 }
 
 /// What the kernel tells of an object.

@@ -11,7 +11,7 @@ use crate::config::{self, Config, ConfigError, Service};
 use crate::datapath;
 use crate::datapath::attach::CgroupChoice;
 use crate::datapath::closing::CloseSockets;
-use crate::datapath::load::BpfLogLevel;
+use crate::datapath::load::{BpfLogLevel, Extras};
 use crate::probe::Prober;
 use crate::reload::Reload;
 
@@ -83,8 +83,12 @@ impl Driver {
         let datapath = self.attached.datapath();
         let fixed = fixed_key(&self.config, &config);
         let fixed = fixed.or_else(|| {
-            let lacks = wants_datagrams(&config) && !datapath.has_datagram_programs();
-            lacks.then_some("frontends[].protocol and services[].ports (the first over UDP)")
+            let (has, wants) = (datapath.extras(), extras(&config));
+            if wants.datagrams && !has.datagrams {
+                Some("frontends[].protocol and services[].ports (the first over UDP)")
+            } else {
+                (wants.vip && !has.vip).then_some("vip (the first)")
+            }
         });
         if let Some(key) = fixed {
             return Err(format!(
@@ -104,6 +108,7 @@ impl Driver {
         self.announcements.configure(&self.config, Instant::now());
         self.keep_known("the configuration is another");
         self.relays.set(self.config.loopback_addresses());
+        self.serve_vip();
         Ok(true)
     }
 }
@@ -123,10 +128,11 @@ fn fixed_key(old: &Config, new: &Config) -> Option<&'static str> {
     }
 }
 
-/// Whether there may be frontends for datagrams.
-pub(super) fn wants_datagrams(config: &Config) -> bool {
-    let of_frontends = || config.frontends.iter().any(|one| one.protocol == Protocol::Udp);
-    of_frontends() || config.services.iter().any(Service::may_have_datagrams)
+/// Which programs may be needed that not every data path has.
+fn extras(config: &Config) -> Extras {
+    let of_frontends = config.frontends.iter().any(|one| one.protocol == Protocol::Udp);
+    let datagrams = of_frontends || config.services.iter().any(Service::may_have_datagrams);
+    Extras { datagrams, vip: config.vip.is_some() }
 }
 
 /// One prober per pool of the configuration, in the order of the settings.
@@ -143,7 +149,7 @@ pub(super) fn datapath_settings(config: &Config) -> datapath::Settings {
             config::Cgroup::Auto => CgroupChoice::Auto,
             config::Cgroup::Path(path) => CgroupChoice::Path(path),
         },
-        datagrams: wants_datagrams(config),
+        extras: extras(config),
         log_level: match log_level {
             config::LogLevel::Off => BpfLogLevel::Off,
             config::LogLevel::Error => BpfLogLevel::Error,

@@ -26,6 +26,7 @@ use super::probes::Probes;
 use super::sentinels::Sentinels;
 use super::sync::Sync;
 use super::upkeep::own_addresses;
+use super::vip::ServedVip;
 use super::{Driver, Inputs, RunError};
 use crate::admin;
 use crate::config::Config;
@@ -70,7 +71,7 @@ impl Driver {
         let (now, seed) = (Instant::now(), seed());
         let mut machine = Machine::new(config.settings(), seed, now)
             .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
-        let Opened { datapath, mut maps, sockets, events, log, adopted } =
+        let Opened { datapath, mut maps, sockets, vip, events, log, adopted } =
             Datapath::open(&settings)?;
         confinement.load_no_more();
         let closer = Closer::start(datapath.directory(), config::close_sockets(&config));
@@ -138,6 +139,7 @@ impl Driver {
             attached,
             sockets,
             relays: Relays::default(),
+            vip: ServedVip::new(vip),
             manager: ServiceManager::find(),
             log: log_level,
             confinement,
@@ -155,6 +157,7 @@ impl Driver {
         driver.keep_known("it starts");
         driver.record_attachment();
         driver.renew_lease();
+        driver.serve_vip();
         match driver.sync.due() {
             Some(_) => driver.members.listen_ahead(&driver.config),
             None => driver.open_frontends(),

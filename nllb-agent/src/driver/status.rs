@@ -53,6 +53,7 @@ impl Driver {
             frontends: frontends.into_iter().map(|it| frontend(it, &pools, &self.hints)).collect(),
             pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),
             listeners: self.relays.status(),
+            vip: self.config.vip.as_ref().map(|plan| self.vip.status(plan)),
             counters: counters
                 .into_iter()
                 .map(|(counter, count)| (counter.label().to_owned(), count))

@@ -3,15 +3,12 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkPayload};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::net::if_::if_indextoname;
 
-/// Far more than an answer takes, metrics and all.
-const ANSWER_BYTES: usize = 8 << 10;
+use super::rtnetlink::Rtnetlink;
 
 /// How an address is reached, or the number of the error: nobody knows how, it is forbidden.
 pub(super) type Way = Result<Route, i32>;
@@ -19,8 +16,8 @@ pub(super) type Way = Result<Route, i32>;
 /// How an address is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Route {
-    interface: Option<u32>,
-    gateway: Option<IpAddr>,
+    pub(super) interface: Option<u32>,
+    pub(super) gateway: Option<IpAddr>,
     source: Option<IpAddr>,
 }
 
@@ -33,42 +30,21 @@ impl Route {
 
 /// A socket to ask over.
 #[derive(Debug)]
-pub(super) struct Routes {
-    socket: Socket,
-    sequence: u32,
-}
+pub(super) struct Routes(Rtnetlink);
 
 impl Routes {
     pub(super) fn open() -> io::Result<Self> {
-        let socket = Socket::new(NETLINK_ROUTE)?;
-        // The kernel has answered when the request was sent; a wait would be for ever.
-        socket.set_non_blocking(true)?;
-        Ok(Self { socket, sequence: 0 })
+        Rtnetlink::open().map(Self)
     }
 
     /// How this address is reached now.
     pub(super) fn to(&mut self, ip: IpAddr) -> Way {
-        self.ask(ip).unwrap_or_else(|error| Err(error.raw_os_error().unwrap_or(libc::EIO)))
-    }
-
-    fn ask(&mut self, ip: IpAddr) -> io::Result<Way> {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.socket.send(&request(ip, self.sequence), 0)?;
-        let mut answer = Vec::with_capacity(ANSWER_BYTES);
-        loop {
-            answer.clear();
-            self.socket.recv(&mut answer, 0)?;
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer);
-            let message = message.map_err(io::Error::other)?;
-            // Not the answer to a request before.
-            if message.header.sequence_number == self.sequence {
-                return Ok(way(message.payload));
-            }
-        }
+        let answer = self.0.ask(request(ip), NLM_F_REQUEST);
+        answer.map_or_else(|error| Err(error.raw_os_error().unwrap_or(libc::EIO)), way)
     }
 }
 
-fn request(ip: IpAddr, sequence: u32) -> Vec<u8> {
+fn request(ip: IpAddr) -> RouteNetlinkMessage {
     let (address_family, bits) = match ip {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
@@ -77,14 +53,7 @@ fn request(ip: IpAddr, sequence: u32) -> Vec<u8> {
     route.header =
         RouteHeader { address_family, destination_prefix_length: bits, ..RouteHeader::default() };
     route.attributes = vec![RouteAttribute::Destination(RouteAddress::from(ip))];
-    let mut header = NetlinkHeader::default();
-    (header.flags, header.sequence_number) = (NLM_F_REQUEST, sequence);
-    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetRoute(route));
-    let mut message = NetlinkMessage::new(header, payload);
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
+    RouteNetlinkMessage::GetRoute(route)
 }
 
 fn way(payload: NetlinkPayload<RouteNetlinkMessage>) -> Way {

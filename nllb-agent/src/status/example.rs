@@ -66,9 +66,35 @@ pub(crate) fn status() -> Status {
             ping_interval_ms: Some(720),
         }],
         listeners: vec![listener("127.0.0.1:7443", ListenerState::Listening)],
+        vip: Some(vip()),
         counters: [("translated".to_owned(), 120), ("panic".to_owned(), 0)].into(),
     };
     Status { verdict: status.judge(), ..status }
+}
+
+fn vip() -> Vip {
+    let member = |address: [u8; 4], own, way: Option<&str>| VipMember {
+        address: address.into(),
+        own,
+        way: way.map(str::to_owned),
+    };
+    Vip {
+        addresses: vec![[10, 0, 0, 100].into()],
+        port: 6443,
+        pool: "apiserver".to_owned(),
+        interface: Some("eth0".to_owned()),
+        mode: Some("native".to_owned()),
+        forwarding: "auto".to_owned(),
+        ownership: "lease".to_owned(),
+        is_owner: true,
+        arp_announce: Some(2),
+        members: vec![
+            member([10, 0, 0, 1], true, None),
+            member([10, 0, 0, 2], false, Some("link")),
+        ],
+        problems: Vec::new(),
+        counters: [("forwarded".to_owned(), 17), ("local".to_owned(), 9)].into(),
+    }
 }
 
 /// The same where nothing is wrong.

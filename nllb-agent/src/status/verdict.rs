@@ -98,6 +98,7 @@ impl Status {
             frontends,
             pools,
             listeners,
+            vip,
             counters: _,
         } = self;
         let mut findings = Findings::default();
@@ -109,6 +110,9 @@ impl Status {
         findings.of_discovery(discovery, pools);
         findings.of_closing(closing);
         findings.of_listeners(listeners);
+        for problem in vip.iter().flat_map(|vip| &vip.problems) {
+            findings.degraded(format!("vip: {problem}"));
+        }
         findings.of_table(table_on_disk);
         findings.of_journal(journal);
         findings.of_confinement(confinement);
