@@ -86,11 +86,21 @@ fn a_vip_that_is_no_longer_configured_leaves_no_trace_and_neither_does_uninstall
 fn rules_like_those_of_kube_proxy_are_no_obstacle() {
     let Some(scene) = Scene::new("") else { return };
     let rules = "table ip kube-proxy {
-        map services { type ipv4_addr . inet_proto . inet_service : verdict; }
-        chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept;
-            ip daddr . meta l4proto . th dport vmap @services }
-        chain filter-input { type filter hook input priority filter; policy accept; ct state invalid drop }
-        chain filter-forward { type filter hook forward priority filter; policy accept; ct state invalid drop }
+        map services {
+            type ipv4_addr . inet_proto . inet_service : verdict
+        }
+        chain nat-prerouting {
+            type nat hook prerouting priority dstnat; policy accept;
+            ip daddr . meta l4proto . th dport vmap @services
+        }
+        chain filter-input {
+            type filter hook input priority filter; policy accept;
+            ct state invalid drop
+        }
+        chain filter-forward {
+            type filter hook forward priority filter; policy accept;
+            ct state invalid drop
+        }
     }";
     let mut flows = scene.flows(VIP_V4.into(), 10);
     for plane in scene.lab.control_planes() {
