@@ -20,6 +20,7 @@ mod profile;
 mod question;
 mod rebalance;
 mod rhythm;
+mod sandbox;
 mod service;
 mod settings;
 mod state;
@@ -30,12 +31,15 @@ pub use control_plane::{ControlPlane, Kubernetes, Name};
 pub use datapath::{Cgroup, CloseSockets, DEFAULT_BPFFS, Datapath, LogLevel};
 pub use drain::close_after;
 pub use duration::{show as show_duration, within as read_duration};
-pub use error::{ConfigError, Problem, QuestionProblem, ServiceProblem, VipProblem};
+pub use error::{
+    ConfigError, Problem, QuestionProblem, SandboxProblem, ServiceProblem, VipProblem,
+};
 pub use listen::{Admin, DEFAULT_SOCKET, Http};
 pub use node::Node;
 pub use place::Place;
 pub use pool::Pool;
 pub use profile::Profile;
+pub use sandbox::{GuestAttach, Sandboxes};
 pub use service::Service;
 pub use state::{DEFAULT_JOURNAL, DEFAULT_STATE_FILE, State};
 
@@ -109,6 +113,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Services besides the API server's.
     pub services: Vec<Service>,
+    /// Sandboxed pods that are served, when any are.
+    pub sandboxes: Option<Sandboxes>,
     /// Who the control-plane hosts are, when that is said.
     pub control_plane: Option<ControlPlane>,
     /// Pins and attachment.
@@ -137,6 +143,7 @@ struct RawConfig {
     frontends: Option<Spanned<Vec<Spanned<frontend::RawFrontend>>>>,
     pools: Option<Spanned<Vec<Spanned<pool::RawPool>>>>,
     services: Option<Spanned<Vec<Spanned<service::RawService>>>>,
+    sandboxes: Option<Spanned<sandbox::RawSandboxes>>,
     control_plane: Option<Spanned<control_plane::RawControlPlane>>,
     datapath: Option<Spanned<datapath::RawDatapath>>,
     admin: Option<Spanned<listen::RawAdmin>>,
@@ -170,6 +177,7 @@ impl Config {
             frontends,
             pools,
             services,
+            sandboxes,
             control_plane,
             datapath,
             admin,
@@ -215,6 +223,8 @@ impl Config {
         let services: Vec<(At<String>, Service)> = services.collect::<Result<_, _>>()?;
         crossref::unique_names(services.iter().map(|(name, _)| name))?;
         let services: Vec<Service> = services.into_iter().map(|(_, service)| service).collect();
+        let sandboxes = document.optional("sandboxes", sandboxes);
+        let sandboxes = sandboxes.map(|raw| Sandboxes::check(raw, asked)).transpose()?;
         let drafts = frontends.into_iter().map(|raw| frontend::Draft::check(raw, service));
         let drafts: Vec<frontend::Draft> = drafts.collect::<Result<_, _>>()?;
         crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;
@@ -234,6 +244,7 @@ impl Config {
             frontends,
             pools,
             services,
+            sandboxes,
             control_plane,
             datapath,
             admin,

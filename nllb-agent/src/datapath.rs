@@ -11,6 +11,7 @@ mod directory;
 pub mod events;
 pub mod explain;
 pub mod fake;
+pub mod guests;
 pub mod load;
 mod lock;
 pub mod maps;
@@ -36,6 +37,7 @@ use self::attach::{
     AttachError, Attachment, Cgroup, CgroupChoice, Coverage, Hook, Loaded, Process,
 };
 use self::directory::BPF_FS;
+use self::guests::Guests;
 use self::load::{BpfLogLevel, Extras, Features, LoadError, Object};
 use self::lock::Lock;
 use self::maps::{KernelMaps, Maps as _, MapsError, Sockets};
@@ -126,18 +128,21 @@ pub struct Opened {
     pub events: events::Events,
     /// Diagnostics of the programs, when asked for.
     pub log: Option<events::Log>,
+    /// Who looks after guests, if they are served; or why nobody can.
+    pub guests: Option<Result<Guests, String>>,
     /// Whether maps and links of an earlier agent were taken over.
     pub adopted: bool,
 }
 
 impl Datapath {
-    /// Loads the programs on new or pinned maps, and attaches them. What is in pinned maps is kept.
+    /// Loads the programs on new or pinned maps, and attaches them. What is in pinned maps is kept. To be called on
+    /// the driver's thread.
     ///
     /// # Errors
     /// When the kernel or the host's set-up does not allow it; nothing new is attached then.
     pub fn open(settings: &Settings) -> Result<Opened, DatapathError> {
         let Settings { bpffs, cgroup, log_level, extras } = settings;
-        let Extras { datagrams, vip: _ } = *extras;
+        let Extras { datagrams, vip: _, guests } = *extras;
         let cgroup = Cgroup::find(cgroup)?;
         let directory = pin_directory(bpffs);
         let lock = Lock::take(load::make_directory(&directory)?)?;
@@ -146,7 +151,7 @@ impl Datapath {
         for path in others.left() {
             warn!(path = %path.display(), "not a directory of pins, left alone");
         }
-        let Object { mut bpf, features, datagrams: loaded, vip } =
+        let Object { mut bpf, features, datagrams: loaded, vip, guests: for_guests } =
             load::load(&directory, *log_level, *extras)?;
         let mut maps = KernelMaps::take(&mut bpf, &directory)?;
         let sockets = Sockets::take(&mut bpf)?;
@@ -163,6 +168,10 @@ impl Datapath {
         let always = programs(&bpf, Hook::ALWAYS)?;
         let attachment = Attachment::establish(&always, cgroup, &directory)?;
         let adopted = attachment.adopted();
+        let guests = guests.then(|| for_guests.and_then(|it| Guests::start(&directory, it)));
+        if !matches!(guests, Some(Ok(_))) {
+            guests::remove_all(&directory);
+        }
         let datapath = Self {
             bpf,
             directory,
@@ -178,7 +187,7 @@ impl Datapath {
             extras: *extras,
             no_datagrams: loaded.err(),
         };
-        Ok(Opened { datapath, maps, sockets, vip, events, log, adopted })
+        Ok(Opened { datapath, maps, sockets, vip, events, log, guests, adopted })
     }
 
     /// Removes what other versions of the layout have attached and pinned. To be called when the maps are

@@ -12,6 +12,7 @@
 //! | the self-test | its connections | they close, nothing is concluded |
 //! | admin server, HTTP server | their listeners | clients see the connection close |
 //! | one relay per loopback address | its listener and connections | those connections close |
+//! | one for guests (each look on a blocking thread) | the programs on their interfaces | a look under way is finished |
 //! | one per source of hosts | its watch | nothing more is told of it |
 //! | log of the BPF programs | its ring buffer | lines not read yet are lost |
 //!
@@ -25,6 +26,7 @@ mod config;
 mod drain;
 mod expiry;
 mod failovers;
+mod guests;
 mod hints;
 mod journal;
 mod load;
@@ -79,6 +81,7 @@ use self::closings::Closings;
 use self::config::Reloads;
 use self::expiry::ExpiryWarnings;
 use self::failovers::Failovers;
+use self::guests::Sandboxed;
 use self::hints::Hints;
 use self::journal::Journal;
 use self::members::Members;
@@ -159,6 +162,7 @@ struct Driver {
     maps: KernelMaps,
     sync: Sync,
     attached: Attached,
+    sandboxed: Sandboxed,
     sockets: Rc<Sockets>,
     probes: Probes,
     sentinels: Sentinels,
@@ -265,6 +269,7 @@ impl Driver {
                 () = self.manager.ping_due() => self.manager.ping(),
                 Some(Ok(findings)) = tests.join_next() => {
                     self.look_around();
+                    self.sandboxed.check();
                     if self.attached.conclude(findings, &mut self.maps) {
                         ticks.self_test.hurry(Instant::now());
                     }

@@ -9,8 +9,8 @@ pub mod http;
 mod text;
 
 use crate::status::{
-    Closing, DatapathState, Durations, Failovers, Frontend, Listener, ListenerState, Source,
-    Status, TableOnDisk, Verdict, Vip,
+    Closing, DatapathState, Durations, Failovers, Frontend, GuestState, Listener, ListenerState,
+    Sandboxes, Source, Status, TableOnDisk, Verdict, Vip,
 };
 use backends::Backends;
 use histogram::Histograms;
@@ -85,6 +85,8 @@ struct Metrics {
     map_sync_lag: Seconds,
     datapath_outcomes: Counters,
     self_tests: Counters,
+    guest_interfaces: Gauges,
+    guest_reattachments: Counters,
     lease_remaining: Seconds,
     frontend_backends: Gauges,
     frontend_backends_used: Gauges,
@@ -117,7 +119,7 @@ impl Metrics {
             build_info, verdict, agent_uptime, config_generation, config_reload_successful,
             datapath_attached, datapath_problems, datapath_reattachments, datapath_outcomes,
             map_writes, map_syncs_failed, map_sync_duration, map_sync_lag, failover_stage,
-            self_tests, lease_remaining, frontend_backends, frontend_backends_used,
+            self_tests, guest_interfaces, guest_reattachments, lease_remaining, frontend_backends, frontend_backends_used,
             frontend_info, frontend_failures, backends, closing_mode, namespaces_unreached,
             table_on_disk_age, table_on_disk_generation, table_on_disk_writable, kubelet_info,
             source_hosts, source_failing, source_heard_age,
@@ -139,6 +141,8 @@ impl Metrics {
         registry.register_with_unit("failover_stage", "Failovers: verdict, from the first sign of a failure until the maps have the backend out of service; close, from the order to close the connections to a dead backend until they are closed", Unit::Seconds, failover_stage);
         registry.register("datapath_outcomes", "What the kernel programs did and saw, see below", datapath_outcomes);
         registry.register("self_tests", "Self-tests that passed or failed", self_tests);
+        registry.register("guest_interfaces", "Interfaces of sandboxed pods: served, one-way (answers go past the programs) or failed; absent without sandboxes", guest_interfaces);
+        registry.register("guest_reattachments", "Lost attachments to interfaces of sandboxed pods repaired; absent without sandboxes", guest_reattachments);
         registry.register_with_unit("lease_remaining", "What is left of the lease", Unit::Seconds, lease_remaining);
         registry.register("frontend_backends", "Backends in the frontend's pool", frontend_backends);
         registry.register("frontend_backends_used", "Backends among which the kernel chooses for it", frontend_backends_used);
@@ -170,6 +174,7 @@ impl Metrics {
             confinement: _,
             config,
             datapath,
+            sandboxes,
             lease,
             closing,
             failovers,
@@ -202,6 +207,7 @@ impl Metrics {
             counter(&self.datapath_outcomes, vec![("outcome", outcome.clone())], *count);
         }
         self.fill_datapath(datapath);
+        sandboxes.iter().for_each(|sandboxes| self.fill_sandboxes(sandboxes));
         frontends.iter().for_each(|frontend| self.fill_frontend(frontend));
         self.backends.fill(pools);
         self.fill_closing(closing);
@@ -233,6 +239,15 @@ impl Metrics {
         let passed = test.runs.saturating_sub(test.failed_runs);
         counter(&self.self_tests, result("passed"), passed);
         counter(&self.self_tests, result("failed"), test.failed_runs);
+    }
+
+    fn fill_sandboxes(&self, sandboxes: &Sandboxes) {
+        for state in GuestState::ALL {
+            let count = sandboxes.interfaces.iter().filter(|it| it.state() == state).count();
+            let labels = vec![("state", state.label().to_owned())];
+            gauge(&self.guest_interfaces, labels, count as u64);
+        }
+        counter(&self.guest_reattachments, Vec::new(), sandboxes.reattached);
     }
 
     fn fill_frontend(&self, frontend: &Frontend) {

@@ -10,6 +10,7 @@ mod discovery;
 mod durations;
 mod frontend;
 mod history;
+mod sandboxes;
 mod verdict;
 mod vip;
 
@@ -20,6 +21,7 @@ pub use discovery::{Discovery, Source};
 pub use durations::{Durations, Failovers};
 pub use frontend::{Frontend, FrontendBackend};
 pub use history::{BackendHistory, History};
+pub use sandboxes::{GuestInterface, GuestState, Sandboxes};
 pub use verdict::{Judgement, Verdict};
 pub use vip::{Vip, VipMember};
 
@@ -81,6 +83,9 @@ pub struct Status {
     pub config: ConfigState,
     /// Programs and maps.
     pub datapath: DatapathState,
+    /// Sandboxed pods; none where none are to be served.
+    #[serde(default)]
+    pub sandboxes: Option<Sandboxes>,
     /// How long the verdicts hold.
     pub lease: Lease,
     /// How connections to a dead backend end.

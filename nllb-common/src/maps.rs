@@ -8,6 +8,7 @@
 mod client;
 mod datagram;
 mod frontend;
+mod guest;
 mod health;
 mod pool;
 mod socket;
@@ -16,6 +17,7 @@ mod vip;
 pub use client::{Client, Favourite};
 pub use datagram::{Exchange, Exchanges, MAX_EXCHANGES, Past};
 pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Protocol, Scope, frontend_flags};
+pub use guest::{Flow, FlowKey, FlowKind, Guest, closing, flow_state};
 pub use health::{Evidence, SUSPECT_ANYWAY, State, Verdict, at_least_none};
 pub use pool::{MAGLEV_ENTRIES, NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
 pub use socket::{Netns, SocketRecord, socket_flags};
@@ -38,6 +40,8 @@ pub const MAX_POOL_BACKENDS: usize = 16;
 pub const MAX_BACKENDS: u32 = 256;
 /// Most network namespaces with translated connections that are tracked at once.
 pub const MAX_NETNS: u32 = 4096;
+/// Most interfaces with a guest behind them.
+pub const MAX_GUESTS: u32 = 1024;
 /// Clients whose last backend is kept at least for [`Policy::Affinity`]; the least recently used is
 /// forgotten.
 pub const MAX_CLIENTS: u32 = 4096;
@@ -93,8 +97,12 @@ pub mod names {
     pub const VIP_FLOWS: &str = "VIP_FLOWS";
     /// Counters of the VIP's packets.
     pub const VIP_STATS: &str = "VIP_STATS";
+    /// Interface to the table of the guest behind it.
+    pub const GUESTS: &str = "GUESTS";
+    /// Interface to what is noted of the guest behind it.
+    pub const GUEST_STATES: &str = "GUEST_STATES";
     /// Every map, in the order in which they are listed to a user.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 21] = [
         FRONTENDS,
         POOLS,
         VERDICT,
@@ -114,6 +122,8 @@ pub mod names {
         VIP_WAYS,
         VIP_FLOWS,
         VIP_STATS,
+        GUESTS,
+        GUEST_STATES,
     ];
 }
 
@@ -182,14 +192,17 @@ const _: () = {
     assert!(size_of::<Netns>() == 16);
     assert!(size_of::<Client>() == 16 && align_of::<Client>() == 8);
     assert!(size_of::<Control>() == 40);
+    assert!(size_of::<FlowKey>() == 40 && align_of::<FlowKey>() == 4);
+    assert!(size_of::<Flow>() == 44 && align_of::<Flow>() == 4);
+    assert!(size_of::<Guest>() == 32 && align_of::<Guest>() == 8);
 };
 
 /// What aya needs to move these types to and from the kernel.
 #[cfg(feature = "pod")]
 mod pod {
     use super::{
-        Client, Control, Evidence, FrontendKey, Netns, PoolSet, SocketRecord, Verdict, VipControl,
-        VipSet, VipWay,
+        Client, Control, Evidence, Flow, FlowKey, FrontendKey, Guest, Netns, PoolSet, SocketRecord,
+        Verdict, VipControl, VipSet, VipWay,
     };
     use aya::Pod;
 
@@ -216,4 +229,10 @@ mod pod {
     unsafe impl Pod for VipSet {}
     // SAFETY: as above.
     unsafe impl Pod for VipWay {}
+    // SAFETY: as above.
+    unsafe impl Pod for FlowKey {}
+    // SAFETY: as above.
+    unsafe impl Pod for Flow {}
+    // SAFETY: as above.
+    unsafe impl Pod for Guest {}
 }

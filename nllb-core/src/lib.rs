@@ -19,6 +19,7 @@ pub mod doubt;
 pub mod drain;
 pub mod eligible;
 pub mod expiry;
+pub mod guests;
 pub mod health;
 mod histogram;
 mod ids;

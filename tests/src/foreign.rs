@@ -1,4 +1,5 @@
-//! Programs of others on the hook for IPv4 connects, or for datagrams to IPv4 addresses, attached as theirs are.
+//! Programs of others on the hook for IPv4 connects, or for datagrams to IPv4 addresses, attached as theirs are; and
+//! on interfaces ([`Classifier`]).
 //!
 //! | who | how |
 //! |---|---|
@@ -13,7 +14,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::sys;
+use crate::sys::interface;
+use crate::{netns, sys};
 
 const ALLOW_MULTI: u32 = 2;
 
@@ -69,6 +71,62 @@ impl Foreign {
     pub fn detach(&self, cgroup: &Path) -> Result<()> {
         let detached = sys::detach_connect4(File::open(cgroup)?.as_fd(), self.program.as_fd());
         detached.context("cannot detach")
+    }
+}
+
+/// A program on an interface that looks at what passes and leaves it as it is.
+pub struct Classifier {
+    program: OwnedFd,
+}
+
+/// The way over an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// What comes in.
+    Ingress,
+    /// What goes out.
+    Egress,
+}
+
+impl Classifier {
+    /// One after which others run (`TC_ACT_UNSPEC`).
+    pub fn passing_on(name: &str) -> Result<Self> {
+        Self::load(name, u32::MAX)
+    }
+
+    /// One that accepts, after which no other runs (`TC_ACT_OK`).
+    pub fn accepting(name: &str) -> Result<Self> {
+        Self::load(name, 0)
+    }
+
+    fn load(name: &str, result: u32) -> Result<Self> {
+        let instructions = [instruction(0xb7, 0, 0, 0, result), PASS[1]];
+        let program = interface::load_classifier(name, &instructions);
+        Ok(Self { program: program.with_context(|| format!("cannot load {name}"))? })
+    }
+
+    /// Attaches it to an interface of a network namespace until the link is dropped, before all others or after them.
+    pub fn link(
+        &self,
+        namespace: &str,
+        device: &str,
+        direction: Direction,
+        first: bool,
+    ) -> Result<OwnedFd> {
+        let attach_type = match direction {
+            Direction::Ingress => 46,
+            Direction::Egress => 47,
+        };
+        let linked = netns::run_in(namespace, || {
+            let index = nix::net::if_::if_nametoindex(device)?;
+            interface::link_interface(index, self.program.as_fd(), attach_type, first)
+        })?;
+        linked.with_context(|| format!("cannot attach to {device}"))
+    }
+
+    /// Pins it, as `tc` wants it.
+    pub fn pin(&self, pin: &Path) -> Result<()> {
+        interface::pin(self.program.as_fd(), pin).context("cannot pin")
     }
 }
 

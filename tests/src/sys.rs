@@ -1,6 +1,7 @@
 //! The system calls that no safe crate here offers.
 #![expect(unsafe_code, reason = "raw system calls, each with its reason")]
 
+pub(crate) mod interface;
 pub(crate) mod notify;
 
 use std::ffi::CString;
@@ -126,7 +127,7 @@ pub(crate) fn link_cgroup(
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
 }
 
-/// Detaches a pinned link from its cgroup; the pin stays.
+/// Detaches a pinned link from its cgroup or interface; the pin stays.
 pub(crate) fn detach_link(pin: &Path) -> io::Result<()> {
     #[repr(C)]
     struct Attr {

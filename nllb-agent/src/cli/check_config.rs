@@ -1,9 +1,10 @@
 //! `nllb check-config FILE`: says what is wrong, or what the file means.
 
 use super::Failure;
-use crate::config::Pool;
+use crate::config::{Pool, Sandboxes};
 use crate::driver::{self, Unresolved};
 use crate::exit::Exit;
+use nllb_core::guests::Pattern;
 use nllb_core::services::ServicePlan;
 use std::io;
 use std::path::Path;
@@ -37,6 +38,11 @@ pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
         let ports = if ports.is_empty() { "all ports".to_owned() } else { ports.join(", ") };
         let (topology, question) = (topology.label(), service.question());
         writeln!(out, "  {name}: Service {whose}, {ports}, topology {topology}, probe {question}")?;
+    }
+    if let Some(Sandboxes { interfaces, annotation, attach }) = &config.sandboxes {
+        let annotated = annotation.then(|| "annotated pods".to_owned());
+        let chosen: Vec<_> = interfaces.iter().map(Pattern::to_string).chain(annotated).collect();
+        writeln!(out, "  sandboxes: {}, attached by {}", chosen.join(", "), attach.label())?;
     }
     Ok(())
 }

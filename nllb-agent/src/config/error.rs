@@ -1,6 +1,7 @@
 //! What can be wrong with a configuration: one clear line each, ending in what to do.
 
 mod question;
+mod sandbox;
 mod service;
 mod vip;
 
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use question::QuestionProblem;
+pub use sandbox::SandboxProblem;
 pub use service::ServiceProblem;
 pub use vip::VipProblem;
 
@@ -353,6 +355,9 @@ pub enum Problem {
     /// What is wrong with the control-plane VIP.
     #[error(transparent)]
     Vip(#[from] VipProblem),
+    /// What is wrong with the choice of sandboxed pods.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxProblem),
     /// Two keys that do not go together.
     #[error("excludes {other}: remove one of them")]
     Excludes {

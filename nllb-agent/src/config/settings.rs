@@ -15,6 +15,7 @@ impl Config {
             frontends,
             pools,
             services: _,
+            sandboxes: _,
             control_plane: _,
             datapath: _,
             admin: _,

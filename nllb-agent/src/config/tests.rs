@@ -37,6 +37,7 @@ pools:
         frontends,
         pools,
         services,
+        sandboxes,
         control_plane,
         datapath,
         admin,
@@ -48,6 +49,7 @@ pools:
         vip,
     } = &config;
     assert_eq!((control_plane, services, vip), (&None, &Vec::new(), &None));
+    assert_eq!(sandboxes, &None);
     assert_eq!((pools[0].hosts, pools[0].discovered), (None, false));
     assert_eq!(frontends[0].scope, ScopeSetting::Host);
     assert_eq!(frontends[1].scope, ScopeSetting::All);

@@ -9,7 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapInfo;
-use aya::programs::{CgroupSockAddr, Program, ProgramError, ProgramType, SockOps, Xdp};
+use aya::programs::{
+    CgroupSockAddr, Program, ProgramError, ProgramType, SchedClassifier, SockOps, Xdp,
+};
 use aya::sys::is_helper_supported;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::generated::bpf_func_id;
@@ -20,7 +22,9 @@ use thiserror::Error;
 
 use super::attach::Hook;
 use super::directory::{BPF_FS, Directory};
+use super::guests;
 use super::maps::{self, MapsError};
+use super::sys::interface::Direction;
 
 /// Name of the program of the control-plane VIP.
 pub const VIP_PROGRAM: &str = "nllb_vip";
@@ -161,6 +165,8 @@ pub struct Extras {
     pub datagrams: bool,
     /// That of the control-plane VIP.
     pub vip: bool,
+    /// Those for guests.
+    pub guests: bool,
 }
 
 /// What was loaded.
@@ -173,6 +179,8 @@ pub struct Object {
     pub datagrams: Result<(), String>,
     /// Whether that of the control-plane VIP is; if not, why.
     pub vip: Result<(), String>,
+    /// The programs for guests, or why they are not there.
+    pub guests: Result<guests::Programs, String>,
 }
 
 /// Loads maps and programs; maps pinned in `directory` are taken over. Connections do without the `extras`, so what
@@ -181,8 +189,9 @@ pub struct Object {
 /// # Errors
 /// When the kernel refuses a map, or a program that is no extra.
 pub fn load(directory: &Path, log_level: BpfLogLevel, extras: Extras) -> Result<Object, LoadError> {
-    let Extras { datagrams, vip } = extras;
+    let Extras { datagrams, vip, guests } = extras;
     maps::pin_pools(&directory.join(names::POOLS))
+        .and_then(|()| guests::pin_guests(&directory.join(names::GUESTS)))
         .map_err(|error| if permission(&error) { not_permitted() } else { error.into() })?;
     if datagrams {
         make_room(&directory.join(names::DATAGRAM_PEERS), MAX_CLIENTS)?;
@@ -218,7 +227,21 @@ pub fn load(directory: &Path, log_level: BpfLogLevel, extras: Extras) -> Result<
     let datagrams = datagrams.map_err(|error| error.to_string());
     let vip = if vip { load_vip(&mut bpf) } else { Err(LoadError::Later) };
     let vip = vip.map_err(|error| error.to_string());
-    Ok(Object { bpf, features, datagrams, vip })
+    let guests = if guests { load_for_guests(&mut bpf) } else { Err(LoadError::Later.to_string()) };
+    Ok(Object { bpf, features, datagrams, vip, guests })
+}
+
+fn load_for_guests(bpf: &mut Ebpf) -> Result<guests::Programs, String> {
+    for direction in Direction::IN_ORDER {
+        let name = direction.program();
+        let refused = |reason: String| LoadError::Program { program: name, reason }.to_string();
+        let missing = || refused("not in the object".to_owned());
+        let program = bpf.program_mut(name).ok_or_else(missing)?;
+        <&mut SchedClassifier>::try_from(program)
+            .and_then(SchedClassifier::load)
+            .map_err(|error| refused(causes(&error)))?;
+    }
+    guests::Programs::of(bpf)
 }
 
 /// Gives up the map of an agent that had no use for it and made it small. Programs that use it go on to do so

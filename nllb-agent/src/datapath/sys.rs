@@ -1,10 +1,12 @@
-//! The few `bpf(2)` commands that aya 0.14 does not offer: arrays of maps ([`arrays`]), LINK_UPDATE (replace a program
+//! The few `bpf(2)` commands that aya 0.14 does not offer: arrays of maps ([`arrays`]), programs on
+//! interfaces and maps in a hash ([`interface`]), LINK_UPDATE (replace a program
 //! without a gap), the cgroup of a link, and the programs effective on a cgroup.
 //!
 //! Each attribute struct is the kernel's own layout (`uapi/linux/bpf.h`), zero beyond what we set,
 //! so older kernels, which know shorter ones, accept it.
 
 pub(super) mod arrays;
+pub(super) mod interface;
 
 use std::ffi::CString;
 use std::io;

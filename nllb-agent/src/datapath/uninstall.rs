@@ -9,6 +9,7 @@ use nllb_common::maps::names;
 use rustix::fs::FileType;
 
 use super::directory::{BPF_FS, Directory};
+use super::guests::{self, Pinned};
 use super::load::LoadError;
 use super::lock::Lock;
 use super::sets::is_set;
@@ -110,13 +111,19 @@ fn version(base: &Directory, name: &OsStr, kind: FileType, file_system: i64) -> 
 /// Removes what is pinned in a directory. Says whether that was all.
 fn empty(directory: &Directory, removal: &mut Removal) -> Result<bool, LoadError> {
     let mut all = true;
-    let (links, others): (Vec<_>, Vec<_>) =
-        directory.entries()?.into_iter().partition(|(name, _)| is_link(name));
+    let (links, others): (Vec<_>, Vec<_>) = directory
+        .entries()?
+        .into_iter()
+        .partition(|(name, _)| is_link(name) || Pinned::of(name).is_some());
     for (name, kind) in links.into_iter().chain(others) {
         if kind != FileType::RegularFile || !(is_link(&name) || is_map(&name)) {
             removal.left.push(directory.path().join(name));
             all = false;
             continue;
+        }
+        if let Some(Pinned::Filters { interface, made }) = Pinned::of(&name) {
+            let version = number(directory.path().file_name().unwrap_or_default()).unwrap_or(0);
+            guests::remove_filters(directory.path(), version, interface, made)?;
         }
         if is_link(&name) {
             // So that nothing is translated once we return. A link that is gone already, and one of
@@ -129,9 +136,12 @@ fn empty(directory: &Directory, removal: &mut Removal) -> Result<bool, LoadError
 }
 
 pub(super) fn is_version(name: &OsStr) -> bool {
-    name.to_str()
-        .and_then(|name| name.strip_prefix('v'))
-        .is_some_and(|number| number.parse::<u32>().is_ok())
+    number(name).is_some()
+}
+
+/// The number of the version that has this directory.
+fn number(name: &OsStr) -> Option<u32> {
+    name.to_str()?.strip_prefix('v')?.parse().ok()
 }
 
 pub(super) fn is_link(name: &OsStr) -> bool {
@@ -139,7 +149,9 @@ pub(super) fn is_link(name: &OsStr) -> bool {
 }
 
 fn is_map(name: &OsStr) -> bool {
-    names::ALL.iter().chain(&FORMER_MAPS).any(|map| name == *map) || is_set(name)
+    names::ALL.iter().chain(&FORMER_MAPS).any(|map| name == *map)
+        || is_set(name)
+        || Pinned::of(name).is_some()
 }
 
 #[cfg(test)]

@@ -16,11 +16,13 @@ const WORDS: [&str; 7] = ["token", "secret", "passw", "credential", "private", "
 
 /// The keys of a configuration whose values are no secrets. Paths of files are kept, their content is not
 /// read.
-const KEYS: [&str; 70] = [
+const KEYS: [&str; 74] = [
     "accept",
     "addresses",
     "admin",
+    "annotation",
     "apiVersion",
+    "attach",
     "bearerTokenFile",
     "bpffs",
     "caFile",
@@ -46,6 +48,7 @@ const KEYS: [&str; 70] = [
     "hosts",
     "http",
     "insecureSkipVerify",
+    "interfaces",
     "interval",
     "jitter",
     "journal",
@@ -75,6 +78,7 @@ const KEYS: [&str; 70] = [
     "profile",
     "rebalance",
     "rise",
+    "sandboxes",
     "scope",
     "selfTestInterval",
     "sentinel",

@@ -90,6 +90,8 @@ impl Driver {
                 (wants.vip && !has.vip).then_some("vip (the first)")
             }
         });
+        let lacks = config.sandboxes.is_some() && !self.sandboxed.is_loaded();
+        let fixed = fixed.or_else(|| lacks.then_some("sandboxes"));
         if let Some(key) = fixed {
             return Err(format!(
                 "{}: {key} cannot be changed while the agent runs; restart it",
@@ -132,7 +134,7 @@ fn fixed_key(old: &Config, new: &Config) -> Option<&'static str> {
 fn extras(config: &Config) -> Extras {
     let of_frontends = config.frontends.iter().any(|one| one.protocol == Protocol::Udp);
     let datagrams = of_frontends || config.services.iter().any(Service::may_have_datagrams);
-    Extras { datagrams, vip: config.vip.is_some() }
+    Extras { datagrams, vip: config.vip.is_some(), guests: config.sandboxes.is_some() }
 }
 
 /// One prober per pool of the configuration, in the order of the settings.

@@ -310,6 +310,7 @@ impl Driver {
         if let Some(network) = &mut self.network {
             network.set_backends(&hosts);
         }
+        self.want_guests();
     }
 }
 

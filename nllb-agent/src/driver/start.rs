@@ -17,6 +17,7 @@ use super::closings::Closings;
 use super::config::{self, Reloads};
 use super::expiry::ExpiryWarnings;
 use super::failovers::Failovers;
+use super::guests::Sandboxed;
 use super::hints::Hints;
 use super::journal;
 use super::members::Members;
@@ -71,7 +72,7 @@ impl Driver {
         let (now, seed) = (Instant::now(), seed());
         let mut machine = Machine::new(config.settings(), seed, now)
             .map_err(|source| RunError::Table { file: file.to_owned(), source })?;
-        let Opened { datapath, mut maps, sockets, vip, events, log, adopted } =
+        let Opened { datapath, mut maps, sockets, vip, events, log, guests, adopted } =
             Datapath::open(&settings)?;
         confinement.load_no_more();
         let closer = Closer::start(datapath.directory(), config::close_sockets(&config));
@@ -137,6 +138,7 @@ impl Driver {
             maps,
             sync,
             attached,
+            sandboxed: Sandboxed::new(guests),
             sockets,
             relays: Relays::default(),
             vip: ServedVip::new(vip),

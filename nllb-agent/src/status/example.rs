@@ -34,6 +34,7 @@ pub(crate) fn status() -> Status {
             unresolved: Vec::new(),
         },
         datapath: datapath(),
+        sandboxes: Some(sandboxes()),
         lease: Lease { length_ms: 3000, remaining_ms: 2800 },
         failovers: Failovers {
             verdict: durations(&[50_000, 2_000_000], &[1, 2, 0], 700_000),
@@ -137,6 +138,18 @@ fn durations(bounds_us: &[u32], counts: &[u64], sum_us: u64) -> Durations {
 
 fn failures(resets: u64) -> BTreeMap<String, u64> {
     [("connect_reset".to_owned(), resets), ("syn_silence".to_owned(), 0)].into()
+}
+
+pub(crate) fn sandboxes() -> Sandboxes {
+    let interface = GuestInterface {
+        name: "tap0".to_owned(),
+        index: 7,
+        attached_by: Some("tcx".to_owned()),
+        program_ids: vec![21, 22],
+        one_way: false,
+        problem: None,
+    };
+    Sandboxes { interfaces: vec![interface], ..Sandboxes::default() }
 }
 
 fn datapath() -> DatapathState {

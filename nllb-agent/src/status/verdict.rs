@@ -16,7 +16,8 @@ mod pools;
 
 use super::{
     Closing, ConfigState, Confinement, DatapathState, Discovery, Frontend, Journal, Lease, Link,
-    Listener, ListenerState, Pool, SelfTest, Source, Status, SystemCalls, TableOnDisk, Watched,
+    Listener, ListenerState, Pool, Sandboxes, SelfTest, Source, Status, SystemCalls, TableOnDisk,
+    Watched,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -88,6 +89,7 @@ impl Status {
             log: _,
             config,
             datapath,
+            sandboxes,
             lease,
             closing,
             failovers: _,
@@ -104,6 +106,7 @@ impl Status {
         let mut findings = Findings::default();
         findings.of_datapath(datapath);
         findings.of_lease(lease);
+        findings.of_sandboxes(sandboxes.as_ref());
         findings.of_pools(pools);
         findings.of_frontends(frontends, pools);
         findings.of_config(config);
@@ -264,6 +267,18 @@ impl Findings {
             }
         }
         left_out.iter().for_each(|line| self.note(line));
+    }
+
+    fn of_sandboxes(&mut self, sandboxes: Option<&Sandboxes>) {
+        let Some(sandboxes) = sandboxes else { return };
+        sandboxes.problems().for_each(|line| self.degraded(line));
+        sandboxes.left_alone.iter().for_each(|line| self.note(format!("sandboxes: {line}")));
+        for interface in sandboxes.interfaces.iter().filter(|it| it.one_way) {
+            self.note(format!(
+                "sandboxes: {}: answers go past our programs there, so it is left to others",
+                interface.name
+            ));
+        }
     }
 
     fn of_closing(&mut self, Closing { mode, reason, unreached }: &Closing) {

@@ -6,8 +6,8 @@ mod layout;
 
 use crate::cli::paint::Paint;
 use crate::status::{
-    Closing, Frontend, FrontendBackend, Judgement, Listener, ListenerState, SelfTest, Source,
-    Status, TableOnDisk, Verdict,
+    Closing, Frontend, FrontendBackend, GuestInterface, GuestState, Judgement, Listener,
+    ListenerState, Sandboxes, SelfTest, Source, Status, TableOnDisk, Verdict,
 };
 use layout::{WIDTH, cut, grid, wrap};
 use std::collections::BTreeSet;
@@ -39,6 +39,7 @@ pub(super) fn render(status: &Status, detail: Detail, paint: Paint) -> String {
             frontends(&mut out, paint, &status.frontends);
             status.pools.iter().for_each(|pool| backends::pool(&mut out, paint, pool));
             sources(&mut out, paint, &status.discovery.sources);
+            status.sandboxes.iter().for_each(|it| guests(&mut out, it));
         }
         Detail::Wide => {
             // As above.
@@ -49,6 +50,7 @@ pub(super) fn render(status: &Status, detail: Detail, paint: Paint) -> String {
             status.pools.iter().for_each(|pool| backends::wide_pool(&mut out, paint, pool));
             sources(&mut out, paint, &status.discovery.sources);
             listeners(&mut out, paint, &status.listeners);
+            status.sandboxes.iter().for_each(|it| wide_guests(&mut out, paint, it));
         }
     }
     section(&mut out, "PROBLEMS", reasons);
@@ -254,6 +256,37 @@ fn sources(out: &mut String, paint: Paint, sources: &[Source]) {
             ago(heard_ms),
             ago(changed_ms),
             state.to_owned(),
+        ]);
+    }
+    out.push('\n');
+    grid(out, paint, &rows);
+}
+
+/// How many interfaces of guests are in which state, in one line.
+fn guests(out: &mut String, Sandboxes { interfaces, .. }: &Sandboxes) {
+    let count = |state: GuestState| interfaces.iter().filter(|it| it.state() == state).count();
+    let [served, one_way, failed] = GuestState::ALL.map(count);
+    let also = [(one_way, "one-way"), (failed, "failed")].into_iter();
+    let also = also.filter(|(count, _)| *count > 0);
+    let also: String = also.map(|(count, word)| format!(", {count} {word}")).collect();
+    // Writing to a string cannot fail.
+    let plural = if served == 1 { "" } else { "s" };
+    let _line = writeln!(out, "\nguests served on {served} interface{plural}{also}");
+}
+
+fn wide_guests(out: &mut String, paint: Paint, sandboxes: &Sandboxes) {
+    let mut rows =
+        vec![["GUESTS ON", "INDEX", "STATE", "ATTACHED BY", "PROGRAMS"].map(str::to_owned)];
+    for interface in &sandboxes.interfaces {
+        let GuestInterface { name, index, attached_by, program_ids, one_way: _, problem: _ } =
+            interface;
+        let ids: Vec<_> = program_ids.iter().map(u32::to_string).collect();
+        rows.push([
+            name.clone(),
+            index.to_string(),
+            interface.state().label().to_owned(),
+            attached_by.clone().unwrap_or_else(|| "-".to_owned()),
+            ids.join(", "),
         ]);
     }
     out.push('\n');

@@ -105,13 +105,14 @@ pub(in crate::datapath) unsafe fn id_in(array: &impl AsFd, key: u32) -> io::Resu
     }
 }
 
+/// What the commands on single elements are told.
 #[repr(C)]
-struct ElementAttr {
-    map_fd: u32,
-    reserved: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
+pub(super) struct ElementAttr {
+    pub(super) map_fd: u32,
+    pub(super) reserved: u32,
+    pub(super) key: u64,
+    pub(super) value: u64,
+    pub(super) flags: u64,
 }
 
 /// Puts maps into an array of maps, in one call where the kernel can (each call waits for every program
@@ -176,14 +177,15 @@ pub(in crate::datapath) fn map_id(map: impl AsFd) -> io::Result<u32> {
     Ok(info.id)
 }
 
+/// What BPF_MAP_CREATE is told.
 #[repr(C)]
-struct MapAttr {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    inner_map_fd: u32,
-    numa_node: u32,
-    map_name: [u8; 16],
+pub(super) struct MapAttr {
+    pub(super) map_type: u32,
+    pub(super) key_size: u32,
+    pub(super) value_size: u32,
+    pub(super) max_entries: u32,
+    pub(super) map_flags: u32,
+    pub(super) inner_map_fd: u32,
+    pub(super) numa_node: u32,
+    pub(super) map_name: [u8; 16],
 }

@@ -57,6 +57,11 @@ fn trouble() -> Status {
         "pool apiserver: 10.96.0.1:443 (dns cp.example.org) is left out: it is a frontend's address"
             .to_owned(),
     ];
+    let sandboxes = status.sandboxes.as_mut().expect("some are wanted");
+    let refused = "cannot attach a program: Device or resource busy (os error 16)".to_owned();
+    let failed = GuestInterface { problem: Some(refused), ..GuestInterface::default() };
+    sandboxes.interfaces.push(GuestInterface { name: "tap1".to_owned(), index: 8, ..failed });
+    sandboxes.left_alone = vec!["tap9: never served: it has a default route".to_owned()];
     status.kubelet_version = None;
     for backend in &mut status.pools[0].backends {
         backend.evidence = None;

@@ -4,6 +4,35 @@ use super::*;
 
 pub(super) const CASES: &[Case] = &[
     (
+        "a guest's interface without programs",
+        |s| {
+            let interface = &mut s.sandboxes.as_mut().expect("wanted").interfaces[0];
+            interface.attached_by = None;
+            interface.problem = some("cannot attach a program");
+        },
+        Verdict::Degraded,
+        &["R sandboxes: tap0: cannot attach a program"],
+    ),
+    (
+        "programs for guests that the kernel refuses",
+        |s| {
+            let sandboxes = s.sandboxes.as_mut().expect("wanted");
+            sandboxes.problem = some("the kernel refused program nllb_to_guest");
+        },
+        Verdict::Degraded,
+        &["R sandboxes: the kernel refused program nllb_to_guest"],
+    ),
+    (
+        "a guest whose answers go past our programs, and an interface that is never served",
+        |s| {
+            let sandboxes = s.sandboxes.as_mut().expect("wanted");
+            sandboxes.interfaces[0].one_way = true;
+            sandboxes.left_alone = vec!["tap9: never served: why".to_owned()];
+        },
+        Verdict::Healthy,
+        &["N sandboxes: tap9: never served", "N sandboxes: tap0: answers go past"],
+    ),
+    (
         "a refused configuration",
         |s| s.config.last_reload_error = some("a.yaml:3"),
         Verdict::Degraded,
