@@ -8,6 +8,7 @@ pub mod backends;
 pub mod configuration;
 pub mod host;
 pub mod redact;
+pub mod vip;
 
 use serde::Serialize;
 use std::fmt;

@@ -106,6 +106,7 @@ fn nllb_sock_ops(ctx: SockOpsContext) -> u32 {
 
 /// A frame that comes in on the interface of the control-plane VIP.
 #[xdp]
+#[inline(always)]
 fn nllb_vip(ctx: XdpContext) -> u32 {
     vip::run(&Xdp::new(ctx))
 }

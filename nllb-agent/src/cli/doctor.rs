@@ -14,7 +14,7 @@ mod told;
 
 use super::paint::Paint;
 use super::{Failure, Output};
-use crate::doctor::{Report, Verdict, attachment, configuration, host};
+use crate::doctor::{Report, Verdict, attachment, configuration, host, vip};
 use crate::exit::Exit;
 use crate::probe::unix_time;
 use clap::Args;
@@ -88,6 +88,8 @@ fn examine(told: &Told, from_pid: Option<u32>, progress: &ProgressBar) -> Result
     let (host, attachment) = kernel.unwrap_or_else(|died| panic::resume_unwind(died));
     let mut checks = host::checks(&host);
     checks.extend(attachment::checks(&attachment));
+    let status = told.status.as_ref().ok();
+    checks.extend(vip::checks(status.and_then(|status| status.vip.as_ref())));
     let told_time = backends.iter().filter_map(|backend| {
         let answer = backend.seen.answer.as_ref()?.as_ref().ok()?;
         Some((backend.address, answer.ahead?))

@@ -1,3 +1,5 @@
+//! The order of a flow among members that disagree: the same on each, found by all, and never without end.
+
 use std::vec::Vec;
 
 use core::net::{IpAddr, Ipv4Addr};

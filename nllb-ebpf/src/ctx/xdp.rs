@@ -24,18 +24,13 @@ const AF_INET6: u8 = 10;
 /// The longest offset that is ever asked for: the verifier wants one.
 const MOST: usize = 0x3fff;
 
-/// What may be read from and written to a frame.
-///
-/// # Safety
-/// Any bytes are a value, and none of them is padding.
-pub(crate) unsafe trait Plain: Copy {}
+/// What may be read from and written to a frame: any bytes are a value, and none of them is padding. Nobody but this
+/// module says so.
+pub(crate) trait Plain: Copy {}
 
-// SAFETY: numbers, and arrays of them.
-unsafe impl Plain for u16 {}
-// SAFETY: as above.
-unsafe impl Plain for u32 {}
-// SAFETY: as above.
-unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
+impl Plain for u16 {}
+impl Plain for u32 {}
+impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// What lies in a frame, where everything starts at an even address.
 #[repr(C, packed(2))]
@@ -93,7 +88,7 @@ impl Xdp {
     #[inline(always)]
     pub(crate) fn load<T: Plain>(&self, offset: usize) -> Option<T> {
         let at = self.at::<Even<T>>(offset)?;
-        // SAFETY: in bounds, at an even address, and any bytes are a value.
+        // SAFETY: in bounds, at an even address, and any bytes are a value of what is `Plain`.
         Some(unsafe { ptr::read(at) }.0)
     }
 
