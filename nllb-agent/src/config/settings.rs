@@ -5,6 +5,11 @@ use nllb_core::SourceId;
 use nllb_core::membership::{Plan, PoolPlan};
 use nllb_core::settings::{FrontendKind, FrontendSettings, PoolSettings, Settings};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Time between two pings of backends that serve the control-plane VIP, at most. Of connects from outside the node no
+/// kernel tells what becomes of them, so silence is found by pings alone; and only control-plane hosts do this.
+const VIP_PINGS: Duration = Duration::from_millis(200);
 
 impl Config {
     /// What the core needs, without the members that only discovery knows. Every field is named here,
@@ -24,10 +29,18 @@ impl Config {
             self_test_interval: _,
             state: _,
             node,
-            vip: _,
+            vip,
         } = self;
+        let of_pool = |pool: &Pool| {
+            let mut settings = pool.settings();
+            if vip.as_ref().is_some_and(|vip| vip.pool == pool.name) {
+                let pings = &mut settings.health.ping_interval;
+                *pings = VIP_PINGS.min(*pings);
+            }
+            settings
+        };
         Settings {
-            pools: pools.iter().map(Pool::settings).collect(),
+            pools: pools.iter().map(of_pool).collect(),
             frontends: frontends.clone(),
             kubelet_version: node.kubelet_version.clone(),
         }

@@ -5,6 +5,7 @@
 //! changes: members come and go with discovery, and neighbours and interfaces without anybody telling.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::IpAddr;
 
@@ -93,11 +94,13 @@ impl ServedVip {
         for (family, neighbours) in neighbours.into_iter().enumerate() {
             for (place, (member, neighbour)) in neighbours.into_iter().enumerate() {
                 let before = self.known.get(&member).copied();
-                let way = way(plan.forwarding, neighbour, before, |index| {
-                    if !interfaces.contains_key(&index) {
-                        interfaces.insert(index, vicinity.numbered(index).ok()?);
-                    }
-                    interfaces.get(&index).cloned()
+                let way = way(plan.forwarding, neighbour.as_ref(), before, |index| {
+                    Some(match interfaces.entry(index) {
+                        Entry::Occupied(found) => found.get().clone(),
+                        Entry::Vacant(place) => {
+                            place.insert(vicinity.numbered(index).ok()?).clone()
+                        }
+                    })
                 });
                 ways[family][place] = way;
                 known.insert(member, way);
@@ -294,7 +297,7 @@ fn interface(
 /// How frames reach a member. A neighbour that the kernel has forgotten keeps the MAC address that it had.
 fn way(
     forwarding: Forwarding,
-    neighbour: Option<Neighbour>,
+    neighbour: Option<&Neighbour>,
     before: Option<VipWay>,
     interface: impl FnOnce(u32) -> Option<Interface>,
 ) -> VipWay {
@@ -304,7 +307,7 @@ fn way(
         Forwarding::Ipip => way_flags::TUNNEL,
     };
     let unknown = VipWay { to: flags, ..VipWay::default() };
-    let Some(Neighbour { interface: index, mac: Some(mac), is_routed }) = neighbour else {
+    let Some(&Neighbour { interface: index, mac: Some(mac), is_routed }) = neighbour else {
         return before.unwrap_or(unknown);
     };
     let Some(Interface { mac: Some(from), mtu, .. }) = interface(index) else {
@@ -353,17 +356,17 @@ mod tests {
             (Forwarding::Ipip, true, "tunnel"),
         ];
         for (forwarding, is_routed, label) in table {
-            let way = way(forwarding, neighbour(Some([6; 6]), is_routed), None, eth0);
+            let way = way(forwarding, neighbour(Some([6; 6]), is_routed).as_ref(), None, eth0);
             assert_eq!(way_label(&way), label, "{forwarding:?} {is_routed}");
         }
     }
 
     #[test]
     fn who_is_forgotten_keeps_the_address_that_was_known() {
-        let known = way(Forwarding::Auto, neighbour(Some([6; 6]), false), None, eth0);
+        let known = way(Forwarding::Auto, neighbour(Some([6; 6]), false).as_ref(), None, eth0);
         assert_eq!((known.interface, known.mtu, known.from), (2, 1500, mac_word([2; 6])));
         for forgotten in [neighbour(None, false), None] {
-            assert_eq!(way(Forwarding::Auto, forgotten, Some(known), eth0), known);
+            assert_eq!(way(Forwarding::Auto, forgotten.as_ref(), Some(known), eth0), known);
         }
         assert_eq!(way_label(&way(Forwarding::Ipip, None, None, eth0)), "unknown");
     }
