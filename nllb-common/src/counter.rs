@@ -84,6 +84,16 @@ counters! {
     Datagrams = "datagrams",
     /// Of these, those that were sent again because no answer had come.
     DatagramSilence = "datagram_silence",
+    /// Flows of sandboxed pods translated to a backend, those that were drawn again included.
+    GuestFlows = "guest_flows",
+    /// Flows of sandboxed pods left alone because their answers could not be told from those of another.
+    GuestCollision = "guest_collision",
+    /// Connections of sandboxed pods ended because their backend is dead and another is eligible.
+    GuestReset = "guest_reset",
+    /// Errors of ICMP from or to sandboxed pods that were translated.
+    GuestErrors = "guest_errors",
+    /// Times that an interface was left alone because what goes to its pod does not pass the program on it.
+    GuestOneWay = "guest_one_way",
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@
 pub mod checksum;
 mod error;
 pub mod header;
+mod reset;
 mod rewrite;
 
-pub use error::{is_error, quote, translate_error};
-pub use rewrite::{Edit, Side, Sum, rewrite};
+pub use error::{is_error, quote, quote_into, translate_error};
+pub use reset::{reset, reset_end};
+pub use rewrite::{Edit, Side, Sum, follow_in_place, rewrite};
 
 use network_types::eth::EtherType;
 use network_types::ip::IpProto;
@@ -96,16 +98,23 @@ pub struct Packet {
 /// [`Request`](crate::pick::Request).
 #[inline(always)]
 pub fn parse<B: Bytes + ?Sized>(bytes: &B, zero: u32) -> Option<Packet> {
+    let mut packet = Packet::NONE;
+    parse_into(bytes, &mut packet, zero)?;
+    Some(packet.hidden(zero))
+}
+
+/// As [`parse`], into a place that was found for it.
+#[inline(always)]
+pub fn parse_into<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet, zero: u32) -> Option<()> {
     let (ip, kind) = network(bytes)?;
-    let mut packet = if kind == EtherType::Ipv4 as u16 {
-        v4(bytes, ip)?
+    if kind == EtherType::Ipv4 as u16 {
+        v4(bytes, ip, packet)?;
     } else if kind == EtherType::Ipv6 as u16 {
-        v6(bytes, ip, zero)?
+        v6(bytes, ip, packet, zero)?;
     } else {
         return None;
-    };
-    packet.read_transport(bytes)?;
-    Some(packet.hidden(zero))
+    }
+    packet.read_transport(bytes)
 }
 
 /// Where the network header begins, behind any tags, and of which kind it is.
@@ -125,29 +134,21 @@ fn network<B: Bytes + ?Sized>(bytes: &B) -> Option<(u32, u16)> {
 
 /// The IPv4 packet at a place.
 #[inline(always)]
-fn v4<B: Bytes + ?Sized>(bytes: &B, ip: u32) -> Option<Packet> {
+fn v4<B: Bytes + ?Sized>(bytes: &B, ip: u32, packet: &mut Packet) -> Option<()> {
     let begin = u32::from(bytes.octet(ip + V4::BEGIN)?);
     let length = (begin & 0xf) * 4;
     if begin >> 4 != 4 || length < V4::HEADER {
         return None;
     }
+    packet.begin(4, ip, ip + length);
+    packet.end = end(ip, number(bytes.half(ip + V4::LENGTH)?), length)?;
+    packet.source = Addr::from_v4_word(bytes.word(ip + V4::SOURCE)?);
+    packet.destination = Addr::from_v4_word(bytes.word(ip + V4::DESTINATION)?);
+    packet.protocol = bytes.octet(ip + V4::PROTOCOL)?.into();
     let fragments = number(bytes.half(ip + V4::FRAGMENT)?);
-    let source = Addr::from_v4_word(bytes.word(ip + V4::SOURCE)?);
-    let destination = Addr::from_v4_word(bytes.word(ip + V4::DESTINATION)?);
-    Some(Packet {
-        source,
-        destination,
-        source_port: Port::new(0),
-        destination_port: Port::new(0),
-        version: 4,
-        protocol: bytes.octet(ip + V4::PROTOCOL)?.into(),
-        fragment: part(fragments & V4::MORE, fragments & V4::OFFSET),
-        id: bytes.half(ip + V4::ID)?.into(),
-        ip,
-        transport: ip + length,
-        end: end(ip, number(bytes.half(ip + V4::LENGTH)?), length)?,
-        tcp_flags: 0,
-    })
+    packet.fragment = part(fragments & V4::MORE, fragments & V4::OFFSET);
+    packet.id = bytes.half(ip + V4::ID)?.into();
+    Some(())
 }
 
 /// Where a packet ends that begins at `ip`; `None` when that is within its header.
@@ -171,30 +172,19 @@ const fn part(more: u32, offset: u32) -> u32 {
 
 /// The IPv6 packet at a place.
 #[inline(always)]
-fn v6<B: Bytes + ?Sized>(bytes: &B, ip: u32, zero: u32) -> Option<Packet> {
+fn v6<B: Bytes + ?Sized>(bytes: &B, ip: u32, packet: &mut Packet, zero: u32) -> Option<()> {
     if bytes.octet(ip)? >> 4 != 6 {
         return None;
     }
-    let source = v6_addr(bytes, ip + V6::SOURCE)?;
-    let destination = v6_addr(bytes, ip + V6::DESTINATION)?;
+    packet.begin(6, ip, ip + V6::HEADER);
+    packet.source = v6_addr(bytes, ip + V6::SOURCE)?;
+    packet.destination = v6_addr(bytes, ip + V6::DESTINATION)?;
+    packet.protocol = bytes.octet(ip + V6::NEXT)?.into();
     let length = match number(bytes.half(ip + V6::LENGTH)?) {
         0 => 0,
         length => length + V6::HEADER,
     };
-    let mut packet = Packet {
-        source,
-        destination,
-        source_port: Port::new(0),
-        destination_port: Port::new(0),
-        version: 6,
-        protocol: bytes.octet(ip + V6::NEXT)?.into(),
-        fragment: fragment::WHOLE,
-        id: 0,
-        ip,
-        transport: ip + V6::HEADER,
-        end: end(ip, length, V6::HEADER)?,
-        tcp_flags: 0,
-    };
+    packet.end = end(ip, length, V6::HEADER)?;
     for _ in 0..MAX_EXTENSIONS {
         let at = packet.transport;
         let length = match packet.protocol {
@@ -217,7 +207,7 @@ fn v6<B: Bytes + ?Sized>(bytes: &B, ip: u32, zero: u32) -> Option<Packet> {
             break;
         }
     }
-    Some(packet)
+    Some(())
 }
 
 /// The length of the extension header at a place.
@@ -235,6 +225,28 @@ fn v6_addr<B: Bytes + ?Sized>(bytes: &B, at: u32) -> Option<Addr> {
 }
 
 impl Packet {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        source: Addr::UNSPECIFIED,
+        destination: Addr::UNSPECIFIED,
+        source_port: Port::new(0),
+        destination_port: Port::new(0),
+        version: 0,
+        protocol: 0,
+        fragment: fragment::WHOLE,
+        id: 0,
+        ip: 0,
+        transport: 0,
+        end: 0,
+        tcp_flags: 0,
+    };
+
+    /// A packet of this version, of which nothing else is known.
+    #[inline(always)]
+    const fn begin(&mut self, version: u32, ip: u32, transport: u32) {
+        *self = Self { version, ip, transport, ..Self::NONE };
+    }
+
     /// Whether it carries this.
     #[inline(always)]
     #[must_use]

@@ -1,12 +1,12 @@
 //! What the choice of a backend wants to know, and what it leaves behind: the same for connects and for
 //! datagrams.
 
-use nllb_common::Port;
 use nllb_common::maps::{
     Client, Control, Favourite, Frontend, FrontendKey, NO_BACKEND, Policy, PoolSet, Protocol,
     Scope, Slot,
 };
 use nllb_common::pick::{Choice, Reach, Request, Survey, by_maglev};
+use nllb_common::{Addr, Port};
 
 use crate::ctx::{SockAddr, now_ns, random, tgid};
 use crate::family::Family;
@@ -14,7 +14,7 @@ use crate::maps::{self, BackendEvidence, KernelView};
 
 /// A frontend that was dialled, and by whom.
 pub(crate) struct Dialled {
-    pub(crate) addr: nllb_common::Addr,
+    pub(crate) addr: Addr,
     pub(crate) port: Port,
     pub(crate) frontend: Frontend,
     pub(crate) client: Client,
@@ -35,6 +35,17 @@ impl Dialled {
         let frontend = maps::frontend(&key)?;
         let client = Client { netns, tgid: tgid(), frontend: u32::from(frontend.id) };
         Some(Self { addr, port, frontend, client })
+    }
+
+    /// The frontend that a guest dials from behind an interface; `None` when that is none of ours.
+    #[inline(always)]
+    pub(crate) fn by_guest(key: &FrontendKey, guest: Addr, interface: u32) -> Option<Self> {
+        let frontend = maps::frontend(key)?;
+        // What it is to others its namespace and process are: no namespace has such a number, and its address.
+        let [a, b, c, d] = guest.v6_words();
+        let netns = 1 << 63 | u64::from(interface);
+        let client = Client { netns, tgid: a ^ b ^ c ^ d, frontend: u32::from(frontend.id) };
+        Some(Self { addr: key.addr(), port: key.port(), frontend, client })
     }
 
     /// The circumstances.

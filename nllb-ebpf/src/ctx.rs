@@ -95,9 +95,11 @@ fn socks() -> *mut c_void {
     (&raw const SOCKS).cast_mut().cast()
 }
 
+mod skb;
 mod sock_ops;
 mod xdp;
 
+pub(crate) use skb::Skb;
 pub(crate) use sock_ops::SockOps;
 pub(crate) use xdp::{Hop, Xdp};
 

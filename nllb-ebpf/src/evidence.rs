@@ -10,6 +10,20 @@ pub(crate) const MS: u64 = 1_000_000;
 /// ICMP error and an impatient caller look alike), a connection that ended before any data came, or a datagram
 /// that was sent again.
 pub(crate) const HINT_NS: u64 = 100 * MS;
+/// First de-preference after a failure; doubles with each failure in a row.
+const SUSPECT_NS: u64 = 250 * MS;
+/// Longest de-preference: after that a backend is tried again even if nothing probes it.
+const SUSPECT_MAX_NS: u64 = 5_000 * MS;
+
+/// Adds a failure of a backend, given by id and epoch: it is de-preferred for `min(250 ms << failures before, 5 s)`.
+#[inline(always)]
+pub(crate) fn fail((backend, epoch): (u32, u32), now_ns: u64) {
+    if let Some(evidence) = BackendEvidence::of(backend, epoch) {
+        // Shifting further than five would only be clamped.
+        let streak = evidence.add_failure().min(5);
+        evidence.suspect(now_ns + (SUSPECT_NS << streak).min(SUSPECT_MAX_NS));
+    }
+}
 
 /// Tells the agent about a backend, given by id and epoch, at most once per interval.
 #[inline(always)]

@@ -1,7 +1,8 @@
 //! The kernel programs of nllb: where they attach, and what each outcome means to the kernel.
 //!
 //! The path of a connect is in `connect.rs`, that of a datagram and back in `datagram.rs`, what is learned
-//! from a connection's life in `sockops.rs`, and the path of a frame for the control-plane VIP in `vip.rs`. A program here only turns an outcome into a verdict for the kernel.
+//! from a connection's life in `sockops.rs`, the path of a frame for the control-plane VIP in `vip.rs`, and that of a
+//! packet of a sandboxed pod in `sandbox.rs`. A program here only turns an outcome into a verdict for the kernel.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -14,15 +15,16 @@ mod error;
 mod evidence;
 mod family;
 mod maps;
+mod sandbox;
 mod sockops;
 mod vip;
 
 use aya_ebpf::Global;
-use aya_ebpf::macros::{cgroup_sock_addr, sock_ops, xdp};
-use aya_ebpf::programs::{SockAddrContext, SockOpsContext, XdpContext};
+use aya_ebpf::macros::{cgroup_sock_addr, classifier, sock_ops, xdp};
+use aya_ebpf::programs::{SockAddrContext, SockOpsContext, TcContext, XdpContext};
 use aya_log_ebpf::debug;
 
-use crate::ctx::{SockAddr, SockOps, Xdp};
+use crate::ctx::{Skb, SockAddr, SockOps, Xdp};
 use crate::error::{ALLOW, DENY, Error};
 use crate::family::{V4, V6};
 
@@ -109,6 +111,20 @@ fn nllb_sock_ops(ctx: SockOpsContext) -> u32 {
 #[inline(always)]
 fn nllb_vip(ctx: XdpContext) -> u32 {
     vip::run(&Xdp::new(ctx))
+}
+
+/// What a sandboxed pod sends, on the host's side of its cable.
+#[classifier]
+#[inline(always)]
+fn nllb_from_guest(ctx: TcContext) -> i32 {
+    sandbox::from_guest(&mut Skb::new(ctx)).unwrap_or(sandbox::ON)
+}
+
+/// What goes to it.
+#[classifier]
+#[inline(always)]
+fn nllb_to_guest(ctx: TcContext) -> i32 {
+    sandbox::to_guest(&mut Skb::new(ctx)).unwrap_or(sandbox::ON)
 }
 
 /// The table from outcome to verdict: only a refusal stops a connect or a datagram, everything else lets it go on, to

@@ -1,7 +1,7 @@
-//! The maps, and the only ways in which the programs touch them.
-//!
-//! Everything here that needs `unsafe` is behind a function that is safe to call.
+//! The maps, and the only ways in which the programs touch them. Everything here that needs `unsafe` is behind a
+//! function that is safe to call.
 
+pub(crate) mod guests;
 use core::ptr;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};

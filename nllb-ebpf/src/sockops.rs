@@ -32,10 +32,6 @@ const TCP_SYN_SENT: u32 = 2;
 const TCP_CLOSE: u32 = 7;
 const TCP_CLOSE_WAIT: u32 = 8;
 
-/// First de-preference after a failure; doubles with each failure in a row.
-const SUSPECT_NS: u64 = 250 * MS;
-/// Longest de-preference: after that a backend is tried again even if nothing probes it.
-const SUSPECT_MAX_NS: u64 = 5_000 * MS;
 /// The retransmission timeout of a first SYN when nothing is known (RFC 6298, 2.1).
 const RTO_MAX_MS: u32 = 1_000;
 /// Longest wait for the answer to a second SYN before the connect is cut.
@@ -344,14 +340,10 @@ fn report(record: &SocketRecord, counter: Counter, kind: EventKind, now: u64) {
     }
 }
 
-/// Adds a failure to the evidence: de-preferred for `min(250 ms << failures before, 5 s)`.
+/// Adds a failure to the evidence.
 #[inline(always)]
 fn fail(record: &SocketRecord, now: u64) {
-    if let Some(evidence) = BackendEvidence::of(record.backend, record.epoch) {
-        // Shifting further than five would only be clamped.
-        let streak = evidence.add_failure().min(5);
-        evidence.suspect(now + (SUSPECT_NS << streak).min(SUSPECT_MAX_NS));
-    }
+    evidence::fail((record.backend, record.epoch), now);
 }
 
 /// Tells the agent, at most once per interval and backend.

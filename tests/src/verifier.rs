@@ -109,9 +109,12 @@ fn kind(section: &ProgramSection) -> Option<(u32, u32)> {
     const SOCK_OPS: (u32, u32) = (13, 3);
     const SOCK_ADDR: u32 = 18;
     const XDP: (u32, u32) = (6, 37);
+    // As aya has it: of traffic control, which takes its place from how it is attached.
+    const SCHED_CLS: (u32, u32) = (3, 0);
     match section {
         ProgramSection::SockOps => Some(SOCK_OPS),
         ProgramSection::Xdp { .. } => Some(XDP),
+        ProgramSection::SchedClassifier => Some(SCHED_CLS),
         ProgramSection::CgroupSockAddr { attach_type } => {
             let place = aya_obj::generated::bpf_attach_type::from(*attach_type);
             Some((SOCK_ADDR, place as u32))

@@ -28,9 +28,23 @@ pub const fn is_error(version: u32, kind: u32) -> bool {
     }
 }
 
-/// The beginning of the packet that an error is about, with ports, and perhaps no more of its transport header; `None` for what is no error, or about nothing that has ports.
+/// The beginning of the packet that an error is about, with ports, and perhaps no more of its transport header; `None`
+/// for what is no error, or about nothing that has ports.
 #[inline(always)]
 pub fn quote<B: Bytes + ?Sized>(bytes: &B, error: &Packet, zero: u32) -> Option<Packet> {
+    let mut packet = Packet::NONE;
+    quote_into(bytes, error, &mut packet, zero)?;
+    Some(packet.hidden(zero))
+}
+
+/// As [`quote`], into a place that was found for it.
+#[inline(always)]
+pub fn quote_into<B: Bytes + ?Sized>(
+    bytes: &B,
+    error: &Packet,
+    packet: &mut Packet,
+    zero: u32,
+) -> Option<()> {
     if error.fragment != fragment::WHOLE || !error.is_icmp() {
         return None;
     }
@@ -39,13 +53,16 @@ pub fn quote<B: Bytes + ?Sized>(bytes: &B, error: &Packet, zero: u32) -> Option<
         return None;
     }
     let at = error.transport + Icmp::LENGTH;
-    let mut packet = if error.version == 4 { v4(bytes, at)? } else { v6(bytes, at, zero)? };
+    if error.version == 4 {
+        v4(bytes, at, packet)?;
+    } else {
+        v6(bytes, at, packet, zero)?;
+    }
     let ports = packet.is(IpProto::Tcp) || packet.is(IpProto::Udp);
     if !ports || packet.fragment == fragment::LATER || packet.transport + 4 > error.end {
         return None;
     }
-    packet.read_ports(bytes)?;
-    Some(packet.hidden(zero))
+    packet.read_ports(bytes)
 }
 
 /// Puts another address and port to one side of the packet in an error, and the same address to a side of the error.

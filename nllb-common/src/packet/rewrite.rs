@@ -37,13 +37,24 @@ pub trait Edit: Bytes {
     /// Lets the checksum at a place follow a change. Where `optional` says so 0 is none, and stays so.
     #[inline(always)]
     fn follow(&mut self, at: u32, delta: Delta, _sum: Sum, optional: bool) -> Option<()> {
-        let old = self.half(at)?;
-        if optional && old == 0 {
-            return Some(());
-        }
-        let new = delta.apply(old);
-        self.store_half(at, if optional && new == 0 { !0 } else { new })
+        follow_in_place(self, at, delta, optional)
     }
+}
+
+/// Lets a checksum follow a change where it stands, as [`Edit::follow`] does where no device completes any.
+#[inline(always)]
+pub fn follow_in_place<E: Edit + ?Sized>(
+    edit: &mut E,
+    at: u32,
+    delta: Delta,
+    optional: bool,
+) -> Option<()> {
+    let old = edit.half(at)?;
+    if optional && old == 0 {
+        return Some(());
+    }
+    let new = delta.apply(old);
+    edit.store_half(at, if optional && new == 0 { !0 } else { new })
 }
 
 impl Edit for [u8] {

@@ -296,3 +296,46 @@ fn flags_are_read() {
     assert!(packet.has_flags(tcp_flags::SYN | tcp_flags::ACK, tcp_flags::SYN | tcp_flags::ACK));
     assert!(!packet.has_flags(tcp_flags::SYN | tcp_flags::ACK, tcp_flags::SYN));
 }
+
+#[test]
+fn a_packet_becomes_the_end_of_its_connection() {
+    for tags in [vec![], vec![5]] {
+        for family in 0..2 {
+            let around = Around { tags: tags.clone(), ..Around::default() };
+            let (from, to) = (at(GUEST[family]), at(VIP[family]));
+            let mut frame = frames::frame(&around, from, to, TCP, PAYLOAD);
+            let packet = parse(frame.as_slice(), 0).expect("understood");
+            assert!(packet.can_be_reset());
+            frame.truncate(reset_end(&packet) as usize);
+            reset(frame.as_mut_slice(), &packet).expect("all is there");
+            let ends = Carried::Tcp { flags: 4, sequence: 9, acknowledged: 0 };
+            assert_eq!(wrong_checksum(&frame), None);
+            let packet = parse(frame.as_slice(), 0).expect("understood");
+            assert_eq!((source(&packet), destination(&packet)), (to, from));
+            assert!(!packet.can_be_reset());
+            // Window and identification are of no meaning in it.
+            let wanted = frames::frame(&around, to, from, ends, &[]);
+            let place = packet.transport as usize;
+            assert_eq!(frame.len(), wanted.len());
+            assert_eq!(frame[place..place + 14], wanted[place..place + 14]);
+            assert_eq!(frame[..6], wanted[6..12]);
+        }
+    }
+}
+
+#[test]
+fn what_awaits_nothing_or_is_an_end_itself_is_not_answered_by_an_end() {
+    let plain = Around::default();
+    let around = Around { options: 1, extensions: vec![60], tags: vec![] };
+    for family in 0..2 {
+        let (from, to) = (at(GUEST[family]), at(VIP[family]));
+        let can = |around: &Around, carried| {
+            let frame = frames::frame(around, from, to, carried, PAYLOAD);
+            parse(frame.as_slice(), 0).expect("understood").can_be_reset()
+        };
+        let with = |flags| Carried::Tcp { flags, sequence: 1, acknowledged: 2 };
+        assert!(can(&plain, with(ACK)) && can(&plain, with(ACK | 8)) && can(&plain, with(ACK | 1)));
+        assert!(!can(&plain, UDP) && !can(&plain, with(SYN)) && !can(&plain, with(SYN | ACK)));
+        assert!(!can(&plain, with(ACK | 4)) && !can(&around, with(ACK)));
+    }
+}

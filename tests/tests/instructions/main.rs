@@ -148,19 +148,23 @@ fn visited() -> Option<BTreeMap<String, u64>> {
     let lab = Lab::builder().build_or_skip()?;
     let mut agent = Agent::prepare(&lab, 0).expect("an agent");
     agent.log_by_default();
-    // Else those for datagrams and the VIP would stay unloaded.
+    // Else those for datagrams, the VIP and guests would stay unloaded.
     let datagrams = "{ name: datagrams, kind: vip, protocol: udp, addresses: ['10.96.0.10:53'], pool: apiserver }";
     let mut configuration = Configuration::of(&lab);
     configuration.frontends.push(datagrams.to_owned());
     let vip = "vip: { addresses: ['10.86.0.100'], ownership: none }";
     configuration.rest.push(vip.to_owned());
+    configuration.rest.push("sandboxes: { interfaces: ['no-such*'] }".to_owned());
     agent.configure(&configuration).expect("configured");
     let status = agent.restart().expect("a ready agent");
     let programs: Vec<_> = loaded_programs().filter_map(Result::ok).collect();
     let attached = status.datapath.links.iter().map(|link| link.program_id);
-    let of_vip = programs.iter().filter(|program| program.name() == VIP_PROGRAM.as_bytes());
-    let of_vip = of_vip.map(|program| program.id()).max();
-    let visited = attached.chain(of_vip).map(|id| {
+    let besides =
+        [VIP_PROGRAM, "nllb_from_guest", "nllb_to_guest"].into_iter().filter_map(|name| {
+            let named = programs.iter().filter(|program| program.name() == name.as_bytes());
+            named.map(|program| program.id()).max()
+        });
+    let visited = attached.chain(besides).map(|id| {
         let program = programs.iter().find(|program| program.id() == id);
         let program = program.expect("it is loaded");
         let name = program.name_as_str().expect("a name").to_owned();

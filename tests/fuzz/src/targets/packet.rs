@@ -17,7 +17,8 @@ pub(crate) fn run(frame: &[u8]) {
         rewrite(after.as_mut_slice(), &packet, side, there.0, there.1).expect("within the frame");
         let now = parse(after.as_slice(), 0).expect("still a packet");
         assert_eq!(now.side(side).0, there.0);
-        if right(frame) == Some(true) {
+        // Others are never rewritten: of theirs we do not know what they are of.
+        if packet.checksum().is_some() && right(frame) == Some(true) {
             assert_eq!(right(&after), Some(true), "checksums, {side:?}");
         }
         rewrite(after.as_mut_slice(), &now, side, back.0, back.1).expect("within the frame");

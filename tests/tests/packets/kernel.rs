@@ -1,0 +1,215 @@
+//! The two programs, loaded by themselves, with two frontends of each family that lead to two backends.
+
+use std::net::SocketAddr;
+
+use aya::maps::{Array, ArrayOfMaps, HashMap, HashOfMaps, Map, MapData, PerCpuArray};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::{Ebpf, EbpfLoader, Pod};
+use nllb_common::Counter;
+use nllb_common::addr::{join, split};
+use nllb_common::maps::{
+    Control, Evidence, Flow, FlowKey, Frontend, FrontendKey, Guest, NO_HOME, PoolSet, Protocol,
+    Scope, Slot, State, Verdict, names,
+};
+use nllb_common::packet::parse;
+use nllb_lab::lab::say_skipped;
+
+/// What the programs return for a packet that goes on.
+pub(crate) const ON: i32 = -1;
+/// What they return for one that they send back.
+pub(crate) const REDIRECTED: i32 = 7;
+/// The interface of a test run: the loopback of this network namespace.
+const INTERFACE: u32 = 1;
+/// `BPF_MAP_TYPE_LRU_HASH`
+const LRU_HASH: u32 = 9;
+const EPOCH: u32 = 1;
+
+pub(crate) const GUEST: [&str; 2] = ["10.244.0.7:40001", "[fd00:244::7]:40001"];
+pub(crate) const VIP: [&str; 2] = ["10.96.0.1:443", "[fd00:96::1]:443"];
+pub(crate) const OTHER_VIP: [&str; 2] = ["10.96.0.2:443", "[fd00:96::2]:443"];
+pub(crate) const BACKENDS: [[&str; 2]; 2] =
+    [["192.0.2.11:6443", "192.0.2.12:6443"], ["[2001:db8::11]:6443", "[2001:db8::12]:6443"]];
+
+pub(crate) fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// The programs and their maps.
+pub(crate) struct Kernel {
+    bpf: Ebpf,
+    table: HashMap<MapData, FlowKey, Flow>,
+    _pools: Vec<Array<MapData, PoolSet>>,
+}
+
+impl Kernel {
+    /// `None` without root.
+    pub(crate) fn load() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            say_skipped("only root can load programs");
+            return None;
+        }
+        let mut bpf = EbpfLoader::new()
+            .btf(None)
+            .override_global("HAS_SET_RETVAL", &0u8, true)
+            .override_global("AYA_LOG_LEVEL", &0u8, false)
+            .load(nllb_agent::datapath::object())
+            .expect("an object");
+        for name in ["nllb_from_guest", "nllb_to_guest"] {
+            let program = bpf.program_mut(name).expect("in the object");
+            let program: &mut SchedClassifier = program.try_into().expect("of its type");
+            program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        }
+        let table = aya_obj::Map::new_from_params(LRU_HASH, 40, 44, 4096, 0);
+        let table = MapData::create(table, "GUEST", None).expect("a table");
+        let mut guests: HashOfMaps<_, u32, MapData> =
+            bpf.map_mut(names::GUESTS).expect("there").try_into().expect("of its type");
+        guests.insert(INTERFACE, &table, 0).expect("written");
+        let table = HashMap::try_from(Map::LruHashMap(table)).expect("of its type");
+        let mut kernel = Self { bpf, table, _pools: Vec::new() };
+        kernel.set_guest(Guest::NONE);
+        kernel.fill();
+        Some(kernel)
+    }
+
+    fn fill(&mut self) {
+        let mut sets = Vec::new();
+        for family in 0..2u16 {
+            let slots: Vec<_> = (0..2u32).map(|index| self.slot(family, index)).collect();
+            let set = PoolSet::new(&slots).expect("few");
+            let mut map = Array::create(1, 0).expect("a map");
+            map.set(0, set, 0).expect("written");
+            let mut pools: ArrayOfMaps<_, Array<MapData, PoolSet>> =
+                self.bpf.map_mut(names::POOLS).expect("there").try_into().expect("of its type");
+            pools.set(u32::from(family) + 1, &map, 0).expect("written");
+            sets.push(map);
+            for (id, vip) in [VIP, OTHER_VIP].iter().enumerate() {
+                let (addr, port) = split(at(vip[usize::from(family)]));
+                let id = 1 + u16::try_from(id).expect("few");
+                let frontend = Frontend { id, pool: family + 1, home: NO_HOME, flags: 0 };
+                for protocol in Protocol::ALL {
+                    let key = FrontendKey::new(addr, port, protocol, Scope::Other);
+                    let mut frontends: HashMap<_, FrontendKey, u64> = self.hash(names::FRONTENDS);
+                    frontends.insert(key, frontend.word(), 0).expect("written");
+                }
+            }
+        }
+        self._pools = sets;
+        for backend in 0..4 {
+            self.judge(backend, State::Healthy);
+            self.array(names::EVIDENCE).set(backend, Evidence::fresh(EPOCH), 0).expect("written");
+        }
+        self.lease(true);
+    }
+
+    fn slot(&self, family: u16, index: u32) -> Slot {
+        let (addr, port) = split(at(BACKENDS[usize::from(family)][index as usize]));
+        Slot::new(addr, port, u32::from(family) * 2 + index, EPOCH)
+    }
+
+    fn array<V: Pod>(&mut self, name: &str) -> Array<&mut MapData, V> {
+        self.bpf.map_mut(name).expect("there").try_into().expect("of its type")
+    }
+
+    fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
+        self.bpf.map_mut(name).expect("there").try_into().expect("of its type")
+    }
+
+    /// Gives the agent's word on a backend, by id.
+    pub(crate) fn judge(&mut self, backend: u32, state: State) {
+        let verdict = Verdict::new(state, 0, 1, EPOCH).word();
+        self.array(names::VERDICT).set(backend, verdict, 0).expect("written");
+    }
+
+    /// Lets the agent live, or not.
+    pub(crate) fn lease(&mut self, valid: bool) {
+        let lease_until_ns = if valid { u64::MAX } else { 0 };
+        let control = Control { lease_until_ns, host_netns: 1, ..Control::new(250) };
+        self.array(names::CONTROL).set(0, control, 0).expect("written");
+    }
+
+    /// What is known of a backend.
+    pub(crate) fn evidence(&mut self, backend: u32) -> Evidence {
+        self.array(names::EVIDENCE).get(&backend, 0).expect("read")
+    }
+
+    /// What is noted of the interface.
+    pub(crate) fn guest(&mut self) -> Guest {
+        self.hash(names::GUEST_STATES).get(&INTERFACE, 0).expect("read")
+    }
+
+    /// Writes what is noted of the interface.
+    pub(crate) fn set_guest(&mut self, guest: Guest) {
+        self.hash(names::GUEST_STATES).insert(INTERFACE, guest, 0).expect("written");
+    }
+
+    /// How often something was counted.
+    pub(crate) fn count(&mut self, counter: Counter) -> u64 {
+        let map = self.bpf.map_mut(names::STATS).expect("there");
+        let stats: PerCpuArray<_, u64> = map.try_into().expect("of its type");
+        stats.get(&(counter as u32), 0).expect("read").iter().sum()
+    }
+
+    /// Entries of the guest's table.
+    pub(crate) fn flows(&self) -> Vec<(FlowKey, Flow)> {
+        self.table.iter().map(|entry| entry.expect("read")).collect()
+    }
+
+    /// Changes every entry of the guest's table.
+    pub(crate) fn change(&mut self, change: impl Fn(&mut Flow)) {
+        for (key, mut flow) in self.flows() {
+            change(&mut flow);
+            self.table.insert(key, flow, 0).expect("written");
+        }
+    }
+
+    /// What becomes of a frame that the guest sends.
+    pub(crate) fn from_guest(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
+        self.run("nllb_from_guest", frame).expect("a test run")
+    }
+
+    /// What becomes of a frame that goes to it.
+    pub(crate) fn to_guest(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
+        self.run("nllb_to_guest", frame).expect("a test run")
+    }
+
+    /// What becomes of a frame; `None` when the kernel makes no packet of it.
+    pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Option<(i32, Vec<u8>)> {
+        let program = self.bpf.program_mut(name).expect("in the object");
+        let program: &mut SchedClassifier = program.try_into().expect("of its type");
+        let mut out = vec![0; frame.len() + 64];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let result = program.test_run(options).ok()?;
+        out.truncate(result.data_size_out as usize);
+        Some((result.return_value.cast_signed(), out))
+    }
+
+    /// Where a frame that the guest sends goes; `None` when it is left alone. Whatever is rewritten has right checksums.
+    pub(crate) fn sends(&mut self, frame: &[u8]) -> Option<SocketAddr> {
+        let (verdict, out) = self.from_guest(frame);
+        assert_eq!(verdict, ON);
+        if out == frame {
+            return None;
+        }
+        let packet = parse(out.as_slice(), 0).expect("understood");
+        if packet.fragment == 0 {
+            assert_eq!(super::frames::wrong_checksum(&out), None);
+        }
+        Some(join(packet.destination, packet.destination_port))
+    }
+
+    /// From where a frame comes that goes to the guest; `None` when it is left alone.
+    pub(crate) fn gets(&mut self, frame: &[u8]) -> Option<SocketAddr> {
+        let (verdict, out) = self.to_guest(frame);
+        assert_eq!(verdict, ON);
+        if out == frame {
+            return None;
+        }
+        let packet = parse(out.as_slice(), 0).expect("understood");
+        if packet.fragment == 0 {
+            assert_eq!(super::frames::wrong_checksum(&out), None);
+        }
+        Some(join(packet.source, packet.source_port))
+    }
+}
