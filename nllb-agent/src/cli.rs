@@ -17,6 +17,7 @@ mod top;
 mod ui;
 mod uninstall;
 mod version;
+mod vip;
 
 use crate::exit::Exit;
 use crate::telemetry::LogFormat;
@@ -72,6 +73,12 @@ enum Command {
     Events(events::EventsArgs),
     /// Show or change what the running agent logs.
     LogLevel(log_level::LogLevelArgs),
+    /// Whether routers should send the control-plane VIP to this node.
+    Vip {
+        /// What is asked.
+        #[command(subcommand)]
+        command: vip::VipCommand,
+    },
     /// Remove every pin and link, so that nothing is translated any more.
     Uninstall(UninstallArgs),
     /// Show the version, and what this kernel can do.
@@ -208,6 +215,7 @@ fn dispatch(
         Command::Drill(args) => return drill::run(args, out, err),
         Command::Events(args) => events::run(args, out, err),
         Command::LogLevel(args) => log_level::run(args, out),
+        Command::Vip { command } => vip::run(command, out, err),
         Command::Uninstall(UninstallArgs { config, bpffs }) => uninstall::run(config, bpffs, out),
         Command::Version { output } => version::run(output, out),
         Command::Completion { shell } => manual::completion(shell, out),

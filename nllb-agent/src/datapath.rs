@@ -15,6 +15,7 @@ pub mod guests;
 pub mod load;
 mod lock;
 pub mod maps;
+pub mod packet;
 pub mod selftest;
 mod sets;
 mod sys;

@@ -33,6 +33,7 @@ mod load;
 mod members;
 mod memory;
 mod node;
+mod ownership;
 mod perform;
 mod probes;
 mod sentinels;
@@ -62,6 +63,7 @@ use tracing::{debug, error, info};
 use crate::config::Config;
 use crate::confine::Confinement;
 use crate::datapath::maps::{KernelMaps, Sockets};
+use crate::datapath::packet::PacketSocket;
 use crate::datapath::{DatapathError, events};
 use crate::drain::DrainRequest;
 use crate::heap;
@@ -86,6 +88,7 @@ use self::hints::Hints;
 use self::journal::Journal;
 use self::members::Members;
 use self::memory::Memory;
+use self::ownership::Owning;
 use self::probes::{Probes, Who};
 use self::sentinels::{News, Sentinels};
 use self::sync::Sync;
@@ -128,7 +131,8 @@ pub enum RunError {
     },
 }
 
-/// Runs the agent until a signal ends it. The data path stays in place.
+/// Runs the agent until a signal ends it. The data path stays in place. `announcer` tells the link who answers for the
+/// control-plane VIP.
 ///
 /// # Errors
 /// When it cannot be set up; what an earlier agent left in place stays.
@@ -137,6 +141,7 @@ pub fn run(
     config: Config,
     log: LogLevel,
     confinement: Confinement,
+    announcer: Option<PacketSocket>,
 ) -> Result<(), RunError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -145,7 +150,7 @@ pub fn run(
     let file = file.to_owned();
     // A task like the others: what is waited for outside of tasks is looked at whenever any of them wakes.
     let driver = runtime.spawn_local(async move {
-        let (driver, inputs) = Driver::start(&file, config, log, confinement).await?;
+        let (driver, inputs) = Driver::start(&file, config, (log, confinement), announcer).await?;
         driver.serve(inputs).await;
         Ok(())
     });
@@ -175,6 +180,7 @@ struct Driver {
     memory: Memory,
     journal: Journal,
     announcements: Announcements,
+    owning: Owning,
     expiry: ExpiryWarnings,
     relays: Relays,
     vip: ServedVip,
@@ -290,6 +296,7 @@ impl Driver {
                 () = self.memory.next() => {}
                 () = self.journal.next() => {}
                 () = self.announcements.next() => {}
+                happened = self.owning.next() => self.own(happened),
                 Some(request) = status.recv() => request.answer(self.status()),
                 Some(request) = histories.recv() => request.answer(self.history()),
                 Some(request) = drains.recv() => self.obey(request),
@@ -318,6 +325,7 @@ impl Driver {
                 reason = stop.requested() => {
                     info!(reason, "stopping; the data path stays in place");
                     self.manager.stopping();
+                    self.leave_ownership().await;
                     // A disk that does not answer must not keep the agent.
                     let duration_ms = millis(self.started.elapsed());
                     self.record([What::Stopped { reason: reason.to_owned(), duration_ms }]);
@@ -329,6 +337,7 @@ impl Driver {
                 }
             }
             self.perform();
+            self.assess_ownership();
             if waits && self.sync.due().is_none() {
                 waits = false;
                 self.open_frontends();
@@ -357,6 +366,7 @@ impl Driver {
 
     fn hear_network(&mut self, Change { own, ways }: Change) {
         if let Some(own) = own {
+            self.owning.set_own(&own);
             self.machine.handle_own_addresses(own);
         }
         self.serve_vip();

@@ -13,6 +13,6 @@ mod past;
 
 pub use chronicle::{Chronicle, Moment, Pools, Transition};
 pub use disk::{Ignored, WriteError};
-pub use entry::{AttachState, ConfigOutcome, Entry, What, short};
+pub use entry::{AttachState, ConfigOutcome, Entry, VipChange, What, short};
 pub use feed::{Events, Feed, LONGEST_WAIT};
 pub use past::Past;

@@ -35,6 +35,7 @@ pub mod service_manager;
 mod shutdown;
 pub mod state;
 pub mod status;
+pub mod takeover;
 pub mod telemetry;
 mod text;
 mod units;

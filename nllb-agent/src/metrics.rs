@@ -10,7 +10,7 @@ mod text;
 
 use crate::status::{
     Closing, DatapathState, Durations, Failovers, Frontend, GuestState, Listener, ListenerState,
-    Sandboxes, Source, Status, TableOnDisk, Verdict, Vip,
+    Sandboxes, Source, Status, TableOnDisk, Verdict, Vip, VipOwnership,
 };
 use backends::Backends;
 use histogram::Histograms;
@@ -103,6 +103,10 @@ struct Metrics {
     source_hosts: Gauges,
     source_failing: Gauges,
     source_heard_age: Seconds,
+    vip_fit: Gauges,
+    vip_lease_remaining: Seconds,
+    vip_changes: Counters,
+    vip_lease_requests: Counters,
     listener_up: Gauges,
     listener_active_connections: Gauges,
     listener_connections: Counters,
@@ -123,6 +127,7 @@ impl Metrics {
             frontend_info, frontend_failures, backends, closing_mode, namespaces_unreached,
             table_on_disk_age, table_on_disk_generation, table_on_disk_writable, kubelet_info,
             source_hosts, source_failing, source_heard_age,
+            vip_fit, vip_lease_remaining, vip_changes, vip_lease_requests,
             listener_up, listener_active_connections, listener_connections,
             vip_attached, vip_owner, vip_packets,
         } = self;
@@ -158,6 +163,10 @@ impl Metrics {
         registry.register("source_hosts", "Hosts that a source of controlPlane lists", source_hosts);
         registry.register("source_failing", "1 while a source of hosts is not heard; what it listed stays", source_failing);
         registry.register_with_unit("source_heard_age", "Time since a source of hosts was heard", Unit::Seconds, source_heard_age);
+        registry.register("vip_fit", "1 while this node may own the control-plane VIP, or should be routed to; absent without one", vip_fit);
+        registry.register_with_unit("vip_lease_remaining", "What is left of the Lease of the VIP; absent where this node does not hold it", Unit::Seconds, vip_lease_remaining);
+        registry.register("vip_changes", "What became of the VIP on this node: taken, lost or released", vip_changes);
+        registry.register("vip_lease_requests", "Writes of the Lease of the VIP that went through, and requests that came to nothing", vip_lease_requests);
         registry.register("listener_up", "Whether the listener on a loopback frontend listens", listener_up);
         registry.register("listener_active_connections", "Connections being relayed now", listener_active_connections);
         registry.register("listener_connections", "Connections to the listener: relayed, failed, loop or over_limit", listener_connections);
@@ -182,6 +191,7 @@ impl Metrics {
             journal: _,
             log: _,
             kubelet_version,
+            vip_ownership,
             discovery,
             frontends,
             pools,
@@ -220,6 +230,7 @@ impl Metrics {
             gauge(&self.kubelet_info, vec![("version", version.clone())], 1);
         }
         discovery.sources.iter().for_each(|source| self.fill_source(source));
+        vip_ownership.iter().for_each(|vip| self.fill_vip_ownership(vip));
         listeners.iter().for_each(|listener| self.fill_listener(listener));
         vip.iter().for_each(|vip| self.fill_vip(vip));
     }
@@ -299,6 +310,21 @@ impl Metrics {
         }
         if let Some(age) = source.heard_ms {
             seconds(&self.source_heard_age, labels, millis(age));
+        }
+    }
+
+    fn fill_vip_ownership(&self, vip: &VipOwnership) {
+        gauge(&self.vip_fit, Vec::new(), vip.fit.into());
+        let Some(lease) = &vip.lease else { return };
+        if let Some(remaining) = lease.remaining_ms {
+            seconds(&self.vip_lease_remaining, Vec::new(), millis(remaining));
+        }
+        let changes = [("taken", lease.taken), ("lost", lease.lost), ("released", lease.released)];
+        for (change, count) in changes {
+            counter(&self.vip_changes, vec![("change", change.to_owned())], count);
+        }
+        for (name, count) in [("written", lease.renewals), ("failed", lease.failures)] {
+            counter(&self.vip_lease_requests, result(name), count);
         }
     }
 

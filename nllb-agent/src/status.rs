@@ -10,6 +10,7 @@ mod discovery;
 mod durations;
 mod frontend;
 mod history;
+mod ownership;
 mod sandboxes;
 mod verdict;
 mod vip;
@@ -21,6 +22,7 @@ pub use discovery::{Discovery, Source};
 pub use durations::{Durations, Failovers};
 pub use frontend::{Frontend, FrontendBackend};
 pub use history::{BackendHistory, History};
+pub use ownership::{VipLease, VipOwnership};
 pub use sandboxes::{GuestInterface, GuestState, Sandboxes};
 pub use verdict::{Judgement, Verdict};
 pub use vip::{Vip, VipMember};
@@ -98,6 +100,9 @@ pub struct Status {
     pub journal: Journal,
     /// Version of this node's kubelet, told by the operator or by the API; `None` when not known.
     pub kubelet_version: Option<String>,
+    /// Who answers for the control-plane VIP; `None` where there is none.
+    #[serde(default)]
+    pub vip_ownership: Option<VipOwnership>,
     /// Where backends come from.
     pub discovery: Discovery,
     /// Frontends, one per address where it is a node address.

@@ -27,6 +27,7 @@ mod jitter;
 pub mod maglev;
 pub mod membership;
 mod onset;
+pub mod ownership;
 mod ping;
 pub mod pool;
 pub mod rebalance;

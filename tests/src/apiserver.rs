@@ -13,6 +13,8 @@
 //! real one, with resource versions, bookmarks, timeouts and 410. All servers of a lab are told the same
 //! objects with the same version, so a client may go on at another where it left off.
 //!
+//! Leases are in a database that all servers share (`leases`), and a write of one names the version that it replaces.
+//!
 //! One process per host: a crash is SIGKILL and a freeze is SIGSTOP, as in life.
 
 mod cluster;
@@ -20,6 +22,7 @@ mod collections;
 mod connection;
 mod control;
 mod http;
+mod leases;
 mod lifecycle;
 mod objects;
 mod pings;

@@ -5,6 +5,7 @@ mod sandbox;
 mod service;
 mod vip;
 
+pub(super) use super::place::Fault;
 use super::place::Place;
 use crate::text::OneLine;
 use crate::yaml::{YamlProblem, suggestion};
@@ -37,13 +38,6 @@ fn position(place: &Place) -> String {
         out.push_str(key);
     }
     out
-}
-
-/// A problem and its place, before the file's name is known.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) place: Place,
-    pub(super) problem: Problem,
 }
 
 /// What is wrong and what to do about it.
@@ -354,7 +348,7 @@ pub enum Problem {
     Service(#[from] ServiceProblem),
     /// What is wrong with the control-plane VIP.
     #[error(transparent)]
-    Vip(#[from] VipProblem),
+    Vip(Box<VipProblem>),
     /// What is wrong with the choice of sandboxed pods.
     #[error(transparent)]
     Sandbox(#[from] SandboxProblem),

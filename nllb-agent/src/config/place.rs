@@ -1,6 +1,6 @@
 //! Where a value stands in the file, carried along while raw types become checked ones.
 
-use super::error::{Fault, Problem};
+use super::error::Problem;
 use serde_saphyr::Spanned;
 
 /// Line, column and key path of a value.
@@ -12,6 +12,13 @@ pub struct Place {
     pub column: u64,
     /// Path of the key, like `frontends[0].addresses[1]`; empty for the document.
     pub key: String,
+}
+
+/// A problem and its place, before the file's name is known.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) place: Place,
+    pub(super) problem: Problem,
 }
 
 impl Place {

@@ -21,8 +21,8 @@ pub(super) const USED: Rights = Rights::BPF
 /// The same where no process of others is looked into: no network namespace of a pod has to be found, since no socket
 /// there is ever ended, and the cgroup is named.
 pub(super) const ALONE: Rights = USED.difference(Rights::SYS_PTRACE);
-/// What it takes to give up more.
-pub(super) const TO_GO_ON: Rights = Rights::SETPCAP;
+/// What it takes to give up more, and to open the socket that announces takeovers of the VIP before that.
+pub(super) const TO_GO_ON: Rights = Rights::SETPCAP.union(Rights::NET_RAW);
 
 /// Programs that are executed have no more rights than this one.
 pub(super) fn gain_no_more() -> io::Result<()> {

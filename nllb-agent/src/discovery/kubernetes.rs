@@ -17,6 +17,7 @@ mod follow;
 pub(super) mod fuzz;
 mod identity;
 mod joint;
+mod lease;
 mod objects;
 mod trouble;
 
@@ -32,6 +33,7 @@ use tokio::sync::mpsc;
 
 pub use events::{NodeEvent, NotTaken};
 pub use identity::{Identity, IdentityError, SERVICE_ACCOUNT};
+pub use lease::{LeaseClient, LeaseName, Reason, Sight, watch_lease};
 
 /// The name that every API server's certificate carries.
 pub const SERVER_NAME: &str = "kubernetes.default.svc";

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use super::{members, node, reached};
 use crate::config::Config;
 use crate::discovery::kubernetes::{NodeEvent, NotTaken, Settings};
-use crate::journal::{Moment, What};
+use crate::journal::{Moment, VipChange, What};
 
 /// Who tells the cluster, when somebody does.
 #[derive(Debug, Default)]
@@ -135,6 +135,14 @@ fn sentence(what: &What) -> Option<(&'static str, String, bool)> {
             let message =
                 format!("{backend} of {pool} is in service{lasted}, before it was nobody");
             ("ControlPlanePanicOver", message, false)
+        }
+        What::Vip { vip, change, reason } => {
+            let (word, told, is_warning) = match change {
+                VipChange::Taken => ("ControlPlaneVipTaken", "answers for", false),
+                VipChange::Lost => ("ControlPlaneVipLost", "does no longer answer for", true),
+                VipChange::Released => ("ControlPlaneVipReleased", "has given away", false),
+            };
+            (word, format!("this node {told} {vip} ({reason})"), is_warning)
         }
         What::Transition { .. }
         | What::Closed { .. }

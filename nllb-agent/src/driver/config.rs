@@ -106,11 +106,14 @@ impl Driver {
         self.probes.set_probers(probers(&config));
         self.probes.set_service_probers(config.pools.len(), &self.members.served.pools);
         self.sentinels.set_node_name(node::name(&config));
-        self.config = config;
+        let before = std::mem::replace(&mut self.config, config);
         self.announcements.configure(&self.config, Instant::now());
         self.keep_known("the configuration is another");
         self.relays.set(self.config.loopback_addresses());
         self.serve_vip();
+        if before.vip != self.config.vip {
+            self.restart_ownership();
+        }
         Ok(true)
     }
 }

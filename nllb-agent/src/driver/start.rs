@@ -23,6 +23,7 @@ use super::journal;
 use super::members::Members;
 use super::memory::Reading;
 use super::node;
+use super::ownership::Owning;
 use super::probes::Probes;
 use super::sentinels::Sentinels;
 use super::sync::Sync;
@@ -33,6 +34,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::confine::Confinement;
 use crate::datapath::closing::Closer;
+use crate::datapath::packet::PacketSocket;
 use crate::datapath::{Datapath, DatapathError, Opened};
 use crate::journal::What;
 use crate::metrics::http;
@@ -52,8 +54,8 @@ impl Driver {
     pub(super) async fn start(
         file: &Path,
         config: Config,
-        log_level: LogLevel,
-        mut confinement: Confinement,
+        (log_level, mut confinement): (LogLevel, Confinement),
+        announcer: Option<PacketSocket>,
     ) -> Result<(Self, Inputs), RunError> {
         let stop = Stop::new().map_err(setup("wait for signals"))?;
         let alarm = Alarm::new().map_err(setup("make a timer"))?;
@@ -89,7 +91,9 @@ impl Driver {
         }
         machine.adopt_table(sync.actual());
         machine.handle_known(&known.backends, now);
-        machine.handle_own_addresses(own_addresses().unwrap_or_default());
+        let own = own_addresses().unwrap_or_default();
+        let owning = Owning::start(&config, announcer, own.clone(), seed);
+        machine.handle_own_addresses(own);
         if let Err(error) = sync.apply(&mut maps, machine.table(), Instant::now) {
             // Whatever could be written is in place; every renewal of the lease tries again.
             error!(%error, "the maps are not as configured");
@@ -132,6 +136,7 @@ impl Driver {
             memory,
             journal,
             announcements: Announcements::default(),
+            owning,
             expiry: ExpiryWarnings::default(),
             config,
             machine,
@@ -160,6 +165,7 @@ impl Driver {
         driver.record_attachment();
         driver.renew_lease();
         driver.serve_vip();
+        driver.begin_ownership();
         match driver.sync.due() {
             Some(_) => driver.members.listen_ahead(&driver.config),
             None => driver.open_frontends(),

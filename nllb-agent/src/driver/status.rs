@@ -50,6 +50,7 @@ impl Driver {
             table_on_disk: table_on_disk(&self.memory),
             journal: self.journal.status(),
             kubelet_version: kubelet_version.map(|version| version.to_string()),
+            vip_ownership: self.owning.status(self.vip.failure(), now),
             discovery: sources::of(&self.members, now),
             frontends: frontends.into_iter().map(|it| frontend(it, &pools, &self.hints)).collect(),
             pools: pools.into_iter().map(|pool| self.pool(pool, now)).collect(),

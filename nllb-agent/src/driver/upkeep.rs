@@ -31,6 +31,7 @@ impl Driver {
     /// What changes without anybody telling.
     pub(super) fn look_around(&mut self) {
         if let Some(own) = own_addresses() {
+            self.owning.set_own(&own);
             self.machine.handle_own_addresses(own);
         }
         self.expiry.look(&self.machine.view());

@@ -33,7 +33,9 @@ pub(super) struct ServedVip {
     sets: [Option<VipSet>; 2],
     /// The way to each member, as it was last known.
     known: BTreeMap<IpAddr, VipWay>,
-    /// What is wrong, one line each.
+    /// Why it is not served as configured.
+    failure: Option<String>,
+    /// That, and what else is wrong, one line each.
     problems: Vec<String>,
 }
 
@@ -76,8 +78,14 @@ impl ServedVip {
             interface: None,
             sets: [None, None],
             known: BTreeMap::new(),
+            failure: None,
             problems: Vec::new(),
         }
+    }
+
+    /// Why it is not served as configured; `None` when it is.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// Serves these sets as planned.
@@ -220,6 +228,7 @@ impl Driver {
                 warn!(problem, "the VIP is not served as configured");
             }
         }
+        self.vip.failure.clone_from(&problem);
         self.vip.problems = problem.into_iter().chain(self.vip.shortcomings()).collect();
     }
 

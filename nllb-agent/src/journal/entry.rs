@@ -148,6 +148,15 @@ pub enum What {
         /// For how long.
         duration_ms: u64,
     },
+    /// This node owns the control-plane VIP, or does not any more.
+    Vip {
+        /// Its addresses.
+        vip: String,
+        /// Which of the two, and how.
+        change: VipChange,
+        /// Why.
+        reason: String,
+    },
     /// An agent started.
     Started {
         /// Its version.
@@ -187,6 +196,30 @@ pub enum AttachState {
     Repaired,
 }
 
+/// What became of the control-plane VIP on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VipChange {
+    /// This node answers for it.
+    Taken,
+    /// It does not any more, and did not want that.
+    Lost,
+    /// It gave it away.
+    Released,
+}
+
+impl VipChange {
+    /// The word for it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Lost => "lost",
+            Self::Released => "released",
+        }
+    }
+}
+
 /// What became of a configuration that was read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -224,6 +257,7 @@ impl What {
             | Self::Config { .. }
             | Self::PanicEntered { .. }
             | Self::Lease { .. }
+            | Self::Vip { .. }
             | Self::Started { .. }
             | Self::Stopped { .. } => false,
         }

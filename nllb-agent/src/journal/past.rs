@@ -60,6 +60,7 @@ impl Past {
             | What::Drill { .. }
             | What::DrillOver { .. }
             | What::Lease { .. }
+            | What::Vip { .. }
             | What::Started { .. }
             | What::Stopped { .. } => {}
         }

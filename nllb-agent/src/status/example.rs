@@ -55,6 +55,7 @@ pub(crate) fn status() -> Status {
             error: None,
         },
         kubelet_version: Some("v1.30.4".to_owned()),
+        vip_ownership: Some(vip_ownership()),
         discovery: discovery(),
         frontends: frontends(),
         pools: vec![Pool {
@@ -358,4 +359,22 @@ fn backends() -> Vec<Backend> {
         ..good.clone()
     };
     vec![good, dead]
+}
+
+fn vip_ownership() -> VipOwnership {
+    let lease = VipLease {
+        name: "kube-system/nllb-vip".to_owned(),
+        duration_ms: 2000,
+        holder: Some("10.0.0.11".to_owned()),
+        owned_ms: Some(93_000),
+        remaining_ms: Some(1500),
+        announces: true,
+        taken: 2,
+        lost: 0,
+        released: 1,
+        renewals: 186,
+        failures: 3,
+        problem: None,
+    };
+    VipOwnership { by: "lease".to_owned(), fit: true, unfit: None, lease: Some(lease) }
 }

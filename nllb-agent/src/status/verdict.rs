@@ -12,6 +12,7 @@
 //! on this host. Only reasons make the word. They name no ages and no counts that grow, so that the same
 //! trouble reads the same each time.
 
+mod ownership;
 mod pools;
 
 use super::{
@@ -96,6 +97,7 @@ impl Status {
             table_on_disk,
             journal,
             kubelet_version,
+            vip_ownership,
             discovery,
             frontends,
             pools,
@@ -112,6 +114,7 @@ impl Status {
         findings.of_config(config);
         findings.of_discovery(discovery, pools);
         findings.of_closing(closing);
+        findings.of_ownership(vip_ownership.as_ref());
         findings.of_listeners(listeners);
         for problem in vip.iter().flat_map(|vip| &vip.problems) {
             findings.degraded(format!("vip: {problem}"));

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::cluster::{self, Cluster};
 use super::collections::{self, Collection};
+use super::leases;
 use super::settings::Api;
 use super::state::State;
 use super::watches;
@@ -82,6 +83,13 @@ async fn content(request: Request<Incoming>, session: Arc<Session>) -> Response<
             return collections::refusal(403, "anonymous may not");
         }
         return collections::answer(collection, &request, &session).await;
+    }
+    if leases::at(&path).is_some() {
+        if user == ANONYMOUS {
+            return collections::refusal(403, "anonymous may not");
+        }
+        let root = session.state.leases().to_owned();
+        return leases::answer(request, &root, &session).await;
     }
     if path == EVENTS && request.method() == Method::POST {
         return session.take_event(request, user, modes.events).await;

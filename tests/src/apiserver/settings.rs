@@ -30,6 +30,8 @@ pub struct Settings {
     pub control: PathBuf,
     /// The bearer token it accepts.
     pub bearer_token: String,
+    /// The directory where it and the other servers have their Leases.
+    pub leases: PathBuf,
     /// The objects it serves.
     pub objects: Objects,
     /// What `/version` tells.
@@ -93,6 +95,8 @@ pub struct Modes {
     pub slices: Service,
     /// How Services are served.
     pub services: Service,
+    /// How Leases are served: read and written, and watched.
+    pub leases: Service,
     /// How Events are taken.
     pub events: Api,
     /// How many seconds its clock is ahead, as the dates of its answers say.
@@ -147,6 +151,7 @@ impl Default for Modes {
             goaway_per_mille: 0,
             slices: Service::default(),
             services: Service::default(),
+            leases: Service::default(),
             events: Api::default(),
             ahead: 0,
             bookmark_interval: Duration::from_secs(60),

@@ -1,6 +1,7 @@
 //! What a server's connections share.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,6 +50,7 @@ pub(super) struct State {
     startup: Startup,
     modes: watch::Sender<Modes>,
     objects: watch::Sender<History>,
+    leases: PathBuf,
     token: Mutex<Arc<str>>,
     stats: Mutex<Stats>,
     draws: AtomicU32,
@@ -62,6 +64,7 @@ impl State {
             startup: settings.startup,
             modes: watch::Sender::new(settings.modes),
             objects: watch::Sender::new(History::new(settings.objects.clone())),
+            leases: settings.leases.clone(),
             token: Mutex::new(settings.bearer_token.as_str().into()),
             stats: Mutex::default(),
             draws: AtomicU32::new(std::process::id()),
@@ -89,6 +92,11 @@ impl State {
 
     pub(super) fn set_objects(&self, objects: Objects) {
         self.objects.send_modify(|history| history.add(objects));
+    }
+
+    /// Where the Leases are.
+    pub(super) fn leases(&self) -> &Path {
+        &self.leases
     }
 
     /// The bearer token that is accepted.

@@ -159,6 +159,7 @@ impl Builder {
             client_authority: authority.pem().to_owned(),
             control: directory.join(format!("{name}.sock")),
             bearer_token: TOKEN.to_owned(),
+            leases: directory.join("leases"),
             objects: self.objects(),
             version: VERSION.to_owned(),
             kubelet_version: VERSION.to_owned(),

@@ -146,6 +146,40 @@ fn events_are_made_and_never_read_and_only_where_an_overlay_says_so() {
 }
 
 #[test]
+fn the_lease_of_the_vip_is_held_and_announced_only_where_an_overlay_says_so() {
+    if !has_or_say("kustomize") {
+        return;
+    }
+    for overlay in overlays() {
+        let objects = render(&overlay);
+        let of_vip = objects.iter().filter(|object| object["metadata"]["name"] == "nllb-vip");
+        let of_vip: Vec<&Value> = of_vip.collect();
+        let spec = &of_kind(&objects, "DaemonSet")["spec"]["template"]["spec"];
+        let capabilities = &spec["containers"][0]["securityContext"]["capabilities"]["add"];
+        let is_raw = capabilities.to_string().contains("NET_RAW");
+        if !overlay.ends_with("vip") {
+            assert!(of_vip.is_empty() && !is_raw, "{}", overlay.display());
+            continue;
+        }
+        assert!(is_raw);
+        assert_eq!(spec["nodeSelector"]["node-role.kubernetes.io/control-plane"], "");
+        let role = of_vip.iter().find(|object| object["kind"] == "Role").expect("a role");
+        let leases = json!(["leases"]);
+        let group = json!(["coordination.k8s.io"]);
+        // A flow schema for leader elections covers what is asked with these verbs, and no patch.
+        let rules = json!([
+            { "apiGroups": group, "resources": leases, "verbs": ["create"] },
+            { "apiGroups": group, "resources": leases, "resourceNames": ["nllb-vip"],
+              "verbs": ["get", "update", "watch"] },
+        ]);
+        assert_eq!(role["rules"], rules);
+        for object in of_vip {
+            assert_eq!(object["metadata"]["namespace"], "kube-system");
+        }
+    }
+}
+
+#[test]
 fn static_pod_and_daemon_set_run_the_agent_alike() {
     let daemon_set = daemon_set();
     let pod = yaml(&text("static-pod/nllb.yaml")).remove(0);

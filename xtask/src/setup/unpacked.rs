@@ -19,7 +19,12 @@ use super::machine::{Debian, is_program};
 use crate::workspace::{Workspace, say};
 
 /// A program, and the package that has it.
-const PROGRAMS: [(&str, &str); 2] = [("etcd", "etcd-server"), ("promtool", "prometheus")];
+const PROGRAMS: [(&str, &str); 3] =
+    [("etcd", "etcd-server"), ("promtool", "prometheus"), ("bird", "bird2")];
+/// Routing daemons whose libraries not every Debian has; each is unpacked beside them. FRR's package would make users
+/// and start services.
+const ROUTING: [&str; 6] =
+    ["libssh-gcrypt-4", "frr", "libyang2", "libjson-c5", "libc-ares2", "libprotobuf-c1"];
 /// A browser, in a package of the same name; some hundred megabytes with its libraries.
 const BROWSER: &str = "chromium-headless-shell";
 /// Debian's own names the place where the package would be installed.
@@ -38,6 +43,12 @@ pub(super) fn ensure(workspace: &Workspace, apt: &mut Apt) {
     for (program, package) in PROGRAMS {
         let directory = workspace.side_target("debian").join(package);
         if !is_program(program) && !directory.is_dir() {
+            apt.unpack(package, &directory, Needs::Nothing);
+        }
+    }
+    for package in ROUTING {
+        let directory = workspace.side_target("debian").join(package);
+        if !directory.is_dir() {
             apt.unpack(package, &directory, Needs::Nothing);
         }
     }

@@ -80,6 +80,7 @@ fn sentence(what: &What) -> (String, String) {
             let text = format!("had lapsed for {}; no agent renewed it", age(*duration_ms));
             (String::new(), text)
         }
+        What::Vip { vip, change, reason } => (vip.clone(), format!("{}: {reason}", change.label())),
         What::Started { version, adopted, pid } => {
             let adopted = if *adopted { ", took over from an earlier one" } else { "" };
             (String::new(), format!("nllb {version}, pid {pid}{adopted}"))

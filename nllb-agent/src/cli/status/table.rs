@@ -7,7 +7,7 @@ mod layout;
 use crate::cli::paint::Paint;
 use crate::status::{
     Closing, Frontend, FrontendBackend, GuestInterface, GuestState, Judgement, Listener,
-    ListenerState, Sandboxes, SelfTest, Source, Status, TableOnDisk, Verdict,
+    ListenerState, Sandboxes, SelfTest, Source, Status, TableOnDisk, Verdict, VipOwnership,
 };
 use layout::{WIDTH, cut, grid, wrap};
 use std::collections::BTreeSet;
@@ -40,6 +40,7 @@ pub(super) fn render(status: &Status, detail: Detail, paint: Paint) -> String {
             status.pools.iter().for_each(|pool| backends::pool(&mut out, paint, pool));
             sources(&mut out, paint, &status.discovery.sources);
             status.sandboxes.iter().for_each(|it| guests(&mut out, it));
+            vip(&mut out, paint, status.vip_ownership.as_ref());
         }
         Detail::Wide => {
             // As above.
@@ -49,6 +50,7 @@ pub(super) fn render(status: &Status, detail: Detail, paint: Paint) -> String {
             wishes(&mut out, status);
             status.pools.iter().for_each(|pool| backends::wide_pool(&mut out, paint, pool));
             sources(&mut out, paint, &status.discovery.sources);
+            vip(&mut out, paint, status.vip_ownership.as_ref());
             listeners(&mut out, paint, &status.listeners);
             status.sandboxes.iter().for_each(|it| wide_guests(&mut out, paint, it));
         }
@@ -289,6 +291,23 @@ fn wide_guests(out: &mut String, paint: Paint, sandboxes: &Sandboxes) {
             ids.join(", "),
         ]);
     }
+    out.push('\n');
+    grid(out, paint, &rows);
+}
+
+/// Who answers for the control-plane VIP.
+fn vip(out: &mut String, paint: Paint, vip: Option<&VipOwnership>) {
+    let Some(VipOwnership { by, fit, unfit: _, lease }) = vip else { return };
+    let owner = lease.as_ref().map(|lease| match (&lease.holder, lease.owned_ms) {
+        (_, Some(ms)) => format!("this node, for {}", age(ms)),
+        (Some(holder), None) => holder.clone(),
+        (None, None) => "nobody known".to_owned(),
+    });
+    let fit = if *fit { "fit" } else { "not fit" };
+    let rows = [
+        ["VIP BY", "OWNER", "THIS NODE"].map(str::to_owned),
+        [by.clone(), owner.unwrap_or_else(|| "-".to_owned()), fit.to_owned()],
+    ];
     out.push('\n');
     grid(out, paint, &rows);
 }

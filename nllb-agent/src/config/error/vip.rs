@@ -1,5 +1,6 @@
 //! What can be wrong with the control-plane VIP.
 
+use super::Problem;
 use std::net::{IpAddr, SocketAddr};
 
 /// What is wrong with the VIP.
@@ -87,4 +88,11 @@ pub enum VipProblem {
         /// One that is.
         example: String,
     },
+}
+
+impl From<VipProblem> for Problem {
+    /// In a box, since it would make every other one larger.
+    fn from(problem: VipProblem) -> Self {
+        Self::Vip(Box::new(problem))
+    }
 }

@@ -17,7 +17,7 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use kube::core::params::{ListParams, PostParams, WatchParams};
+use kube::core::params::{GetParams, ListParams, PostParams, WatchParams};
 use kube::core::response::Status;
 use kube::core::{ObjectList, Request as Path, WatchEvent};
 use rustls_pki_types::ServerName;
@@ -107,12 +107,32 @@ impl Connection {
         Ok(Events { body: answer.into_body(), line: Vec::new(), silence: self.pace.silence })
     }
 
-    /// Makes an object, given as JSON, of those at `path`.
-    pub(super) async fn create(&mut self, path: &str, object: Vec<u8>) -> Result<(), Trouble> {
+    /// An object by name, from the database itself.
+    pub(super) async fn get(&mut self, path: &str, name: &str) -> Result<Bytes, Trouble> {
+        let request = Path::new(path).get(name, &GetParams::default());
+        self.answer(request.map_err(Trouble::Request)?).await
+    }
+
+    /// Replaces an object, given as JSON with the version that it replaces; the answer is the object as it is now.
+    pub(super) async fn replace(
+        &mut self,
+        path: &str,
+        name: &str,
+        object: Vec<u8>,
+    ) -> Result<Bytes, Trouble> {
+        let request = Path::new(path).replace(name, &PostParams::default(), object);
+        self.answer(request.map_err(Trouble::Request)?).await
+    }
+
+    /// Makes an object, given as JSON, of those at `path`; the answer is the object as it is now.
+    pub(super) async fn create(&mut self, path: &str, object: Vec<u8>) -> Result<Bytes, Trouble> {
         let request = Path::new(path).create(&PostParams::default(), object);
-        let answer = self.ask(request.map_err(Trouble::Request)?).await?;
-        // It is the object again, which says nothing new.
-        whole(answer.into_body(), self.pace.answer).await.map(drop)
+        self.answer(request.map_err(Trouble::Request)?).await
+    }
+
+    async fn answer(&mut self, request: Request<Vec<u8>>) -> Result<Bytes, Trouble> {
+        let answer = self.ask(request).await?;
+        whole(answer.into_body(), self.pace.answer).await
     }
 
     async fn ask(&mut self, request: Request<Vec<u8>>) -> Result<Response<Incoming>, Trouble> {

@@ -52,7 +52,8 @@ impl NodeEvent {
     pub async fn tell(&self, settings: &Settings) -> Result<(), NotTaken> {
         let told = async {
             let mut connection = Connection::open(settings).await?;
-            connection.create(PATH, self.body()).await
+            // The answer is the object again, which says nothing new.
+            connection.create(PATH, self.body()).await.map(drop)
         };
         told.await.map_err(|trouble| {
             if let Trouble::Forbidden(said) = trouble {
