@@ -2,13 +2,15 @@
 
 mod beside;
 mod life;
+mod translate;
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use nllb_agent::status::{GuestInterface, Sandboxes, Status};
 use nllb_lab::lab::{Builder, say_skipped};
 use nllb_lab::wait::wait_until;
-use nllb_lab::{Agent, Configuration, Lab, netns, pins};
+use nllb_lab::{Agent, Client, Configuration, Lab, Place, netns, pins};
 
 /// How programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +44,21 @@ impl Scene {
 
     fn start_with(builder: Builder, sandboxes: &str) -> Option<Self> {
         let lab = build_or_skip(builder)?;
-        let mut configuration = Configuration::of(&lab).quick();
+        let configuration = dual(&lab);
+        Some(Self::of(lab, configuration, sandboxes))
+    }
+
+    /// The same with more in the configuration.
+    fn of(lab: Lab, mut configuration: Configuration, sandboxes: &str) -> Self {
         configuration.rest.push(format!("sandboxes: {{ {sandboxes} }}"));
         let agent = Agent::start(&lab, &configuration).expect("an agent");
-        Some(Self { lab, agent, configuration })
+        Self { lab, agent, configuration }
+    }
+
+    /// A process of a guest: in none of the node's cgroups, so that its sockets are not translated.
+    fn guest(&self, pod: usize) -> Client {
+        let place = Place::in_netns(self.lab.node(0).pods()[pod].netns());
+        Client::start(&place).expect("a client")
     }
 
     /// The namespace of the node, where the interfaces are.
@@ -110,6 +123,15 @@ impl Scene {
         let links = pins::links(&self.agent.pins()).expect("links");
         links.into_keys().filter(|name| name.contains("_guest_")).collect()
     }
+}
+
+/// Every server by both families, since a packet keeps its own.
+fn dual(lab: &Lab) -> Configuration {
+    let mut configuration = Configuration::of(lab).quick();
+    let v6 = lab.control_planes().iter();
+    let v6 = v6.map(|plane| SocketAddr::from((plane.v6(), plane.tls().port())));
+    configuration.endpoints.extend(v6);
+    configuration
 }
 
 /// A lab, where there are programs for guests.
