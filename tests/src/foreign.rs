@@ -14,8 +14,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::sys::interface;
-use crate::{netns, sys};
+use crate::netns;
+use crate::sys::{bpf, interface};
 
 const ALLOW_MULTI: u32 = 2;
 
@@ -28,48 +28,48 @@ pub struct Foreign {
 impl Foreign {
     /// Lets every connect pass as it is.
     pub fn passing(name: &str) -> Result<Self> {
-        Self::load(sys::BPF_CGROUP_INET4_CONNECT, name, &[])
+        Self::load(bpf::BPF_CGROUP_INET4_CONNECT, name, &[])
     }
 
     /// Translates connects from one address to another, as a plug-in does for a Service.
     pub fn translating(name: &str, from: SocketAddrV4, to: SocketAddrV4) -> Result<Self> {
-        Self::load(sys::BPF_CGROUP_INET4_CONNECT, name, &translation(from, to))
+        Self::load(bpf::BPF_CGROUP_INET4_CONNECT, name, &translation(from, to))
     }
 
     /// The same with datagrams of sockets that are not connected; only for [`Self::link`].
     pub fn translating_datagrams(name: &str, from: SocketAddrV4, to: SocketAddrV4) -> Result<Self> {
-        Self::load(sys::BPF_CGROUP_UDP4_SENDMSG, name, &translation(from, to))
+        Self::load(bpf::BPF_CGROUP_UDP4_SENDMSG, name, &translation(from, to))
     }
 
     fn load(attach_type: u32, name: &str, body: &[u64]) -> Result<Self> {
         let instructions = [body, &PASS].concat();
-        let program = sys::load_sock_addr(attach_type, name, &instructions);
+        let program = bpf::load_sock_addr(attach_type, name, &instructions);
         Ok(Self { program: program.with_context(|| format!("cannot load {name}"))?, attach_type })
     }
 
     /// Attaches it so that it admits no other there.
     pub fn attach_alone(&self, cgroup: &Path) -> Result<()> {
-        let attached = sys::attach_connect4(File::open(cgroup)?.as_fd(), self.program.as_fd(), 0);
+        let attached = bpf::attach_connect4(File::open(cgroup)?.as_fd(), self.program.as_fd(), 0);
         attached.context("cannot attach without flags")
     }
 
     /// Attaches it beside others.
     pub fn attach_beside(&self, cgroup: &Path) -> Result<()> {
         let cgroup = File::open(cgroup)?;
-        let attached = sys::attach_connect4(cgroup.as_fd(), self.program.as_fd(), ALLOW_MULTI);
+        let attached = bpf::attach_connect4(cgroup.as_fd(), self.program.as_fd(), ALLOW_MULTI);
         attached.context("cannot attach with the multi flag")
     }
 
     /// Attaches it beside others until the link is dropped.
     pub fn link(&self, cgroup: &Path) -> Result<OwnedFd> {
         let cgroup = File::open(cgroup)?;
-        let link = sys::link_cgroup(cgroup.as_fd(), self.program.as_fd(), self.attach_type);
+        let link = bpf::link_cgroup(cgroup.as_fd(), self.program.as_fd(), self.attach_type);
         link.context("cannot attach by a link")
     }
 
     /// Takes it away again.
     pub fn detach(&self, cgroup: &Path) -> Result<()> {
-        let detached = sys::detach_connect4(File::open(cgroup)?.as_fd(), self.program.as_fd());
+        let detached = bpf::detach_connect4(File::open(cgroup)?.as_fd(), self.program.as_fd());
         detached.context("cannot detach")
     }
 }

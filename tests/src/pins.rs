@@ -117,7 +117,7 @@ fn named(pins: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
 
 /// Detaches a pinned link behind everybody's back. The pin stays.
 pub fn detach(pin: &Path) -> Result<()> {
-    sys::detach_link(pin).with_context(|| format!("cannot detach {}", pin.display()))
+    sys::bpf::detach_link(pin).with_context(|| format!("cannot detach {}", pin.display()))
 }
 
 /// Swaps a pool between fixed sets, faster than an agent ever would.
@@ -156,6 +156,6 @@ impl Swapper {
         let first = self.done.fetch_add(times, Ordering::Relaxed) % self.sets.len();
         let turns = self.sets.iter().cycle().skip(first).take(times);
         let turns: Vec<_> = turns.map(|set| set.fd().as_fd()).collect();
-        sys::swap_in_turn(self.outer.fd().as_fd(), self.pool, &turns).context("cannot swap")
+        sys::bpf::swap_in_turn(self.outer.fd().as_fd(), self.pool, &turns).context("cannot swap")
     }
 }

@@ -15,7 +15,7 @@ use aya_obj::generated::bpf_insn;
 use aya_obj::{Object, ProgramSection};
 use nllb_agent::datapath::load::object;
 
-use crate::sys::{self, Functions};
+use crate::sys::bpf::{self, Functions};
 
 /// The longest name that the kernel keeps.
 const NAME: usize = 15;
@@ -83,7 +83,7 @@ fn verify_again<'a>(loaded: impl Iterator<Item = &'a ProgramInfo>, program: &str
         Some(features) => object.fixup_and_sanitize_btf(features)?,
         None => None,
     };
-    let types = types.map(|types| sys::load_types(&types.to_bytes())).transpose()?;
+    let types = types.map(|types| bpf::load_types(&types.to_bytes())).transpose()?;
     let of_object = object.maps.clone();
     let known = of_object.iter().filter_map(|(name, map)| {
         Some((name.as_str(), maps.get(kept(name))?.fd().as_fd().as_raw_fd(), map))
@@ -99,7 +99,7 @@ fn verify_again<'a>(loaded: impl Iterator<Item = &'a ProgramInfo>, program: &str
         records: function.func_info.func_info_bytes(),
         record_bytes: function.func_info_rec_size,
     });
-    let log = sys::verify(kind, &instructions, functions.as_ref())?;
+    let log = bpf::verify(kind, &instructions, functions.as_ref())?;
     processed(&log).with_context(|| format!("the verifier says something else: {log}"))
 }
 

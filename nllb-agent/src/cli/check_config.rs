@@ -39,9 +39,8 @@ pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
         let (topology, question) = (topology.label(), service.question());
         writeln!(out, "  {name}: Service {whose}, {ports}, topology {topology}, probe {question}")?;
     }
-    if let Some(Sandboxes { interfaces, annotation, attach }) = &config.sandboxes {
-        let annotated = annotation.then(|| "annotated pods".to_owned());
-        let chosen: Vec<_> = interfaces.iter().map(Pattern::to_string).chain(annotated).collect();
+    if let Some(Sandboxes { interfaces, attach }) = &config.sandboxes {
+        let chosen: Vec<_> = interfaces.iter().map(Pattern::to_string).collect();
         writeln!(out, "  sandboxes: {}, attached by {}", chosen.join(", "), attach.label())?;
     }
     Ok(())

@@ -15,7 +15,6 @@ const MAX_PATTERNS: usize = 64;
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct RawSandboxes {
     interfaces: Option<Spanned<Vec<Spanned<String>>>>,
-    annotation: Option<Spanned<bool>>,
     attach: Option<Spanned<String>>,
 }
 
@@ -24,8 +23,6 @@ pub(super) struct RawSandboxes {
 pub struct Sandboxes {
     /// Those behind interfaces with such names.
     pub interfaces: Vec<Pattern>,
-    /// Those that have the annotation.
-    pub annotation: bool,
     /// By what the programs are attached.
     pub attach: GuestAttach,
 }
@@ -57,15 +54,10 @@ impl GuestAttach {
 }
 
 impl Sandboxes {
-    /// Checks the section; `asked` says whether the cluster can be asked.
-    pub(super) fn check(raw: At<RawSandboxes>, asked: bool) -> Result<Self, Fault> {
-        let At { place, value: RawSandboxes { interfaces, annotation, attach } } = raw;
+    /// Checks the section.
+    pub(super) fn check(raw: At<RawSandboxes>) -> Result<Self, Fault> {
+        let At { place, value: RawSandboxes { interfaces, attach } } = raw;
         let interfaces = place.optional("interfaces", interfaces);
-        let annotation = place.optional("annotation", annotation);
-        let is_annotated = annotation.as_ref().is_some_and(|annotation| annotation.value);
-        if let Some(annotation) = annotation.filter(|annotation| annotation.value && !asked) {
-            return Err(annotation.fault(Problem::Needs { other: "controlPlane.kubernetes" }));
-        }
         let interfaces = match interfaces {
             Some(raw) if raw.value.is_empty() => {
                 return Err(raw.fault(Problem::Empty { what: "name of an interface, like tap*" }));
@@ -76,9 +68,8 @@ impl Sandboxes {
                 return Err(raw.fault(problem.into()));
             }
             Some(raw) => raw.items(),
-            None if is_annotated => Vec::new(),
             None => {
-                let example = "names of interfaces, like [\"tap*\"], or annotation: true";
+                let example = "names of interfaces, like [\"tap*\"]";
                 return Err(place.named("interfaces").fault(Problem::Missing { example }));
             }
         };
@@ -93,7 +84,7 @@ impl Sandboxes {
         let attach = place.optional("attach", attach);
         let attach = attach.map(|raw| one_of(raw, &GuestAttach::ALL, GuestAttach::label));
         let attach = attach.transpose()?.map_or(GuestAttach::Auto, |attach| attach.value);
-        Ok(Self { interfaces: patterns, annotation: is_annotated, attach })
+        Ok(Self { interfaces: patterns, attach })
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 
 use nllb_core::View;
@@ -18,13 +17,11 @@ use crate::status;
 pub(super) struct Sandboxed {
     /// Who looks after them, or why nobody can; none where the programs were not wanted at the start.
     guests: Option<Result<Guests, String>>,
-    /// The addresses of this node's pods that are annotated.
-    pods: BTreeSet<IpAddr>,
 }
 
 impl Sandboxed {
-    pub(super) fn new(guests: Option<Result<Guests, String>>) -> Self {
-        Self { guests, pods: BTreeSet::new() }
+    pub(super) const fn new(guests: Option<Result<Guests, String>>) -> Self {
+        Self { guests }
     }
 
     /// Whether guests can be served at all: their programs are loaded at the start alone.
@@ -41,32 +38,8 @@ impl Sandboxed {
 
     fn want(&self, config: &Config, view: &View) {
         if let Some(Ok(guests)) = &self.guests {
-            guests.want(config.sandboxes.as_ref().map(|wanted| self.wish(wanted, config, view)));
+            guests.want(config.sandboxes.as_ref().map(|wanted| wish(wanted, config, view)));
         }
-    }
-
-    fn wish(&self, sandboxes: &Sandboxes, config: &Config, view: &View) -> Wanted {
-        let Sandboxes { interfaces, annotation, attach } = sandboxes;
-        let attach = match attach {
-            GuestAttach::Auto => Attach::Auto,
-            GuestAttach::Tcx => Attach::Tcx,
-            GuestAttach::Clsact => Attach::Clsact,
-        };
-        let mut backends = BTreeMap::new();
-        // The pools of the view are those of the configuration, in the same order, then those of Services, whose
-        // backends are pods and some of them this node's.
-        for (index, pool) in view.pools.iter().enumerate() {
-            let own = index < config.pools.len();
-            let behind = if own { Behind::Anything } else { Behind::Gateway };
-            for backend in &pool.backends {
-                let entry = backends.entry(backend.addr.ip()).or_insert(behind);
-                if own {
-                    *entry = behind;
-                }
-            }
-        }
-        let pods = if *annotation { self.pods.clone() } else { BTreeSet::new() };
-        Wanted { patterns: interfaces.clone(), pods, backends, attach }
     }
 
     /// The part of the status about them; none where no guest is to be served.
@@ -85,6 +58,30 @@ impl Sandboxed {
             problem: failed.or(problem).or_else(elsewhere),
         })
     }
+}
+
+fn wish(sandboxes: &Sandboxes, config: &Config, view: &View) -> Wanted {
+    let Sandboxes { interfaces, attach } = sandboxes;
+    let attach = match attach {
+        GuestAttach::Auto => Attach::Auto,
+        GuestAttach::Tcx => Attach::Tcx,
+        GuestAttach::Clsact => Attach::Clsact,
+    };
+    let mut backends = BTreeMap::new();
+    // The pools of the view are those of the configuration, in the same order, then those of Services, whose
+    // backends are pods and some of them this node's.
+    for (index, pool) in view.pools.iter().enumerate() {
+        let own = index < config.pools.len();
+        let behind = if own { Behind::Anything } else { Behind::Gateway };
+        for backend in &pool.backends {
+            let entry = backends.entry(backend.addr.ip()).or_insert(behind);
+            if own {
+                *entry = behind;
+            }
+        }
+    }
+    // Nobody tells of pods yet; names serve them.
+    Wanted { patterns: interfaces.clone(), pods: BTreeSet::new(), backends, attach }
 }
 
 const ELSEWHERE: &str =

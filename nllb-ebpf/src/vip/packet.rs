@@ -1,4 +1,5 @@
 //! What a packet is, as far as its way is concerned.
+#![expect(clippy::cast_possible_truncation, reason = "headers are short")]
 
 use network_types::ip::IpProto;
 use nllb_common::maps::VipFlow;

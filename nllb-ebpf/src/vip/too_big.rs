@@ -1,5 +1,6 @@
 //! Tells a client that its packets are too long for the tunnel, as a router on the way would: in the VIP's name, since
 //! that is an address the client knows.
+#![expect(clippy::cast_possible_truncation, reason = "headers are short")]
 
 use network_types::ip::IpProto;
 use nllb_common::maps::VipOutcome;

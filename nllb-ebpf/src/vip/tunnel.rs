@@ -2,6 +2,7 @@
 //!
 //! A node may have tunnels of its own between the same addresses, a network plug-in's above all. So only what has a
 //! packet for the VIP in it is taken out.
+#![expect(clippy::cast_possible_truncation, reason = "headers are short")]
 
 use network_types::ip::IpProto;
 use nllb_common::Addr;

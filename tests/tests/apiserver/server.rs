@@ -39,6 +39,7 @@ impl Server {
             key: identity.key,
             client_authority: authority.pem().to_owned(),
             control: directory.path().join("control"),
+            leases: directory.path().join("leases"),
             bearer_token: "secret".to_owned(),
             objects: Objects::default(),
             version: VERSION.to_owned(),

@@ -163,12 +163,12 @@ impl Kernel {
     }
 
     /// What becomes of a frame that the guest sends.
-    pub(crate) fn from_guest(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
+    pub(crate) fn leaves(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
         self.run("nllb_from_guest", frame).expect("a test run")
     }
 
     /// What becomes of a frame that goes to it.
-    pub(crate) fn to_guest(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
+    pub(crate) fn reaches(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
         self.run("nllb_to_guest", frame).expect("a test run")
     }
 
@@ -187,7 +187,7 @@ impl Kernel {
 
     /// Where a frame that the guest sends goes; `None` when it is left alone. Whatever is rewritten has right checksums.
     pub(crate) fn sends(&mut self, frame: &[u8]) -> Option<SocketAddr> {
-        let (verdict, out) = self.from_guest(frame);
+        let (verdict, out) = self.leaves(frame);
         assert_eq!(verdict, ON);
         if out == frame {
             return None;
@@ -201,7 +201,7 @@ impl Kernel {
 
     /// From where a frame comes that goes to the guest; `None` when it is left alone.
     pub(crate) fn gets(&mut self, frame: &[u8]) -> Option<SocketAddr> {
-        let (verdict, out) = self.to_guest(frame);
+        let (verdict, out) = self.reaches(frame);
         assert_eq!(verdict, ON);
         if out == frame {
             return None;

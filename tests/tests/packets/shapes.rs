@@ -90,7 +90,7 @@ fn a_checksum_that_is_wrong_is_wrong_afterwards() {
             let mut frame = frames::frame(&around, guest, vip, carried, PAYLOAD);
             let place = [34, 54][family] + place;
             frame[place] ^= 0x15;
-            let (_, out) = kernel.from_guest(&frame);
+            let (_, out) = kernel.leaves(&frame);
             assert_ne!(out, frame);
             assert!(wrong_checksum(&out).is_some());
         }
@@ -106,9 +106,9 @@ fn parts_of_a_packet_go_the_same_way() {
             let (guest, vip) = (at(GUEST[family]), at(VIP[family]));
             let parts = frames::fragments(&around, guest, vip, carried, PAYLOAD);
             kernel.change(|flow| flow.guard = 0);
-            let (_, alone) = kernel.from_guest(&parts[1]);
+            let (_, alone) = kernel.leaves(&parts[1]);
             assert_eq!(alone, parts[1], "without the first it is left alone");
-            let sent = parts.each_ref().map(|part| kernel.from_guest(part).1);
+            let sent = parts.each_ref().map(|part| kernel.leaves(part).1);
             let packets = sent.each_ref().map(|part| parse(part.as_slice(), 0).expect("read"));
             let (addr, port) = (packets[0].destination, packets[0].destination_port);
             assert_eq!(packets[1].destination, addr);
@@ -117,7 +117,7 @@ fn parts_of_a_packet_go_the_same_way() {
             joined(&sent, &frames::frame(&around, guest, backend, carried, PAYLOAD));
             // The answer likewise.
             let parts = frames::fragments(&around, backend, guest, carried, PAYLOAD);
-            let got = parts.each_ref().map(|part| kernel.to_guest(part).1);
+            let got = parts.each_ref().map(|part| kernel.reaches(part).1);
             joined(&got, &frames::frame(&around, vip, guest, carried, PAYLOAD));
         }
     }
@@ -148,7 +148,7 @@ fn errors_about_packets_that_were_translated_are_translated() {
                 port += 1;
                 let (guest, vip) = (with_port(GUEST[family], port), at(VIP[family]));
                 let sent = frames::frame(&around, guest, vip, carried, PAYLOAD);
-                let (_, sent) = kernel.from_guest(&sent);
+                let (_, sent) = kernel.leaves(&sent);
                 let packet = parse(sent.as_slice(), 0).expect("understood");
                 let backend = nllb_common::addr::join(packet.destination, packet.destination_port);
                 // Eight octets of the transport header are the least that there may be.
@@ -200,7 +200,7 @@ fn a_packet_of_a_connection_to_a_dead_backend_is_answered_by_its_end() {
             kernel.lease(false);
             assert_eq!(kernel.sends(&data), Some(backend));
             kernel.lease(true);
-            let (verdict, out) = kernel.from_guest(&data);
+            let (verdict, out) = kernel.leaves(&data);
             assert_eq!(verdict, super::kernel::REDIRECTED);
             assert_eq!(wrong_checksum(&out), None);
             let packet = parse(out.as_slice(), 0).expect("understood");
