@@ -5,7 +5,7 @@
 //! servers they go through, and whether a server is killed meanwhile.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use http_body_util::channel::Channel;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::collections::refusal;
 use super::http::{Body, Session, object, with_type};
@@ -25,8 +26,6 @@ const GROUP: &str = "/apis/coordination.k8s.io/v1/namespaces/";
 const BACKLOG: usize = 16;
 /// How soon a watch sees a change.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// A file that is there before it is complete would be read half.
-const UNFINISHED: &str = "unfinished";
 
 /// The versions of one Lease.
 pub(super) struct Store {
@@ -122,15 +121,16 @@ impl Store {
         }
     }
 
-    /// Whether this write was the first of that version.
+    /// Whether this write was the first of that version. A file that is there before it is complete would be read
+    /// half, so it is made under another name.
     pub(super) fn put(&self, version: u64, lease: &Value) -> std::io::Result<bool> {
         fs::create_dir_all(&self.directory)?;
-        let unfinished = self.directory.join(format!("{UNFINISHED}.{}", std::process::id()));
-        fs::write(&unfinished, lease.to_string())?;
-        match fs::hard_link(&unfinished, self.file(version)) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
+        let mut unfinished = NamedTempFile::new_in(&self.directory)?;
+        unfinished.write_all(lease.to_string().as_bytes())?;
+        match unfinished.persist_noclobber(self.file(version)) {
+            Ok(_) => Ok(true),
+            Err(failed) if failed.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(failed) => Err(failed.error),
         }
     }
 }
