@@ -255,7 +255,7 @@ impl Driver {
                     if answer == Answer::No {
                         announce_at.clear();
                     }
-                    let until_ns = deadline(answer, now);
+                    let until_ns = deadline(answer);
                     if let Err(error) = self.vip.answer_until(until_ns) {
                         warn!(%error, "the kernel is not told who answers for the VIP");
                     }
@@ -314,12 +314,14 @@ impl Driver {
 }
 
 /// In nanoseconds of the kernel's clock, which is that of `Instant`.
-fn deadline(answer: Answer, now: Instant) -> u64 {
+fn deadline(answer: Answer) -> u64 {
     match answer {
         Answer::No => 0,
         Answer::Until(at) => {
-            let left = at.saturating_duration_since(now).as_nanos();
-            monotonic_ns().saturating_add(u64::try_from(left).unwrap_or(0))
+            // In this order: whatever comes between the two readings makes it earlier.
+            let kernel_ns = monotonic_ns();
+            let left = at.saturating_duration_since(Instant::now()).as_nanos();
+            kernel_ns.saturating_add(u64::try_from(left).unwrap_or(0))
         }
         Answer::Always => u64::MAX,
     }

@@ -51,6 +51,15 @@ pub(super) fn owner_until_ns() -> u64 {
     VIP_OWNER.get_ptr(0).map_or(0, |until| unsafe { ptr::read_volatile(until) })
 }
 
+/// This host is the owner no more.
+#[inline(always)]
+pub(super) fn answer_no_more() {
+    if let Some(until) = VIP_OWNER.get_ptr_mut(0) {
+        // SAFETY: a live, aligned array entry; one aligned word is written.
+        unsafe { ptr::write_volatile(until, 0) };
+    }
+}
+
 /// The members.
 #[inline(always)]
 pub(super) fn set(index: u32) -> Option<&'static VipSet> {

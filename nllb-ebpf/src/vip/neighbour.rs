@@ -56,6 +56,9 @@ pub(super) fn arp(frame: &Xdp) -> Option<Fate> {
     }
     // Who asks for the VIP in its own name says that it is the owner.
     let is_announcement = [sender[3], sender[4]] == vip;
+    if is_announcement {
+        give_way(frame, &served);
+    }
     if is_announcement || !is_owner() {
         return Some(Fate::Drop(VipOutcome::Unanswered));
     }
@@ -76,11 +79,21 @@ pub(super) fn solicitation(frame: &Xdp, served: &Served) -> Option<Fate> {
     let l4 = ETH + IPV6;
     let header: [u16; IPV6 / 2] = frame.load(ETH)?;
     let [protocol, hops] = header[3].to_ne_bytes();
-    if protocol != ICMPV6 || frame.load::<u16>(l4)?.to_ne_bytes() != SOLICITATION {
+    if protocol != ICMPV6 {
+        return None;
+    }
+    let message = frame.load::<u16>(l4)?.to_ne_bytes();
+    if message != SOLICITATION && message != ADVERTISEMENT {
         return None;
     }
     let target = Addr::from_v6_words(frame.load(l4 + 8)?);
     if target.difference(&served.set.vip) != 0 {
+        return None;
+    }
+    if message == ADVERTISEMENT {
+        if hops == HOPS {
+            give_way(frame, served);
+        }
         return None;
     }
     let to: [u16; 3] = frame.load(0)?;
@@ -155,6 +168,15 @@ fn is_sound(frame: &Xdp, length: usize) -> bool {
 #[inline(always)]
 pub(super) fn pseudo(sum: u32, length: u16) -> u32 {
     (sum & 0xffff) + (sum >> 16) + u32::from(length) + u32::from(u16::from(ICMPV6).to_be())
+}
+
+/// Another host says that it has the VIP. An agent that has stopped where nobody else could have it leaves its host to
+/// answer until somebody does: that is now. While an agent runs there is a deadline, and nobody on the link can change it.
+#[inline(always)]
+fn give_way(frame: &Xdp, served: &Served) {
+    if maps::owner_until_ns() == u64::MAX && frame.load(6) != Some(served.mac) {
+        maps::answer_no_more();
+    }
 }
 
 /// Whether this host is to answer.

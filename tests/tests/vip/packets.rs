@@ -459,6 +459,7 @@ fn the_owner_answers_for_its_address_and_nobody_else_does() {
         (&CLIENT[..], &FROM4.octets()[..])
     );
     assert_eq!(program.run(&arp(ArpOperation::REQUEST, VIP4, VIP4)).0, DROP, "an announcement");
+    assert_eq!(program.run(&request).0, DROP, "somebody else has it now");
     program.passes(&arp(ArpOperation::REQUEST, Ipv4Addr::new(10, 0, 0, 1), FROM4), "another");
     program.passes(&arp(ArpOperation::REPLY, VIP4, FROM4), "a reply");
 }
@@ -508,6 +509,25 @@ fn the_owner_answers_solicitations_of_those_with_and_without_an_address() {
         assert_eq!(program.run(&routed).0, DROP, "from beyond the link");
     }
     program.passes(&solicitation(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), true), "another");
+
+    let announcement = |hops| {
+        let ethernet = PacketBuilder::ethernet2(CLIENT, [0x33, 0x33, 0, 0, 0, 1]);
+        let nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        let builder = ethernet.ipv6(VIP6.octets(), nodes.octets(), hops);
+        let builder = builder.icmpv6_raw(136, 0, [0x20, 0, 0, 0]);
+        let mut message = VIP6.octets().to_vec();
+        message.extend([2, 1]);
+        message.extend(CLIENT);
+        let mut frame = Vec::new();
+        builder.write(&mut frame, &message).expect("written");
+        frame
+    };
+    let request = solicitation(VIP6, true);
+    program.own_for_ever(true);
+    program.passes(&announcement(254), "from beyond the link");
+    assert_eq!(program.run(&request).0, TX);
+    program.passes(&announcement(255), "another has it");
+    assert_eq!(program.run(&request).0, DROP);
 }
 
 /// A packet in the tunnel of the member at `place`.
