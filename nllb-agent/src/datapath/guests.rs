@@ -190,6 +190,11 @@ async fn look_after(
     reports: watch::Sender<Report>,
 ) {
     let mut hears = true;
+    // Until the first wish nothing says that what an earlier agent has attached is not wanted any more.
+    if wishes.changed().await.is_err() {
+        return;
+    }
+    wishes.mark_changed();
     loop {
         // Whoever waits for one of these forgets nothing when another comes first.
         let goes_on = tokio::select! {

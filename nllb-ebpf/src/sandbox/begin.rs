@@ -44,9 +44,26 @@ fn way_back(sight: Sight, work: &mut Work) -> Option<Entry> {
 }
 
 /// Decides where the first packet of a flow goes, and notes it: in `work.flow`, which has what there was of the same
-/// key, if that was found. `None` when it is left alone.
+/// key, if that was found. `None` when it is left alone, and with it whatever has these ports from now on.
 #[inline(always)]
 pub(super) fn begin(
+    skb: &mut Skb,
+    sight: Sight,
+    work: &mut Work,
+    protocol: Protocol,
+    found: bool,
+) -> Option<()> {
+    // Not known when this is built, or there would be all that follows twice.
+    let found = u32::from(found) ^ sight.zero != 0;
+    let begun = decide(skb, sight, work, protocol, found);
+    if begun.is_none() && found {
+        sight.table.remove(&work.key);
+    }
+    begun
+}
+
+#[inline(always)]
+fn decide(
     skb: &mut Skb,
     sight: Sight,
     work: &mut Work,
@@ -66,7 +83,6 @@ pub(super) fn begin(
     }
     if state.is_deaf(now_ns) {
         state.set_one_way();
-        sight.table.remove(&work.key);
         maps::count(Counter::GuestOneWay);
         return None;
     }

@@ -140,11 +140,13 @@ impl Worker {
     }
 
     fn leave(&mut self, interface: u32) -> Result<(), AttachError> {
+        place::detach(&mut self.netlink, &self.directory, ABI_VERSION, interface, None)?;
+        self.tables.remove(interface).map_err(place::failed("remove a table"))?;
+        // Last, so that what failed is tried again.
         if self.held.remove(&interface).is_some() {
             info!(interface, "guests behind an interface are no longer served");
         }
-        place::detach(&mut self.netlink, &self.directory, ABI_VERSION, interface, None)?;
-        self.tables.remove(interface).map_err(place::failed("remove a table"))
+        Ok(())
     }
 
     /// Attaches the programs to an interface unless they are where they should be.
