@@ -48,10 +48,14 @@ impl Workspace {
         command
     }
 
+    /// The outer target directory.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.root.join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+    }
+
     /// For what is built beside the outer target directory, because its flags differ.
     pub(crate) fn side_target(&self, name: &str) -> PathBuf {
-        let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-        self.root.join(target).join(name)
+        self.target().join(name)
     }
 
     /// Builds the agent as it is shipped, static; nothing when that fails. Only the last step of the build is
