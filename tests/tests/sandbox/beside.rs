@@ -1,9 +1,10 @@
 //! Others on the same interfaces.
 
-use nllb_lab::Lab;
-use nllb_lab::foreign::Classifier;
+use nllb_lab::foreign::{Classifier, Direction};
+use nllb_lab::lab::VIP_V4;
+use nllb_lab::{Lab, netns};
 
-use super::{By, Scene, build_or_skip, tc};
+use super::{By, Scene, build_or_skip, dual, tc};
 
 #[test]
 fn a_qdisc_of_others_stays_with_their_filters() {
@@ -47,4 +48,56 @@ fn a_qdisc_for_what_comes_in_alone_is_told_and_left() {
     scene.agent.reload(&scene.with(Some("interfaces: [\"pod*\"]"))).expect("reloaded");
     scene.await_served(&["pod0"]);
     assert!(tc(&node, &["qdisc", "show", "dev", "pod0"]).contains("ingress"));
+}
+
+#[test]
+fn rules_for_the_same_address_and_programs_of_others_on_the_interface_change_nothing() {
+    for by in By::ALL {
+        let Some(lab) = build_or_skip(Lab::builder().pods(1)) else { return };
+        let node = lab.node(0).netns().to_owned();
+        let nobody = lab.control_plane(0).at(9);
+        // As those of kube-proxy, once before we come and once after.
+        let rules = |table: &str| {
+            let rules = format!(
+                "table ip {table} {{\n chain pre {{\n type nat hook prerouting priority -100\n \
+                 ip daddr {VIP_V4} tcp dport 443 counter dnat to {nobody}\n }}\n}}\n"
+            );
+            netns::nft(&node, &rules).expect("rules");
+        };
+        rules("before");
+        let configuration = dual(&lab);
+        let sandboxes = format!("interfaces: [\"pod*\"], attach: {}", by.word());
+        let mut scene = Scene::of(lab, configuration, &sandboxes);
+        scene.await_served(&["pod0"]);
+        rules("after");
+        // As those of Cilium: by links, first and last, and by filters.
+        let ways = [Direction::Ingress, Direction::Egress].into_iter();
+        let places = ways.flat_map(|way| [(way, true), (way, false)]);
+        // The kernel takes a program once on an interface.
+        let link = |(way, first)| {
+            let other = Classifier::passing_on("other").expect("loaded");
+            other.link(&node, "pod0", way, first).expect("attached")
+        };
+        // Where the kernel has no links for interfaces, others have none either.
+        let links: Vec<_> = match by {
+            By::Tcx => places.map(link).collect(),
+            By::Clsact => Vec::new(),
+        };
+        let pin = scene.agent.bpffs().join("other");
+        Classifier::passing_on("other").expect("loaded").pin(&pin).expect("pinned");
+        if by == By::Tcx {
+            tc(&node, &["qdisc", "add", "dev", "pod0", "clsact"]);
+        }
+        for way in ["ingress", "egress"] {
+            let filter = ["filter", "add", "dev", "pod0", way, "pref", "50", "bpf", "da"];
+            tc(&node, &[&filter[..], &["object-pinned", &pin.to_string_lossy()]].concat());
+        }
+        let guest = scene.guest(0);
+        for _ in 0..10 {
+            let vip = (VIP_V4, 443).into();
+            let outcome = guest.connect(&nllb_lab::Connect::name_of(vip)).expect("an outcome");
+            assert!(outcome.ok, "{by:?}: {outcome:?}");
+        }
+        drop(links);
+    }
 }
