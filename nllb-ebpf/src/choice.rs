@@ -111,8 +111,8 @@ pub(crate) fn survey(request: &Request, apart: u32) -> Option<(&'static PoolSet,
         let pool = maps::pool(request.pool)?;
         survey.is_of(pool).then_some((pool, survey))
     };
-    // The pool may have been swapped in between, once.
-    attempt().or_else(attempt)
+    // The pool may have been swapped in between, each time while this processor did something else.
+    attempt().or_else(attempt).or_else(attempt).or_else(attempt)
 }
 
 /// The survey of a pool, by itself for the verifier: it looks at a global function once, with arguments that it knows
