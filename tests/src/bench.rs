@@ -1,5 +1,5 @@
 //! Measurements: what clients feel when servers fail ([`failover`]), both and more beside the peers ([`peers`]),
-//! and what translation costs: the latency of `connect()` direct against translated, and the kernel programs'
+//! what a packet costs ([`packets`]), and what translation costs: the latency of `connect()` direct against translated, and the kernel programs'
 //! own time.
 //!
 //! Of the latter:
@@ -16,8 +16,10 @@
 
 mod failover;
 mod floor;
+mod goal;
 mod measure;
 mod order;
+mod packets;
 mod peers;
 mod programs;
 mod report;
@@ -53,6 +55,9 @@ pub(crate) enum Bench {
     /// nllb beside what is used in its place: what each costs, and what clients feel when servers fail.
     /// Exits with 10 when a goal is missed.
     Peers(peers::Options),
+    /// What a packet costs in the programs of sandboxed pods and of the control-plane VIP, and packets per second
+    /// beside nftables. Exits with 10 when a goal is missed.
+    Packets(packets::Options),
 }
 
 /// The form of a result.
@@ -78,6 +83,7 @@ pub(crate) fn run(bench: Bench) -> Result<ExitCode> {
         Bench::Connect { output, samples } => connect(output, samples)?,
         Bench::Failover(options) => failover::run(&options)?,
         Bench::Peers(options) => return peers::run(&options),
+        Bench::Packets(options) => return packets::run(&options),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,7 @@ pub mod load;
 pub mod lookups;
 pub mod name_server;
 pub mod netns;
+pub mod packets;
 pub mod pins;
 pub mod pki;
 pub mod place;

@@ -52,6 +52,16 @@ pub(crate) enum Bench {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
+    /// A packet in the programs of sandboxed pods and of the control-plane VIP, and packets per second beside
+    /// nftables; exits with 10 when a goal is missed.
+    Packets {
+        /// How often each figure is taken.
+        #[arg(long, value_name = "N")]
+        rounds: Option<u64>,
+        /// The form of the result on stdout.
+        #[arg(short, long, default_value = "table")]
+        output: Output,
+    },
 }
 
 /// The form of a result.
@@ -79,6 +89,11 @@ pub(crate) fn command(workspace: &Workspace, what: &Bench) -> Result<ExitCode> {
     let output = match what {
         Bench::Connect { output } => {
             arguments.push("connect".into());
+            output
+        }
+        Bench::Packets { rounds, output } => {
+            arguments.push("packets".into());
+            arguments.extend(rounds.iter().map(|rounds| format!("--rounds={rounds}").into()));
             output
         }
         // These measure the program that is shipped, which is looked for beside the lab's.

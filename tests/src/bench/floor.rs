@@ -1,4 +1,4 @@
-//! A program that does nothing, to see what the statistics themselves cost.
+//! A program that does nothing, to see what measuring itself costs.
 //!
 //! It is two instructions, so it is written down here instead of being built: an ELF object with
 //! one section, as any loader reads it.
@@ -16,7 +16,8 @@ use object::{
 
 use super::programs::Programs;
 
-const NAME: &str = "floor";
+/// Its name.
+pub(super) const NAME: &str = "floor";
 
 /// `BPF_ALU64 | BPF_MOV | BPF_K` and `BPF_JMP | BPF_EXIT` (`include/uapi/linux/bpf.h`).
 const MOVE: u8 = 0xb7;
@@ -30,7 +31,7 @@ pub(super) struct Floor {
 
 impl Floor {
     pub(super) fn attach(cgroup: &Path) -> Result<Self> {
-        let mut object = Ebpf::load(&elf()?).context("cannot load the empty program")?;
+        let mut object = load("cgroup/connect4", 1)?;
         let program = object.program_mut(NAME).context("the empty program has no name")?;
         let program: &mut CgroupSockAddr = program.try_into()?;
         program.load().context("the kernel refused the empty program")?;
@@ -45,15 +46,20 @@ impl Floor {
     }
 }
 
-/// `r0 = 1; exit`: go on with the connect.
-fn elf() -> Result<Vec<u8>> {
+/// Reads the program for such a section; it gives this result.
+pub(super) fn load(section: &str, result: i32) -> Result<Ebpf> {
+    Ebpf::load(&elf(section, result)?).context("cannot load the empty program")
+}
+
+/// `r0 = result; exit`
+fn elf(section: &str, result: i32) -> Result<Vec<u8>> {
     let instruction = |operation: u8, value: i32| {
         let [a, b, c, d] = value.to_ne_bytes();
         [operation, 0, 0, 0, a, b, c, d]
     };
-    let code = [instruction(MOVE, 1), instruction(EXIT, 0)].concat();
+    let code = [instruction(MOVE, result), instruction(EXIT, 0)].concat();
     let mut elf = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::default());
-    let section = elf.add_section(Vec::new(), b"cgroup/connect4".to_vec(), SectionKind::Text);
+    let section = elf.add_section(Vec::new(), section.as_bytes().to_vec(), SectionKind::Text);
     let value = elf.append_section_data(section, &code, 8);
     elf.add_symbol(Symbol {
         name: NAME.into(),

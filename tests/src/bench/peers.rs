@@ -36,8 +36,9 @@ use nllb_agent::exit::Exit;
 
 use super::Output;
 use super::failover::Fault;
-pub(super) use balancer::{Balancer, Programs};
-pub(super) use peer::Peer;
+pub(super) use balancer::{Balancer, PODS, Programs};
+pub(super) use figures::Quartiles;
+pub(super) use peer::{Peer, nftables};
 use report::Report;
 
 /// What shall be measured.

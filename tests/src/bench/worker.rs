@@ -4,6 +4,7 @@
 //! one every server has answered on every connection, so that no accept is still under way.
 
 mod kept;
+mod packets;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -54,6 +55,8 @@ pub(super) enum Task {
     },
     /// Lets a server send so many bytes, and times it from the question to the last byte.
     Download(u64),
+    /// Opens so many connections, and sends packets of them for so long; gives how many, and the time.
+    Packets { flows: usize, millis: u64 },
 }
 
 /// The worker's process, seen from the measurement.
@@ -135,6 +138,9 @@ fn perform(targets: &[SocketAddr], task: Task) -> Result<Vec<u64>> {
         }
         Task::Requests { requests, server_name, authority } => {
             kept::ask(any(), requests, server_name, &authority)
+        }
+        Task::Packets { flows, millis } => {
+            packets::send(targets, flows, Duration::from_millis(millis))
         }
         Task::Download(bytes) => Ok(vec![download(any(), bytes)?]),
     }

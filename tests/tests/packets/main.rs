@@ -5,5 +5,7 @@ mod flows;
 #[path = "../../../nllb-common/src/packet/tests/frames.rs"]
 #[expect(dead_code, reason = "the other reader uses what this one does not")]
 mod frames;
-mod kernel;
+mod measured;
 mod shapes;
+
+use nllb_lab::packets::sandbox as kernel;

@@ -3,203 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use aya::Pod;
-use aya::maps::{Array, MapData, PerCpuArray};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ipv4Header, NetSlice, PacketBuilder,
     SlicedPacket, TransportSlice,
 };
-use nllb_agent::datapath::load::{self, BpfLogLevel, Extras, Object, VIP_PROGRAM};
-use nllb_agent::datapath::{monotonic_ns, pin_directory};
-use nllb_common::addr::{Addr, Port};
 use nllb_common::maps::{
-    Control, State, VIP_GENERATIONS, Verdict, VipControl, VipMember, VipOutcome, VipSet, VipWay,
-    VipWays, mac_word, names, way_flags,
+    Control, State, Verdict, VipControl, VipOutcome, VipWays, names, way_flags,
 };
-use nllb_common::vip::{Flow, Kind, Step, View, flow_hash};
-use nllb_lab::{Lab, netns};
-
-const DROP: u32 = 1;
-const PASS: u32 = 2;
-const TX: u32 = 3;
-
-const PORT: u16 = 6443;
-const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 0xcc];
-const VIP4: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
-const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);
-const FROM4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
-const FROM6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
-/// The interface where frames come in.
-const INTERFACE: u32 = 1;
-
-/// The program with a VIP of both families, served by three members of which this host is the first.
-struct Program {
-    object: Object,
-    sets: [VipSet; 2],
-    lab: Lab,
-}
-
-struct Healthy;
-
-impl View for Healthy {
-    fn verdict(&self, _: u32) -> Verdict {
-        Verdict::new(State::Healthy, 0, 1, 1)
-    }
-}
-
-fn mac(place: u8) -> [u8; 6] {
-    [2, 0, 0, 0, 0, place + 1]
-}
-
-fn member(v6: bool, place: u8) -> IpAddr {
-    if v6 {
-        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(place) + 1).into()
-    } else {
-        Ipv4Addr::new(10, 0, 0, place + 1).into()
-    }
-}
-
-impl Program {
-    fn load() -> Option<Self> {
-        let lab = Lab::builder().control_planes(0).build_or_skip()?;
-        let directory = pin_directory(lab.node(0).bpffs());
-        std::fs::create_dir(&directory).expect("created");
-        let extras = Extras { vip: true, ..Extras::default() };
-        let object = load::load(&directory, BpfLogLevel::Off, extras).expect("loaded");
-        object.vip.as_ref().expect("the kernel takes it");
-        let sets = [false, true].map(|v6| {
-            let vip: IpAddr = if v6 { VIP6.into() } else { VIP4.into() };
-            let mut set = VipSet { len: 3, own: 0, ..VipSet::empty(vip.into(), Port::new(PORT)) };
-            for place in 0..3u8 {
-                let id = u32::from(place) + if v6 { 3 } else { 0 };
-                set.members[usize::from(place)] = VipMember::new(member(v6, place).into(), id, 1);
-            }
-            for (entry, place) in set.maglev.iter_mut().zip([0u8, 1, 2].into_iter().cycle()) {
-                *entry = place;
-            }
-            set
-        });
-        let mut program = Self { object, sets, lab };
-        for id in 0..6 {
-            program.set(names::VERDICT, id, Verdict::new(State::Healthy, 0, 1, 1).word());
-        }
-        let control = Control { lease_until_ns: u64::MAX, ..Control::new(250) };
-        program.set(names::CONTROL, 0, control);
-        program.set(names::VIP_SETS, 0, sets[0]);
-        program.set(names::VIP_SETS, VIP_GENERATIONS, sets[1]);
-        program.ways(0);
-        let control =
-            VipControl { mac: mac_word(OWN), sets: [1, VIP_GENERATIONS + 1], mtu: 1500, added: 0 };
-        program.set(names::VIP_CONTROL, 0, control);
-        Some(program)
-    }
-
-    fn set<T: Pod>(&mut self, map: &str, index: u32, value: T) {
-        let map = self.object.bpf.map_mut(map).expect("a map");
-        let mut map: Array<&mut MapData, T> = Array::try_from(map).expect("of this type");
-        map.set(index, value, 0).expect("written");
-    }
-
-    /// Ways to all members, with these flags besides.
-    fn ways(&mut self, flags: u64) {
-        let mut ways = VipWays::default();
-        for place in 0..3u8 {
-            ways[usize::from(place)] = VipWay {
-                to: mac_word(mac(place)) | way_flags::KNOWN | flags,
-                from: mac_word(OWN),
-                interface: INTERFACE,
-                mtu: 1500,
-            };
-        }
-        self.set(names::VIP_WAYS, 0, ways);
-        self.set(names::VIP_WAYS, VIP_GENERATIONS, ways);
-    }
-
-    fn own_for_ever(&mut self, own: bool) {
-        self.set(names::VIP_OWNER, 0, if own { u64::MAX } else { monotonic_ns() - 1 });
-    }
-
-    fn program(&mut self) -> &mut Xdp {
-        let program = self.object.bpf.program_mut(VIP_PROGRAM).expect("in the object");
-        program.try_into().expect("of this type")
-    }
-
-    /// What becomes of a frame, and how it looks then.
-    fn run(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
-        let mut out = vec![0; 4096];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ..TestRunOptions::new()
-        };
-        let result = self.program().test_run(options).expect("it runs");
-        out.truncate(result.data_size_out as usize);
-        (result.return_value, out)
-    }
-
-    /// Lets a frame pass unchanged.
-    fn passes(&mut self, frame: &[u8], what: &str) {
-        let (action, out) = self.run(frame);
-        assert_eq!((action, out.as_slice()), (PASS, frame), "{what}");
-    }
-
-    fn count(&self, outcome: VipOutcome) -> u64 {
-        let map = self.object.bpf.map(names::VIP_STATS).expect("a map");
-        let map: PerCpuArray<&MapData, u64> = PerCpuArray::try_from(map).expect("of this type");
-        map.get(&(outcome as u32), 0).expect("read").iter().sum()
-    }
-
-    /// The place that a connection from this port is for.
-    fn place(&self, v6: bool, port: u16) -> u8 {
-        let set = &self.sets[usize::from(v6)];
-        let client: IpAddr = if v6 { FROM6.into() } else { FROM4.into() };
-        let hash = flow_hash(Addr::from(client), Port::new(port));
-        let flow = Flow { set, hash, lease_valid: true, zero: 0 };
-        match flow.step(&Healthy, Kind::Opening, false, None) {
-            Step::Keep => 0,
-            Step::Forward(place) => u8::try_from(place).expect("small"),
-            Step::Look => panic!("not for a SYN"),
-        }
-    }
-
-    /// A port whose connections are for this place.
-    fn port_for(&self, v6: bool, place: u8) -> u16 {
-        (1024..).find(|port| self.place(v6, *port) == place).expect("one of them")
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Segment {
-    Syn,
-    Ack,
-}
-
-fn segment(v6: bool, from: [u8; 6], port: u16, what: Segment, payload: usize) -> Vec<u8> {
-    let ethernet = PacketBuilder::ethernet2(from, OWN);
-    let ip = if v6 {
-        ethernet.ipv6(FROM6.octets(), VIP6.octets(), 64)
-    } else {
-        ethernet.ipv4(FROM4.octets(), VIP4.octets(), 64)
-    };
-    let tcp = ip.tcp(port, PORT, 1000, 512);
-    let tcp = if what == Segment::Syn { tcp.syn() } else { tcp.ack(77) };
-    let mut frame = Vec::new();
-    tcp.write(&mut frame, &vec![7; payload]).expect("written");
-    if !v6 {
-        // As every TCP sends them.
-        set_fragment(&mut frame, 14, 0x4000);
-    }
-    frame
-}
-
-/// Writes flags and offset of an IPv4 header, and its checksum.
-fn set_fragment(frame: &mut [u8], ip: usize, word: u16) {
-    frame[ip + 6..ip + 8].copy_from_slice(&word.to_be_bytes());
-    let header = Ipv4Header::from_slice(&frame[ip..]).expect("a header").0;
-    frame[ip + 10..ip + 12].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
-}
+use nllb_lab::netns;
+use nllb_lab::packets::vip::{
+    CLIENT, DROP, FROM4, FROM6, OWN, PASS, PORT, Program, Segment, TX, VIP4, VIP6, mac, member,
+    segment, set_fragment,
+};
 
 /// Checks every checksum in a frame, and gives its two MAC addresses.
 fn sound(frame: &[u8]) -> ([u8; 6], [u8; 6]) {
@@ -697,24 +512,4 @@ fn a_connection_of_this_host_stays_here_whatever_its_order_says() {
         assert_eq!((action, sound(&out).0), (TX, mac(1)), "of nobody here, listener or not");
     });
     done.expect("the node is there");
-}
-
-#[test]
-fn what_a_packet_costs() {
-    let Some(mut program) = Program::load() else { return };
-    let mut time = |what: &str, frame: &[u8]| {
-        // A frame that is changed is another in the next round, so this is for those that pass, and for a first
-        // impression of the others.
-        let options =
-            TestRunOptions { data_in: Some(frame), repeat: 200_000, ..TestRunOptions::new() };
-        let result = program.program().test_run(options).expect("it runs");
-        println!("{what}: {} ns", result.duration.as_nanos());
-    };
-    time("a SYN", &segment(false, CLIENT, 2000, Segment::Syn, 0));
-    time("an ACK", &segment(false, CLIENT, 2001, Segment::Ack, 0));
-    time("an IPv6 SYN", &segment(true, CLIENT, 2000, Segment::Syn, 0));
-    let other = PacketBuilder::ethernet2(CLIENT, OWN).ipv4(FROM4.octets(), [10, 0, 0, 1], 64);
-    let mut frame = Vec::new();
-    other.tcp(4000, 443, 1, 1).syn().write(&mut frame, &[]).expect("written");
-    time("a packet of others", &frame);
 }

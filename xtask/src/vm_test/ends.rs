@@ -53,7 +53,7 @@ impl Ends {
     pub(crate) fn run(self, workspace: &Workspace) -> Result<Came> {
         let Self { kernels, store, fetched } = self;
         let since = Instant::now();
-        let boots: Vec<_> = kernels.boots.iter().collect();
+        let boots = kernels.boots_called(None)?;
         match fetched {
             Err(why) => {
                 let names: Vec<_> = kernels.ends().into_iter().map(|kernel| kernel.name).collect();
@@ -88,8 +88,8 @@ mod tests {
     fn where_nothing_can_be_fetched_every_step_of_both_is_skipped() {
         let workspace = Workspace::here().expect("a workspace");
         let kernels = Kernels::read(&workspace).expect("the file");
-        let steps: usize =
-            kernels.boots.iter().map(|boot| boot.steps().expect("steps").len()).sum();
+        let boots = kernels.boots_called(None).expect("some");
+        let steps: usize = boots.iter().map(|boot| boot.steps().expect("steps").len()).sum();
         let fetched = Err("no network".to_owned());
         let ends = Ends { kernels, store: Store::of(&workspace), fetched };
         let came = ends.run(&workspace).expect("no failure");

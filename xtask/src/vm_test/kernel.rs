@@ -14,8 +14,8 @@ use object::{File, Object as _, ObjectSection as _};
 
 use super::{cpio::Archive, protocol::MODULES};
 
-/// What the lab, its faults and the sockets of the tests need.
-const WANTED: [&str; 18] = [
+/// What the lab, its faults, the sockets of the tests, and those need that nllb is measured beside.
+const WANTED: [&str; 23] = [
     "veth",
     "bridge",
     "tun",
@@ -34,6 +34,11 @@ const WANTED: [&str; 18] = [
     "cls_cgroup",
     "dummy",
     "virtio_rng",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_masq",
+    "ip_vs",
+    "ip_vs_rr",
 ];
 
 /// How the kernel, or a module, is packed.

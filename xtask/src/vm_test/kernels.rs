@@ -50,6 +50,9 @@ pub(crate) struct Boot {
     /// For the kernel's command line.
     #[serde(default)]
     pub(crate) append: String,
+    /// Whether it is only started when it is named: it measures, and tests nothing.
+    #[serde(default)]
+    asked: bool,
     /// Whether an emulated processor has a time of its own.
     #[serde(default)]
     pub(crate) virtual_time: bool,
@@ -110,9 +113,9 @@ impl Kernels {
         both
     }
 
-    /// The boot with this name; all without one.
+    /// The boot with this name; without one, all that need not be named.
     pub(crate) fn boots_called(&self, name: Option<&str>) -> Result<Vec<&Boot>> {
-        let wanted = |boot: &&Boot| name.is_none_or(|name| name == boot.name);
+        let wanted = |boot: &&Boot| name.map_or(!boot.asked, |name| name == boot.name);
         let boots: Vec<_> = self.boots.iter().filter(wanted).collect();
         let all = || self.boots.iter().map(|boot| boot.name.as_str()).collect::<Vec<_>>();
         ensure!(!boots.is_empty(), "no boot is called so; there are {}", all().join(", "));
@@ -216,6 +219,14 @@ tests = ["closing::exact::y"]
         let steps = kernels.boots[0].steps().expect("steps");
         let labels: Vec<_> = steps.iter().map(Step::label).collect();
         assert_eq!(labels, ["features", "verifier", "machine::x", "closing::exact::y"]);
+    }
+
+    #[test]
+    fn a_boot_that_measures_is_started_when_it_is_named() {
+        let kernels = Kernels::parse(&TEXT.replace("features = true", "asked = true"));
+        let kernels = kernels.expect("read");
+        assert!(kernels.boots_called(None).is_err());
+        assert_eq!(kernels.boots_called(Some("machine")).expect("found").len(), 1);
     }
 
     #[test]

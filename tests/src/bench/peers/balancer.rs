@@ -22,7 +22,7 @@ use crate::wait::{wait_for, wait_until};
 use crate::{netns, tools, usage};
 
 /// The pods of every lab.
-const PODS: &str = "10.87.0.0/16";
+pub(in crate::bench) const PODS: &str = "10.87.0.0/16";
 
 /// It, until this is dropped.
 pub(in crate::bench) struct Balancer {

@@ -48,10 +48,10 @@ pub(super) struct Cost {
 
 /// The middle and the quartiles around it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Quartiles {
-    pub(super) q1: f64,
-    pub(super) median: f64,
-    pub(super) q3: f64,
+pub(in crate::bench) struct Quartiles {
+    pub(in crate::bench) q1: f64,
+    pub(in crate::bench) median: f64,
+    pub(in crate::bench) q3: f64,
 }
 
 /// Seconds of processor time, by who had it.
@@ -206,7 +206,7 @@ impl Round {
 
 impl Quartiles {
     /// Of numbers in any order, by the nearest rank; not a number if there are none.
-    pub(super) fn of(mut numbers: Vec<f64>) -> Self {
+    pub(in crate::bench) fn of(mut numbers: Vec<f64>) -> Self {
         numbers.sort_by(f64::total_cmp);
         let rank = |percent: usize| {
             let rank = (numbers.len() * percent).div_ceil(100).saturating_sub(1);
@@ -215,7 +215,7 @@ impl Quartiles {
         Self { q1: rank(25), median: rank(50), q3: rank(75) }
     }
 
-    pub(super) fn json(self, digits: i32) -> Value {
+    pub(in crate::bench) fn json(self, digits: i32) -> Value {
         let Self { q1, median, q3 } = self;
         json!({
             "q1": round(q1, digits), "median": round(median, digits), "q3": round(q3, digits),

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use super::failover::{Reaction, What, faster};
 use super::figures::{Cost, Metric, Parts, Quartiles};
 use super::kernel::Kernel;
-use super::report::{Goal, Report};
+use super::report::Report;
+use crate::bench::goal::Goal;
 use crate::bench::report::kernel as release;
 
 const BEGIN: &str =

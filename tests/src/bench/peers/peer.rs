@@ -165,7 +165,7 @@ stream {{
 
 /// kube-proxy in nftables mode: a map of Services, a chain for the Service that draws, a chain for each
 /// endpoint, and masquerading of what does not come from pods. Without endpoints the Service is refused.
-pub(super) fn nftables(servers: &[SocketAddr], pods: &str) -> String {
+pub(in crate::bench) fn nftables(servers: &[SocketAddr], pods: &str) -> String {
     let number = servers.len();
     let ways: Vec<_> = (0..number).map(|index| format!("{index} : goto endpoint{index}")).collect();
     let endpoint = |(index, server): (usize, &SocketAddr)| {

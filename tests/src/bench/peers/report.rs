@@ -6,6 +6,7 @@ use super::failover::{Reaction, What, faster};
 use super::figures::{Cost, Metric, Parts};
 use super::kernel::{GOAL_ALL_CORES, GOAL_FLAT, Kernel};
 use super::peer::Peer;
+use crate::bench::goal::Goal;
 use crate::bench::report::{kernel, round};
 
 /// Of the JSON: a key that goes or means something else asks for another.
@@ -16,19 +17,6 @@ pub(super) struct Report {
     pub(super) costs: Vec<Cost>,
     pub(super) kernel: Option<Kernel>,
     pub(super) rows: Vec<Reaction>,
-}
-
-/// A goal, and how it went.
-pub(super) struct Goal {
-    pub(super) what: String,
-    pub(super) is: f64,
-    pub(super) most: f64,
-}
-
-impl Goal {
-    pub(super) fn is_met(&self) -> bool {
-        self.is <= self.most
-    }
 }
 
 impl Report {
@@ -67,12 +55,7 @@ impl Report {
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let goals = self.goals();
-        let goals = goals.iter().map(|goal| {
-            let Goal { what, is, most } = goal;
-            json!({
-                "what": what, "is": round(*is, 4), "most": round(*most, 4), "met": goal.is_met(),
-            })
-        });
+        let goals = goals.iter().map(Goal::json);
         let faster = faster(&self.rows).map(|(row, what, theirs, own)| {
             json!({
                 "fault": row.fault.to_string(),
@@ -198,11 +181,7 @@ impl Report {
 
     fn goals_text(&self) -> String {
         let mut text = String::from("goals\n");
-        for goal in self.goals() {
-            let Goal { what, is, most } = &goal;
-            let missed = if goal.is_met() { "" } else { "   missed" };
-            text += &format!("  {what:<50} {is:>8.3}   goal <= {most:.3}{missed}\n");
-        }
+        text.extend(self.goals().iter().map(Goal::line));
         for (row, what, theirs, own) in faster(&self.rows) {
             let name = format!("{}, {}, {}", row.fault, row.peer, what.title());
             text += &format!("  {name:<50} {theirs:>8}   nllb {own}   missed: not slower\n");

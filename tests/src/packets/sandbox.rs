@@ -1,6 +1,7 @@
 //! The two programs, loaded by themselves, with two frontends of each family that lead to two backends.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, HashOfMaps, Map, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
@@ -12,38 +13,47 @@ use nllb_common::maps::{
     Scope, Slot, State, Verdict, names,
 };
 use nllb_common::packet::parse;
-use nllb_lab::lab::say_skipped;
+
+use super::frames;
+use crate::lab::say_skipped;
 
 /// What the programs return for a packet that goes on.
-pub(crate) const ON: i32 = -1;
+pub const ON: i32 = -1;
 /// What they return for one that they send back.
-pub(crate) const REDIRECTED: i32 = 7;
+pub const REDIRECTED: i32 = 7;
 /// The interface of a test run: the loopback of this network namespace.
 const INTERFACE: u32 = 1;
 /// `BPF_MAP_TYPE_LRU_HASH`
 const LRU_HASH: u32 = 9;
 const EPOCH: u32 = 1;
 
-pub(crate) const GUEST: [&str; 2] = ["10.244.0.7:40001", "[fd00:244::7]:40001"];
-pub(crate) const VIP: [&str; 2] = ["10.96.0.1:443", "[fd00:96::1]:443"];
-pub(crate) const OTHER_VIP: [&str; 2] = ["10.96.0.2:443", "[fd00:96::2]:443"];
-pub(crate) const BACKENDS: [[&str; 2]; 2] =
+/// The guest's end, IPv4 and IPv6.
+pub const GUEST: [&str; 2] = ["10.244.0.7:40001", "[fd00:244::7]:40001"];
+/// A frontend of each family.
+pub const VIP: [&str; 2] = ["10.96.0.1:443", "[fd00:96::1]:443"];
+/// Another.
+pub const OTHER_VIP: [&str; 2] = ["10.96.0.2:443", "[fd00:96::2]:443"];
+/// The backends of each family.
+pub const BACKENDS: [[&str; 2]; 2] =
     [["192.0.2.11:6443", "192.0.2.12:6443"], ["[2001:db8::11]:6443", "[2001:db8::12]:6443"]];
 
-pub(crate) fn at(text: &str) -> SocketAddr {
+/// Such an address.
+#[must_use]
+pub fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
 /// The programs and their maps.
-pub(crate) struct Kernel {
+pub struct Kernel {
     bpf: Ebpf,
     table: HashMap<MapData, FlowKey, Flow>,
-    _pools: Vec<Array<MapData, PoolSet>>,
+    /// Kept, since a map of maps does not keep them for user space.
+    pools: Vec<Array<MapData, PoolSet>>,
 }
 
 impl Kernel {
     /// `None` without root.
-    pub(crate) fn load() -> Option<Self> {
+    pub fn load() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             say_skipped("only root can load programs");
             return None;
@@ -65,40 +75,54 @@ impl Kernel {
             bpf.map_mut(names::GUESTS).expect("there").try_into().expect("of its type");
         guests.insert(INTERFACE, &table, 0).expect("written");
         let table = HashMap::try_from(Map::LruHashMap(table)).expect("of its type");
-        let mut kernel = Self { bpf, table, _pools: Vec::new() };
+        let mut kernel = Self { bpf, table, pools: Vec::new() };
         kernel.set_guest(Guest::NONE);
         kernel.fill();
         Some(kernel)
     }
 
     fn fill(&mut self) {
-        let mut sets = Vec::new();
         for family in 0..2u16 {
             let slots: Vec<_> = (0..2u32).map(|index| self.slot(family, index)).collect();
-            let set = PoolSet::new(&slots).expect("few");
-            let mut map = Array::create(1, 0).expect("a map");
-            map.set(0, set, 0).expect("written");
-            let mut pools: ArrayOfMaps<_, Array<MapData, PoolSet>> =
-                self.bpf.map_mut(names::POOLS).expect("there").try_into().expect("of its type");
-            pools.set(u32::from(family) + 1, &map, 0).expect("written");
-            sets.push(map);
+            self.pool(family + 1, &slots);
             for (id, vip) in [VIP, OTHER_VIP].iter().enumerate() {
-                let (addr, port) = split(at(vip[usize::from(family)]));
                 let id = 1 + u16::try_from(id).expect("few");
-                let frontend = Frontend { id, pool: family + 1, home: NO_HOME, flags: 0 };
-                for protocol in Protocol::ALL {
-                    let key = FrontendKey::new(addr, port, protocol, Scope::Other);
-                    let mut frontends: HashMap<_, FrontendKey, u64> = self.hash(names::FRONTENDS);
-                    frontends.insert(key, frontend.word(), 0).expect("written");
-                }
+                self.frontend(id, at(vip[usize::from(family)]), family + 1);
             }
         }
-        self._pools = sets;
         for backend in 0..4 {
             self.judge(backend, State::Healthy);
             self.array(names::EVIDENCE).set(backend, Evidence::fresh(EPOCH), 0).expect("written");
         }
         self.lease(true);
+    }
+
+    /// Makes a frontend of the first backend's own address, of each family: what is translated there stays as it is.
+    pub fn add_own_addresses(&mut self) {
+        for family in 0..2u16 {
+            let slot = self.slot(family, 0);
+            self.pool(family + 3, &[slot]);
+            self.frontend(3, at(BACKENDS[usize::from(family)][0]), family + 3);
+        }
+    }
+
+    fn pool(&mut self, pool: u16, slots: &[Slot]) {
+        let mut map = Array::create(1, 0).expect("a map");
+        map.set(0, PoolSet::new(slots).expect("few"), 0).expect("written");
+        let mut pools: ArrayOfMaps<_, Array<MapData, PoolSet>> =
+            self.bpf.map_mut(names::POOLS).expect("there").try_into().expect("of its type");
+        pools.set(u32::from(pool), &map, 0).expect("written");
+        self.pools.push(map);
+    }
+
+    fn frontend(&mut self, id: u16, address: SocketAddr, pool: u16) {
+        let (addr, port) = split(address);
+        let frontend = Frontend { id, pool, home: NO_HOME, flags: 0 };
+        let mut frontends: HashMap<_, FrontendKey, u64> = self.hash(names::FRONTENDS);
+        for protocol in Protocol::ALL {
+            let key = FrontendKey::new(addr, port, protocol, Scope::Other);
+            frontends.insert(key, frontend.word(), 0).expect("written");
+        }
     }
 
     fn slot(&self, family: u16, index: u32) -> Slot {
@@ -115,78 +139,97 @@ impl Kernel {
     }
 
     /// Gives the agent's word on a backend, by id.
-    pub(crate) fn judge(&mut self, backend: u32, state: State) {
+    pub fn judge(&mut self, backend: u32, state: State) {
         let verdict = Verdict::new(state, 0, 1, EPOCH).word();
         self.array(names::VERDICT).set(backend, verdict, 0).expect("written");
     }
 
     /// Lets the agent live, or not.
-    pub(crate) fn lease(&mut self, valid: bool) {
+    pub fn lease(&mut self, valid: bool) {
         let lease_until_ns = if valid { u64::MAX } else { 0 };
         let control = Control { lease_until_ns, host_netns: 1, ..Control::new(250) };
         self.array(names::CONTROL).set(0, control, 0).expect("written");
     }
 
     /// What is known of a backend.
-    pub(crate) fn evidence(&mut self, backend: u32) -> Evidence {
+    pub fn evidence(&mut self, backend: u32) -> Evidence {
         self.array(names::EVIDENCE).get(&backend, 0).expect("read")
     }
 
     /// What is noted of the interface.
-    pub(crate) fn guest(&mut self) -> Guest {
+    pub fn guest(&mut self) -> Guest {
         self.hash(names::GUEST_STATES).get(&INTERFACE, 0).expect("read")
     }
 
     /// Writes what is noted of the interface.
-    pub(crate) fn set_guest(&mut self, guest: Guest) {
+    pub fn set_guest(&mut self, guest: Guest) {
         self.hash(names::GUEST_STATES).insert(INTERFACE, guest, 0).expect("written");
     }
 
     /// How often something was counted.
-    pub(crate) fn count(&mut self, counter: Counter) -> u64 {
+    pub fn count(&mut self, counter: Counter) -> u64 {
         let map = self.bpf.map_mut(names::STATS).expect("there");
         let stats: PerCpuArray<_, u64> = map.try_into().expect("of its type");
         stats.get(&(counter as u32), 0).expect("read").iter().sum()
     }
 
     /// Entries of the guest's table.
-    pub(crate) fn flows(&self) -> Vec<(FlowKey, Flow)> {
+    pub fn flows(&self) -> Vec<(FlowKey, Flow)> {
         self.table.iter().map(|entry| entry.expect("read")).collect()
     }
 
     /// Changes every entry of the guest's table.
-    pub(crate) fn change(&mut self, change: impl Fn(&mut Flow)) {
-        for (key, mut flow) in self.flows() {
-            change(&mut flow);
+    pub fn change(&mut self, change: impl Fn(&mut Flow)) {
+        let mut flows = self.flows();
+        flows.iter_mut().for_each(|(_, flow)| change(flow));
+        self.restore(&flows);
+    }
+
+    /// Writes these entries to the guest's table.
+    pub fn restore(&mut self, flows: &[(FlowKey, Flow)]) {
+        for (key, flow) in flows {
             self.table.insert(key, flow, 0).expect("written");
         }
     }
 
     /// What becomes of a frame that the guest sends.
-    pub(crate) fn leaves(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
+    pub fn leaves(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
         self.run("nllb_from_guest", frame).expect("a test run")
     }
 
     /// What becomes of a frame that goes to it.
-    pub(crate) fn reaches(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
+    pub fn reaches(&mut self, frame: &[u8]) -> (i32, Vec<u8>) {
         self.run("nllb_to_guest", frame).expect("a test run")
     }
 
     /// What becomes of a frame; `None` when the kernel makes no packet of it.
-    pub(crate) fn run(&mut self, name: &str, frame: &[u8]) -> Option<(i32, Vec<u8>)> {
+    pub fn run(&mut self, name: &str, frame: &[u8]) -> Option<(i32, Vec<u8>)> {
+        let (verdict, out, _) = self.repeat(name, frame, 1)?;
+        Some((verdict, out))
+    }
+
+    /// The same so often one after the other, each time with the frame as the time before has left it, and how long
+    /// once took.
+    pub fn repeat(
+        &mut self,
+        name: &str,
+        frame: &[u8],
+        times: u32,
+    ) -> Option<(i32, Vec<u8>, Duration)> {
         let program = self.bpf.program_mut(name).expect("in the object");
         let program: &mut SchedClassifier = program.try_into().expect("of its type");
         let mut out = vec![0; frame.len() + 64];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
+        options.repeat = times;
         let result = program.test_run(options).ok()?;
         out.truncate(result.data_size_out as usize);
-        Some((result.return_value.cast_signed(), out))
+        Some((result.return_value.cast_signed(), out, result.duration))
     }
 
     /// Where a frame that the guest sends goes; `None` when it is left alone. Whatever is rewritten has right checksums.
-    pub(crate) fn sends(&mut self, frame: &[u8]) -> Option<SocketAddr> {
+    pub fn sends(&mut self, frame: &[u8]) -> Option<SocketAddr> {
         let (verdict, out) = self.leaves(frame);
         assert_eq!(verdict, ON);
         if out == frame {
@@ -194,13 +237,13 @@ impl Kernel {
         }
         let packet = parse(out.as_slice(), 0).expect("understood");
         if packet.fragment == 0 {
-            assert_eq!(super::frames::wrong_checksum(&out), None);
+            assert_eq!(frames::wrong_checksum(&out), None);
         }
         Some(join(packet.destination, packet.destination_port))
     }
 
     /// From where a frame comes that goes to the guest; `None` when it is left alone.
-    pub(crate) fn gets(&mut self, frame: &[u8]) -> Option<SocketAddr> {
+    pub fn gets(&mut self, frame: &[u8]) -> Option<SocketAddr> {
         let (verdict, out) = self.reaches(frame);
         assert_eq!(verdict, ON);
         if out == frame {
@@ -208,7 +251,7 @@ impl Kernel {
         }
         let packet = parse(out.as_slice(), 0).expect("understood");
         if packet.fragment == 0 {
-            assert_eq!(super::frames::wrong_checksum(&out), None);
+            assert_eq!(frames::wrong_checksum(&out), None);
         }
         Some(join(packet.source, packet.source_port))
     }
