@@ -47,6 +47,7 @@ pub mod tools;
 pub mod usage;
 mod verdicts;
 pub mod verifier;
+pub mod vip_stage;
 pub mod wait;
 
 pub use agent::{Agent, Configuration};

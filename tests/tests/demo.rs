@@ -110,3 +110,23 @@ fn the_measurement_gives_every_figure_it_promises() {
         assert!(value.is_some_and(|value| value > 0.0), "{path} is {value:?} in {json}");
     }
 }
+
+#[test]
+fn faults_that_guests_and_clients_of_the_vip_feel_have_a_row_each() {
+    if !available_or_say() {
+        return;
+    }
+    let faults = ["guest-crash", "vip-owner-agent-killed"];
+    let faults = faults.map(|fault| ["--fault", fault]);
+    let words = ["bench", "failover", "--output=json", "--runs=1"];
+    let output = nllb_lab(&[&words, faults.as_flattened()].concat()).output().expect("it starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert!(row["new_left_ms"]["max"].as_f64().is_some(), "{row}");
+        let flows = row["flows_with_living_servers"].as_u64();
+        assert!(flows > Some(0) && row["flows_that_carry"].as_u64() == flows, "{row}");
+    }
+}

@@ -23,7 +23,8 @@
 //! A connect has failed as well when it was established and got no answer: what was under way when a
 //! server died cannot be saved. Those that never were established are told apart.
 //!
-//! Lookups of the cluster's DNS have rows of their own ([`lookups`]).
+//! Lookups of the cluster's DNS have rows of their own ([`lookups`]), and so have clients that no hook for connects sees
+//! ([`outside`]).
 //!
 //! The fault begins when its command is given, so the time that the command takes counts as ours. A
 //! loop gives up on an answer after 250 ms, as a client with a short timeout would.
@@ -33,6 +34,7 @@ mod case;
 mod fault;
 mod goals;
 mod lookups;
+mod outside;
 mod report;
 mod rig;
 mod row;
@@ -74,6 +76,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let cases = if fault.is_empty() { Case::all() } else { fault.clone() };
     let faults: Vec<_> = cases.iter().filter_map(|case| case.connects()).collect();
     let lookups: Vec<_> = cases.iter().filter_map(|case| case.lookups()).collect();
+    let outside: Vec<_> = cases.iter().filter_map(|case| case.outside()).collect();
     let mut report = Report::default();
     if !faults.is_empty() {
         let mut rigs = vec![Rig::build()?];
@@ -88,6 +91,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     if !lookups.is_empty() {
         report.lookups = lookups::measure(&lookups, *runs).context("cannot measure lookups")?;
     }
+    report.outside = outside::measure(&outside, *runs)?;
     match output {
         Output::Table => print!("{}", report.table()),
         Output::Json => println!("{}", serde_json::to_string(&report.json())?),

@@ -1,10 +1,10 @@
-//! What can be asked for by name: a fault of API servers, or one of name servers.
+//! What can be asked for by name: a fault of API servers, of name servers, or of what clients elsewhere depend on.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
 use super::fault::Fault;
-use super::lookups;
+use super::{lookups, outside};
 
 /// A fault, and of whom.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,17 +13,25 @@ pub(super) enum Case {
     Connects(Fault),
     /// Of name servers, which resolvers ask.
     Lookups(lookups::Fault),
+    /// Of what clients depend on that no hook for connects sees.
+    Outside(outside::Fault),
 }
 
+/// How many there are.
+const COUNT: usize = Fault::ALL.len() + lookups::Fault::ALL.len() + outside::Fault::ALL.len();
+
 impl Case {
-    const ALL: [Self; Fault::ALL.len() + lookups::Fault::ALL.len()] = {
-        let mut all = [Self::Connects(Fault::Crash); Fault::ALL.len() + lookups::Fault::ALL.len()];
+    const ALL: [Self; COUNT] = {
+        let (connects, lookups) = (Fault::ALL.len(), lookups::Fault::ALL.len());
+        let mut all = [Self::Connects(Fault::Crash); COUNT];
         let mut index = 0;
         while index < all.len() {
-            all[index] = if index < Fault::ALL.len() {
+            all[index] = if index < connects {
                 Self::Connects(Fault::ALL[index])
+            } else if index < connects + lookups {
+                Self::Lookups(lookups::Fault::ALL[index - connects])
             } else {
-                Self::Lookups(lookups::Fault::ALL[index - Fault::ALL.len()])
+                Self::Outside(outside::Fault::ALL[index - connects - lookups])
             };
             index += 1;
         }
@@ -39,15 +47,23 @@ impl Case {
     pub(super) fn connects(self) -> Option<Fault> {
         match self {
             Self::Connects(fault) => Some(fault),
-            Self::Lookups(_) => None,
+            Self::Lookups(_) | Self::Outside(_) => None,
         }
     }
 
     /// The fault, if it is one of name servers.
     pub(super) fn lookups(self) -> Option<lookups::Fault> {
         match self {
-            Self::Connects(_) => None,
             Self::Lookups(fault) => Some(fault),
+            Self::Connects(_) | Self::Outside(_) => None,
+        }
+    }
+
+    /// The fault, if it is one of what clients elsewhere depend on.
+    pub(super) fn outside(self) -> Option<outside::Fault> {
+        match self {
+            Self::Outside(fault) => Some(fault),
+            Self::Connects(_) | Self::Lookups(_) => None,
         }
     }
 }
@@ -61,6 +77,7 @@ impl ValueEnum for Case {
         match self {
             Self::Connects(fault) => fault.to_possible_value(),
             Self::Lookups(fault) => fault.to_possible_value(),
+            Self::Outside(fault) => fault.to_possible_value(),
         }
     }
 }

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::calm::Agent;
 use super::goals::{CPU_PERCENT, Goals, PINGS_PER_SECOND, READYZ_PER_SECOND, RSS_MIB};
-use super::lookups;
 use super::row::{Row, Spread};
+use super::{lookups, outside};
 
 /// All of it, as far as it was asked for.
 #[derive(Default)]
@@ -13,6 +13,7 @@ pub(super) struct Report {
     pub(super) rows: Vec<Row>,
     pub(super) agent: Option<Agent>,
     pub(super) lookups: Vec<lookups::Row>,
+    pub(super) outside: Vec<outside::Row>,
 }
 
 /// How to read the table.
@@ -24,7 +25,9 @@ impl Report {
     pub(super) fn json(&self) -> Value {
         let rows = self.rows.iter().map(Row::json);
         let agent = self.agent.iter().map(|agent| json!({"agent": agent.json()}));
-        rows.chain(agent).chain(self.lookups.iter().map(lookups::Row::json)).collect()
+        let lookups = self.lookups.iter().map(lookups::Row::json);
+        let outside = self.outside.iter().map(outside::Row::json);
+        rows.chain(agent).chain(lookups).chain(outside).collect()
     }
 
     /// For people.
@@ -35,6 +38,7 @@ impl Report {
         }
         text.extend(self.agent.iter().map(agent_text));
         text.extend(self.lookups.iter().map(lookups::Row::text));
+        text.extend(self.outside.iter().map(outside::Row::text));
         text
     }
 }

@@ -95,7 +95,7 @@ pub(super) fn measure(rounds: u64, cpu: Option<usize>) -> Result<Rates> {
     for number in 0..=rounds {
         for index in order.next() {
             let node = &mut nodes[index];
-            let rate = node.rate(&lab).with_context(|| format!("{}", node.side.title()))?;
+            let rate = node.rate(&lab).context(node.side.title())?;
             // The first round warms up.
             rates.0[index].1.extend((number > 0).then_some(rate));
         }
