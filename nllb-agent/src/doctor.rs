@@ -6,8 +6,10 @@
 pub mod attachment;
 pub mod backends;
 pub mod configuration;
+pub mod guests;
 pub mod host;
 pub mod redact;
+pub mod services;
 pub mod vip;
 
 use serde::Serialize;

@@ -14,12 +14,14 @@ mod told;
 
 use super::paint::Paint;
 use super::{Failure, Output};
-use crate::doctor::{Report, Verdict, attachment, configuration, host, vip};
+use crate::doctor::{Report, Verdict, attachment, configuration, guests, host, services, vip};
 use crate::exit::Exit;
 use crate::probe::unix_time;
+use crate::status::Status;
 use clap::Args;
 use indicatif::ProgressBar;
 use std::io;
+use std::net::SocketAddr;
 use std::panic;
 use std::path::PathBuf;
 use std::thread;
@@ -88,8 +90,11 @@ fn examine(told: &Told, from_pid: Option<u32>, progress: &ProgressBar) -> Result
     let (host, attachment) = kernel.unwrap_or_else(|died| panic::resume_unwind(died));
     let mut checks = host::checks(&host);
     checks.extend(attachment::checks(&attachment));
-    let status = told.status.as_ref().ok();
-    checks.extend(vip::checks(status.and_then(|status| status.vip.as_ref())));
+    if let Ok(status) = &told.status {
+        checks.extend(guests::checks(status.sandboxes.as_ref(), &status.frontends));
+        checks.extend(vip::checks(seen_vip(status).as_ref()));
+    }
+    checks.extend(told.services().iter().flat_map(services::checks));
     let told_time = backends.iter().filter_map(|backend| {
         let answer = backend.seen.answer.as_ref()?.as_ref().ok()?;
         Some((backend.address, answer.ahead?))
@@ -101,4 +106,16 @@ fn examine(told: &Told, from_pid: Option<u32>, progress: &ProgressBar) -> Result
     checks.extend(of_backends);
     checks.extend(configuration::checks(&told.configuration(&targets)));
     Ok(Report::new(checks))
+}
+
+/// The VIP, and whether an API server of this host can be reached by it.
+fn seen_vip(status: &Status) -> Option<vip::Seen<'_>> {
+    let vip = status.vip.as_ref()?;
+    let is_member = |family: bool| {
+        vip.members.iter().any(|member| member.own && member.address.is_ipv4() == family)
+    };
+    let addresses = vip.addresses.iter().filter(|ip| is_member(ip.is_ipv4()));
+    let addresses = addresses.map(|ip| SocketAddr::new(*ip, vip.port));
+    let unheard = addresses.filter(|address| !listeners::hears(*address)).collect();
+    Some(vip::Seen { vip, ownership: status.vip_ownership.as_ref(), unheard })
 }

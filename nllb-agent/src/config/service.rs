@@ -118,12 +118,28 @@ impl Service {
         Ok(check)
     }
 
+    /// Whether a pool is one of its ports.
+    #[must_use]
+    pub fn has_pool(&self, pool: &str) -> bool {
+        self.port_of(pool).is_some()
+    }
+
+    /// Whether a line about what is left out is about it: its name, or that of one of its pools, begins the line.
+    #[must_use]
+    pub fn is_named_by(&self, line: &str) -> bool {
+        let rest = line.strip_prefix(&*self.plan.name);
+        rest.is_some_and(|rest| rest.starts_with([':', ' ']))
+    }
+
+    fn port_of(&self, pool: &str) -> Option<u16> {
+        let port = pool.strip_prefix(&*self.plan.name)?.strip_prefix(':')?;
+        port.split('/').next()?.parse().ok()
+    }
+
     /// The same by the name of the pool; `None` when it is none of its own.
     #[must_use]
     pub fn probe_of(&self, pool: &str, protocols: &BTreeSet<Protocol>) -> Option<HealthCheck> {
-        let port = pool.strip_prefix(&*self.plan.name)?.strip_prefix(':')?;
-        let port = port.split('/').next()?.parse().ok()?;
-        self.probe(port, protocols).ok()
+        self.probe(self.port_of(pool)?, protocols).ok()
     }
 
     /// A pool of it as the driver has pools.

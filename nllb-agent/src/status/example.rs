@@ -91,8 +91,8 @@ fn vip() -> Vip {
         is_owner: true,
         arp_announce: Some(2),
         members: vec![
-            member([10, 0, 0, 1], true, None),
-            member([10, 0, 0, 2], false, Some("link")),
+            member([10, 0, 0, 11], true, None),
+            member([10, 0, 0, 12], false, Some("link")),
         ],
         problems: Vec::new(),
         counters: [("forwarded".to_owned(), 17), ("local".to_owned(), 9)].into(),

@@ -14,6 +14,12 @@ pub(super) fn owner(address: SocketAddr) -> Option<String> {
     Some(process(inode).unwrap_or_else(|| "another program".to_owned()))
 }
 
+/// Whether somebody listens there, be it on every address of both families.
+pub(super) fn hears(address: SocketAddr) -> bool {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port()));
+    owner(address).or_else(|| owner(both)).is_some()
+}
+
 /// The inode of the socket that listens there, or on every address (`proc_net(5)`).
 fn listener(table: &str, address: SocketAddr) -> Option<u64> {
     table.lines().skip(1).find_map(|line| {
@@ -63,8 +69,12 @@ mod tests {
             let address = listener.local_addr().expect("an address");
             let found = owner(address).expect("this process");
             assert!(found.ends_with(&format!("(process {})", std::process::id())), "{found}");
+            assert!(hears(address));
             drop(listener);
             assert_eq!(owner(address), None);
         }
+        let Ok(both) = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)) else { return };
+        let port = both.local_addr().expect("an address").port();
+        assert!(hears((Ipv4Addr::LOCALHOST, port).into()));
     }
 }

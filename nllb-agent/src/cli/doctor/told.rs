@@ -8,15 +8,18 @@ use crate::datapath::attach::CgroupChoice;
 use crate::datapath::maps::{KernelMaps, Maps as _};
 use crate::datapath::pin_directory;
 use crate::doctor::configuration::{Configuration, Frontend};
+use crate::doctor::services::{self, Service};
 use crate::driver::{self, Unresolved};
 use crate::health_check::{Accept, Credentials, Get, HealthCheck, Kind};
-use crate::status::{ListenerState, Status};
+use crate::status::{self, ListenerState, Status};
+use nix::net::if_::if_nametoindex;
 use nllb_common::addr;
 use nllb_common::maps::{PoolSet, Protocol};
-use nllb_core::{Coverage, FrontendKind, KubeVersion};
+use nllb_core::services::{ServicePlan, Topology};
+use nllb_core::{Coverage, FrontendKind, KubeVersion, SourceId, SourceKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +29,11 @@ const USUAL_FILE: &str = "/etc/nllb/agent.yaml";
 const READING: Duration = Duration::from_secs(3);
 /// Limit of a question to a backend whose pool is not known.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// The Service of the cluster's DNS, and the one that a cache on the node dials in its place.
+const CLUSTER_DNS: &str = "kube-system/kube-dns";
+const CACHED_DNS: &str = "kube-system/kube-dns-upstream";
+/// The interface of such a cache, unless it is told otherwise (`-interfacename`).
+const CACHE: &str = "nodelocaldns";
 
 /// What is known before anything is looked at.
 pub(super) struct Told {
@@ -171,7 +179,20 @@ impl Told {
             };
             Some((frontend.name.clone(), frontend.coverage.clone(), addresses))
         });
-        let frontends = frontends.collect();
+        let mut frontends: Vec<_> = frontends.collect();
+        // What clients outside dial is checked by the same certificate, and nothing chooses for them.
+        let vip = self.config.iter().filter_map(|config| config.vip.as_ref());
+        let vip = vip.filter(|plan| plan.pool == pool).map(|plan| {
+            let addresses = plan.addresses().filter(|ip| ip.is_ipv4() == address.is_ipv4());
+            let addresses = addresses.map(|ip| SocketAddr::new(ip, plan.port));
+            ("vip".to_owned(), Coverage::Address, addresses.collect::<Vec<_>>())
+        });
+        let vip = vip.filter(|(_, _, own)| {
+            !own.is_empty()
+                && !frontends.iter().any(|(_, _, all)| own.iter().all(|one| all.contains(one)))
+        });
+        let vip: Vec<_> = vip.collect();
+        frontends.extend(vip);
         Target { pool: pool.to_owned(), address, check: check.clone(), frontends }
     }
 
@@ -186,9 +207,10 @@ impl Told {
     pub(super) fn configuration(&self, targets: &[Target]) -> Configuration {
         let status = self.status.as_ref().ok();
         let mut pools: Vec<(String, usize)> = Vec::new();
+        let of_service = |pool: &str| self.service_of(pool).is_some();
         let configured = self.config.iter().flat_map(|config| &config.pools);
         pools.extend(configured.map(|pool| (pool.name.clone(), 0)));
-        for target in targets {
+        for target in targets.iter().filter(|target| !of_service(&target.pool)) {
             match pools.iter_mut().find(|(name, _)| *name == target.pool) {
                 Some((_, count)) => *count += 1,
                 None => pools.push((target.pool.clone(), 1)),
@@ -203,17 +225,72 @@ impl Told {
         }
         let sources = status.iter().flat_map(|status| &status.discovery.sources);
         let sources = sources
+            .filter(|source| source.kind != SourceKind::Service.label())
             .filter_map(|source| Some(format!("{}: {}", source.name, source.error.as_ref()?)));
         Configuration {
             file: self.file.clone(),
             reload_error,
             unresolved,
             sources: sources.collect(),
-            frontends: status.map(frontends).unwrap_or_default(),
+            frontends: status
+                .map(|status| frontends(status, |frontend| !of_service(&frontend.pool)))
+                .unwrap_or_default(),
             pools,
             listeners: self.listeners(),
             failover: self.config.as_ref().map(failover).unwrap_or_default(),
         }
+    }
+
+    /// The Service that a pool is of.
+    fn service_of(&self, pool: &str) -> Option<&config::Service> {
+        let mut services = self.config.iter().flat_map(|config| &config.services);
+        services.find(|service| service.has_pool(pool))
+    }
+
+    /// What is to be decided about Services: nothing without an agent that has heard of them.
+    pub(super) fn services(&self) -> Vec<Service> {
+        let Ok(status) = &self.status else { return Vec::new() };
+        let services = self.config.iter().flat_map(|config| &config.services);
+        services.map(|service| self.service(status, service)).collect()
+    }
+
+    fn service(&self, status: &Status, service: &config::Service) -> Service {
+        let ServicePlan { name, topology, given, .. } = &service.plan;
+        let id = SourceId { kind: SourceKind::Service, name: Arc::clone(name) }.to_string();
+        let source = status.discovery.sources.iter().find(|source| source.name == id);
+        let of = |pool: &&status::Pool| service.has_pool(&pool.name);
+        let pools: Vec<_> = status.pools.iter().filter(of).collect();
+        // What is far by the word of the cluster.
+        let far = match topology {
+            Topology::PreferNode => 2,
+            Topology::PreferZone => 1,
+            Topology::None => u8::MAX,
+        };
+        let pool = |pool: &&status::Pool| services::Pool {
+            name: pool.name.clone(),
+            backends: pool.backends.len(),
+            eligible: pool.backends.iter().filter(|backend| backend.is_eligible()).count(),
+            has_near: pool.backends.iter().any(|backend| backend.band < far),
+        };
+        let left_out = status.discovery.left_out.iter().filter(|line| service.is_named_by(line));
+        let is_unheard = given.is_none() && source.is_none_or(|source| source.heard_ms.is_none());
+        let is_cached = **name == *CLUSTER_DNS
+            && !self.has_service(CACHED_DNS)
+            && if_nametoindex(CACHE).is_ok();
+        Service {
+            name: name.to_string(),
+            error: source.and_then(|source| source.error.clone()),
+            is_unheard: is_unheard && pools.is_empty(),
+            left_out: left_out.cloned().collect(),
+            pools: pools.iter().map(pool).collect(),
+            prefers_near: *topology != Topology::None,
+            cache: is_cached.then(|| CACHE.to_owned()),
+        }
+    }
+
+    fn has_service(&self, name: &str) -> bool {
+        let mut services = self.config.iter().flat_map(|config| &config.services);
+        services.any(|service| *service.plan.name == *name)
     }
 
     fn listeners(&self) -> Vec<(SocketAddr, Option<String>)> {
@@ -240,14 +317,15 @@ fn stranger() -> HealthCheck {
     }
 }
 
-fn frontends(status: &Status) -> Vec<Frontend> {
+fn frontends(status: &Status, is_meant: impl Fn(&status::Frontend) -> bool) -> Vec<Frontend> {
     let serves = |pool: &str, address: SocketAddr| {
         let mut backends = status.backends();
         backends.any(|(name, backend)| {
             name == pool && backend.address == address && backend.is_eligible()
         })
     };
-    let frontends = status.frontends.iter().map(|frontend| {
+    let frontends = status.frontends.iter().filter(|frontend| is_meant(frontend));
+    let frontends = frontends.map(|frontend| {
         let used = frontend.backends.iter().filter(|backend| backend.used);
         let eligible = used.filter(|backend| serves(&frontend.pool, backend.address)).count();
         Frontend {
