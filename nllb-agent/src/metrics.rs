@@ -7,10 +7,11 @@ mod backends;
 mod histogram;
 pub mod http;
 mod text;
+mod vip;
 
 use crate::status::{
     Closing, DatapathState, Durations, Failovers, Frontend, GuestState, Listener, ListenerState,
-    Sandboxes, Source, Status, TableOnDisk, Verdict, Vip, VipOwnership,
+    Sandboxes, Source, Status, TableOnDisk, Verdict,
 };
 use backends::Backends;
 use histogram::Histograms;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use vip::VipSeries;
 
 /// How the metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,7 @@ struct Metrics {
     datapath_outcomes: Counters,
     self_tests: Counters,
     guest_interfaces: Gauges,
+    guest_problems: Gauges,
     guest_reattachments: Counters,
     lease_remaining: Seconds,
     frontend_backends: Gauges,
@@ -103,16 +106,10 @@ struct Metrics {
     source_hosts: Gauges,
     source_failing: Gauges,
     source_heard_age: Seconds,
-    vip_fit: Gauges,
-    vip_lease_remaining: Seconds,
-    vip_changes: Counters,
-    vip_lease_requests: Counters,
     listener_up: Gauges,
     listener_active_connections: Gauges,
     listener_connections: Counters,
-    vip_attached: Gauges,
-    vip_owner: Gauges,
-    vip_packets: Counters,
+    vip: VipSeries,
 }
 
 impl Metrics {
@@ -123,13 +120,12 @@ impl Metrics {
             build_info, verdict, agent_uptime, config_generation, config_reload_successful,
             datapath_attached, datapath_problems, datapath_reattachments, datapath_outcomes,
             map_writes, map_syncs_failed, map_sync_duration, map_sync_lag, failover_stage,
-            self_tests, guest_interfaces, guest_reattachments, lease_remaining, frontend_backends, frontend_backends_used,
+            self_tests, guest_interfaces, guest_problems, guest_reattachments, lease_remaining, frontend_backends, frontend_backends_used,
             frontend_info, frontend_failures, backends, closing_mode, namespaces_unreached,
             table_on_disk_age, table_on_disk_generation, table_on_disk_writable, kubelet_info,
             source_hosts, source_failing, source_heard_age,
-            vip_fit, vip_lease_remaining, vip_changes, vip_lease_requests,
             listener_up, listener_active_connections, listener_connections,
-            vip_attached, vip_owner, vip_packets,
+            vip,
         } = self;
         registry.register("build_info", "1; version of the agent and of the layout of the maps", build_info);
         registry.register("verdict", "1 for the verdict on this node, as nllb status says: healthy, degraded, panic or not-attached", verdict);
@@ -147,6 +143,7 @@ impl Metrics {
         registry.register("datapath_outcomes", "What the kernel programs did and saw, see below", datapath_outcomes);
         registry.register("self_tests", "Self-tests that passed or failed", self_tests);
         registry.register("guest_interfaces", "Interfaces of sandboxed pods: served, one-way (answers go past the programs) or failed; absent without sandboxes", guest_interfaces);
+        registry.register("guest_problems", "What status lists under PROBLEMS of sandboxed pods; absent without sandboxes", guest_problems);
         registry.register("guest_reattachments", "Lost attachments to interfaces of sandboxed pods repaired; absent without sandboxes", guest_reattachments);
         registry.register_with_unit("lease_remaining", "What is left of the lease", Unit::Seconds, lease_remaining);
         registry.register("frontend_backends", "Backends in the frontend's pool", frontend_backends);
@@ -163,16 +160,10 @@ impl Metrics {
         registry.register("source_hosts", "Hosts that a source of controlPlane lists", source_hosts);
         registry.register("source_failing", "1 while a source of hosts is not heard; what it listed stays", source_failing);
         registry.register_with_unit("source_heard_age", "Time since a source of hosts was heard", Unit::Seconds, source_heard_age);
-        registry.register("vip_fit", "1 while this node may own the control-plane VIP, or should be routed to; absent without one", vip_fit);
-        registry.register_with_unit("vip_lease_remaining", "What is left of the Lease of the VIP; absent where this node does not hold it", Unit::Seconds, vip_lease_remaining);
-        registry.register("vip_changes", "What became of the VIP on this node: taken, lost or released", vip_changes);
-        registry.register("vip_lease_requests", "Writes of the Lease of the VIP that went through, and requests that came to nothing", vip_lease_requests);
         registry.register("listener_up", "Whether the listener on a loopback frontend listens", listener_up);
         registry.register("listener_active_connections", "Connections being relayed now", listener_active_connections);
+        vip.register(registry);
         registry.register("listener_connections", "Connections to the listener: relayed, failed, loop or over_limit", listener_connections);
-        registry.register("vip_attached", "1 while the program of the control-plane VIP is attached; absent without a VIP", vip_attached);
-        registry.register("vip_owner", "1 while this node answers for the control-plane VIP; absent without a VIP", vip_owner);
-        registry.register("vip_packets", "What became of packets for the control-plane VIP, by outcome; absent without a VIP", vip_packets);
     }
 
     fn fill(&self, status: &Status) {
@@ -230,9 +221,8 @@ impl Metrics {
             gauge(&self.kubelet_info, vec![("version", version.clone())], 1);
         }
         discovery.sources.iter().for_each(|source| self.fill_source(source));
-        vip_ownership.iter().for_each(|vip| self.fill_vip_ownership(vip));
         listeners.iter().for_each(|listener| self.fill_listener(listener));
-        vip.iter().for_each(|vip| self.fill_vip(vip));
+        self.vip.fill(vip.as_ref(), vip_ownership.as_ref());
     }
 
     fn fill_datapath(&self, datapath: &DatapathState) {
@@ -258,6 +248,7 @@ impl Metrics {
             let labels = vec![("state", state.label().to_owned())];
             gauge(&self.guest_interfaces, labels, count as u64);
         }
+        gauge(&self.guest_problems, Vec::new(), sandboxes.problems().count() as u64);
         counter(&self.guest_reattachments, Vec::new(), sandboxes.reattached);
     }
 
@@ -313,21 +304,6 @@ impl Metrics {
         }
     }
 
-    fn fill_vip_ownership(&self, vip: &VipOwnership) {
-        gauge(&self.vip_fit, Vec::new(), vip.fit.into());
-        let Some(lease) = &vip.lease else { return };
-        if let Some(remaining) = lease.remaining_ms {
-            seconds(&self.vip_lease_remaining, Vec::new(), millis(remaining));
-        }
-        let changes = [("taken", lease.taken), ("lost", lease.lost), ("released", lease.released)];
-        for (change, count) in changes {
-            counter(&self.vip_changes, vec![("change", change.to_owned())], count);
-        }
-        for (name, count) in [("written", lease.renewals), ("failed", lease.failures)] {
-            counter(&self.vip_lease_requests, result(name), count);
-        }
-    }
-
     fn fill_listener(&self, listener: &Listener) {
         let Listener { address, state, active, relayed, loops, failed, over_limit } = listener;
         let labels = vec![("address", address.to_string())];
@@ -339,16 +315,6 @@ impl Metrics {
             let mut labels = labels.clone();
             labels.extend(result(name));
             counter(&self.listener_connections, labels, *count);
-        }
-    }
-
-    fn fill_vip(&self, vip: &Vip) {
-        let labels = |mode: &str| vec![("mode", mode.to_owned())];
-        let mode = vip.mode.as_deref().unwrap_or("none");
-        gauge(&self.vip_attached, labels(mode), vip.interface.is_some().into());
-        gauge(&self.vip_owner, Vec::new(), vip.is_owner.into());
-        for (outcome, count) in &vip.counters {
-            counter(&self.vip_packets, vec![("outcome", outcome.clone())], *count);
         }
     }
 }

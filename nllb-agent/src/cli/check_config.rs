@@ -6,7 +6,9 @@ use crate::driver::{self, Unresolved};
 use crate::exit::Exit;
 use nllb_core::guests::Pattern;
 use nllb_core::services::ServicePlan;
+use nllb_core::vip::{LeasePlan, Ownership};
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
@@ -42,6 +44,23 @@ pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
     if let Some(Sandboxes { interfaces, attach }) = &config.sandboxes {
         let chosen: Vec<_> = interfaces.iter().map(Pattern::to_string).collect();
         writeln!(out, "  sandboxes: {}, attached by {}", chosen.join(", "), attach.label())?;
+    }
+    if let Some(plan) = &config.vip {
+        let addresses = plan.addresses().map(|ip| SocketAddr::new(ip, plan.port).to_string());
+        let addresses = addresses.collect::<Vec<_>>().join(", ");
+        let by = match &plan.ownership {
+            Ownership::Lease(LeasePlan { namespace, name, .. }) => {
+                format!("lease {namespace}/{name}")
+            }
+            other @ (Ownership::Ecmp | Ownership::None) => other.label().to_owned(),
+        };
+        let interface =
+            plan.interface.as_deref().unwrap_or("the interface of the route to the others");
+        let (pool, mode, forwarding) = (&plan.pool, plan.mode.label(), plan.forwarding.label());
+        writeln!(
+            out,
+            "  vip: {addresses}, pool {pool}, ownership {by}, on {interface}, mode {mode}, forwarding {forwarding}"
+        )?;
     }
     Ok(())
 }

@@ -101,7 +101,8 @@ fn interface(served: Served) -> status::GuestInterface {
     let attached_by = by.map(|by| by.label().to_owned());
     let program_ids = if attached_by.is_some() { programs } else { Vec::new() };
     let one_way = state.one_way != 0;
-    status::GuestInterface { name, index, attached_by, program_ids, one_way, problem }
+    let translated = state.translated;
+    status::GuestInterface { name, index, attached_by, program_ids, one_way, translated, problem }
 }
 
 impl Driver {

@@ -12,6 +12,8 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Debug, Default)]
 pub(super) struct Backends {
     cluster_nodes: Gauges,
+    pool_backends: Gauges,
+    pool_eligible: Gauges,
     probe_interval: Seconds,
     ping_interval: Seconds,
     state: Gauges,
@@ -44,12 +46,14 @@ impl Backends {
     #[rustfmt::skip]
     pub(super) fn register(self, registry: &mut Registry) {
         let Self {
-            cluster_nodes, probe_interval, ping_interval, state, state_reason, state_age, transitions, doubted,
+            cluster_nodes, pool_backends, pool_eligible, probe_interval, ping_interval, state, state_reason, state_age, transitions, doubted,
             doubts, drained, held, sentinel_up, closed_sockets, rtt, round_trips, band, info, probes, probe_rtt,
             probe_duration, certificate_expiry, certificate_chain_expiry, suspect, connections,
             failures, active_connections,
         } = self;
         registry.register("cluster_nodes", "Nodes of the cluster; absent while no API server told", cluster_nodes);
+        registry.register("pool_backends", "Backends in the pool; with the profile service those that the cluster tells of", pool_backends);
+        registry.register("pool_backends_eligible", "Backends of the pool that may get connections by their state", pool_eligible);
         registry.register_with_unit("probe_interval", "Time between two probes of a settled backend, as in force", Unit::Seconds, probe_interval);
         registry.register_with_unit("ping_interval", "Time between two pings over a sentinel in calm, as in force", Unit::Seconds, ping_interval);
         registry.register("backend_state", "1 for the state that it is in", state);
@@ -79,11 +83,17 @@ impl Backends {
 
     pub(super) fn fill(&self, pools: &[Pool]) {
         for pool in pools {
-            let Pool { name, backends, nodes, probe_interval_ms, ping_interval_ms, .. } = pool;
+            let Pool {
+                name, profile, backends, nodes, probe_interval_ms, ping_interval_ms, ..
+            } = pool;
             let labels = || vec![("pool", name.clone())];
             if let Some(nodes) = nodes {
                 gauge(&self.cluster_nodes, labels(), *nodes);
             }
+            let with_profile = [labels(), vec![("profile", profile.clone())]].concat();
+            let eligible = backends.iter().filter(|backend| backend.is_eligible()).count();
+            gauge(&self.pool_backends, with_profile.clone(), backends.len() as u64);
+            gauge(&self.pool_eligible, with_profile, eligible as u64);
             seconds(&self.probe_interval, labels(), millis(*probe_interval_ms));
             if let Some(ms) = ping_interval_ms {
                 seconds(&self.ping_interval, labels(), millis(*ms));

@@ -148,6 +148,7 @@ pub(crate) fn sandboxes() -> Sandboxes {
         attached_by: Some("tcx".to_owned()),
         program_ids: vec![21, 22],
         one_way: false,
+        translated: 41,
         problem: None,
     };
     Sandboxes { interfaces: vec![interface], ..Sandboxes::default() }

@@ -30,6 +30,9 @@ pub struct GuestInterface {
     pub program_ids: Vec<u32>,
     /// Whether answers go past the programs, so that the guest is left alone.
     pub one_way: bool,
+    /// Flows that were translated there.
+    #[serde(default)]
+    pub translated: u64,
     /// Why no program is attached.
     pub problem: Option<String>,
 }

@@ -278,6 +278,11 @@ outcomes! {
     Failed = "failed",
 }
 
+impl VipOutcome {
+    /// Those that lose a packet.
+    pub const DROPPED: [Self; 4] = [Self::TooLong, Self::NoWay, Self::Expired, Self::Failed];
+}
+
 /// Entries of VIP_STATS, with room for outcomes to come.
 pub const VIP_STATS_ENTRIES: u32 = 32;
 

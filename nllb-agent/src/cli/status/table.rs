@@ -3,11 +3,12 @@
 
 mod backends;
 mod layout;
+pub(in crate::cli) mod vip;
 
 use crate::cli::paint::Paint;
 use crate::status::{
     Closing, Frontend, FrontendBackend, GuestInterface, GuestState, Judgement, Listener,
-    ListenerState, Sandboxes, SelfTest, Source, Status, TableOnDisk, Verdict, VipOwnership,
+    ListenerState, Sandboxes, SelfTest, Source, Status, TableOnDisk, Verdict,
 };
 use layout::{WIDTH, cut, grid, wrap};
 use std::collections::BTreeSet;
@@ -40,7 +41,7 @@ pub(super) fn render(status: &Status, detail: Detail, paint: Paint) -> String {
             status.pools.iter().for_each(|pool| backends::pool(&mut out, paint, pool));
             sources(&mut out, paint, &status.discovery.sources);
             status.sandboxes.iter().for_each(|it| guests(&mut out, it));
-            vip(&mut out, paint, status.vip_ownership.as_ref());
+            vip::row(&mut out, paint, status);
         }
         Detail::Wide => {
             // As above.
@@ -50,7 +51,8 @@ pub(super) fn render(status: &Status, detail: Detail, paint: Paint) -> String {
             wishes(&mut out, status);
             status.pools.iter().for_each(|pool| backends::wide_pool(&mut out, paint, pool));
             sources(&mut out, paint, &status.discovery.sources);
-            vip(&mut out, paint, status.vip_ownership.as_ref());
+            vip::row(&mut out, paint, status);
+            vip::wide(&mut out, paint, status);
             listeners(&mut out, paint, &status.listeners);
             status.sandboxes.iter().for_each(|it| wide_guests(&mut out, paint, it));
         }
@@ -277,37 +279,29 @@ fn guests(out: &mut String, Sandboxes { interfaces, .. }: &Sandboxes) {
 }
 
 fn wide_guests(out: &mut String, paint: Paint, sandboxes: &Sandboxes) {
-    let mut rows =
-        vec![["GUESTS ON", "INDEX", "STATE", "ATTACHED BY", "PROGRAMS"].map(str::to_owned)];
+    let mut rows = vec![
+        ["GUESTS ON", "INDEX", "STATE", "FLOWS", "ATTACHED BY", "PROGRAMS"].map(str::to_owned),
+    ];
     for interface in &sandboxes.interfaces {
-        let GuestInterface { name, index, attached_by, program_ids, one_way: _, problem: _ } =
-            interface;
+        let GuestInterface {
+            name,
+            index,
+            attached_by,
+            program_ids,
+            one_way: _,
+            translated,
+            problem: _,
+        } = interface;
         let ids: Vec<_> = program_ids.iter().map(u32::to_string).collect();
         rows.push([
             name.clone(),
             index.to_string(),
             interface.state().label().to_owned(),
+            translated.to_string(),
             attached_by.clone().unwrap_or_else(|| "-".to_owned()),
             ids.join(", "),
         ]);
     }
-    out.push('\n');
-    grid(out, paint, &rows);
-}
-
-/// Who answers for the control-plane VIP.
-fn vip(out: &mut String, paint: Paint, vip: Option<&VipOwnership>) {
-    let Some(VipOwnership { by, fit, unfit: _, lease }) = vip else { return };
-    let owner = lease.as_ref().map(|lease| match (&lease.holder, lease.owned_ms) {
-        (_, Some(ms)) => format!("this node, for {}", age(ms)),
-        (Some(holder), None) => holder.clone(),
-        (None, None) => "nobody known".to_owned(),
-    });
-    let fit = if *fit { "fit" } else { "not fit" };
-    let rows = [
-        ["VIP BY", "OWNER", "THIS NODE"].map(str::to_owned),
-        [by.clone(), owner.unwrap_or_else(|| "-".to_owned()), fit.to_owned()],
-    ];
     out.push('\n');
     grid(out, paint, &rows);
 }

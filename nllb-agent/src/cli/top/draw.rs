@@ -6,9 +6,10 @@
 use super::model::Model;
 use crate::cli::events::Told;
 use crate::cli::paint::{Tone, tone};
-use crate::cli::status::table::{age, broken, micros, remarks, shortened, verdict};
-use crate::status::{Backend, Status};
+use crate::cli::status::table::{age, broken, micros, remarks, shortened, verdict, vip};
+use crate::status::{Backend, GuestState, Sandboxes, Status};
 use crate::units::millis;
+use nllb_common::maps::VipOutcome;
 use ratatui::Frame;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
@@ -52,6 +53,8 @@ impl Page<'_> {
             return lines;
         };
         lines.push(self.plain(&self.numbers(status)));
+        lines.extend(self.vip(status));
+        lines.extend(self.guests(status));
         lines.push(Line::default());
         let height = usize::from(height);
         lines.extend(self.table(height / 2));
@@ -93,6 +96,46 @@ impl Page<'_> {
             age(status.lease.remaining_ms),
             age(status.agent.uptime_ms),
         )
+    }
+
+    /// Who answers for the control-plane VIP, and where its packets go.
+    fn vip(&self, status: &Status) -> Vec<Line<'static>> {
+        let Some(vip) = &status.vip else { return Vec::new() };
+        let rate = |labels: &[VipOutcome]| {
+            let labels: Vec<_> = labels.iter().map(|one| one.label()).collect();
+            self.model.packets(&labels).map_or("-".to_owned(), |rate| format!("{rate:.1}/s"))
+        };
+        let owner = vip::owner(status.vip_ownership.as_ref());
+        let owner = owner.unwrap_or_else(|| format!("by {}", vip.ownership));
+        let (serving, all) = vip::serving(status, vip);
+        let (addresses, place) = (vip::addresses(vip), vip::place(vip));
+        let here = rate(&[VipOutcome::Local]);
+        let others = rate(&[VipOutcome::Forwarded, VipOutcome::SecondChance]);
+        let dropped = rate(&VipOutcome::DROPPED);
+        vec![
+            self.plain(&format!("vip {addresses}  {owner}  members {serving} of {all}  {place}")),
+            self.plain(&format!("    packets here {here}  to others {others}  dropped {dropped}")),
+        ]
+    }
+
+    /// The interfaces of guests, those with trouble first.
+    fn guests(&self, status: &Status) -> Option<Line<'static>> {
+        let Sandboxes { interfaces, problem, .. } = status.sandboxes.as_ref()?;
+        let flows = self.model.guest_flows();
+        let flows = flows.map_or("-".to_owned(), |rate| format!("{rate:.1}/s"));
+        let mut sorted: Vec<_> = interfaces.iter().map(|it| (it.state(), it)).collect();
+        sorted.sort_by_key(|(state, it)| (*state == GuestState::Served, &it.name));
+        let names = sorted.into_iter().map(|(state, it)| match state {
+            GuestState::Served => it.name.clone(),
+            GuestState::OneWay | GuestState::Failed => format!("{} ({})", it.name, state.label()),
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        let names = if names.is_empty() { "no interface now" } else { &names };
+        let line = match problem {
+            Some(problem) => format!("guests not served: {problem}"),
+            None => format!("guests flows {flows}  on {names}"),
+        };
+        Some(self.plain(&line))
     }
 
     /// The backends around the selected one, at most so many rows.

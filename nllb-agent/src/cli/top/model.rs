@@ -47,6 +47,10 @@ struct Last {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rates {
     counters: BTreeMap<String, f64>,
+    /// Packets for the control-plane VIP, by what became of them.
+    packets: BTreeMap<String, f64>,
+    /// Flows of guests that were translated, of all interfaces.
+    guest_flows: f64,
     /// Connections established, by id and epoch of the backend.
     established: BTreeMap<(u32, u32), f64>,
 }
@@ -120,6 +124,18 @@ impl Model {
         Some(counted.fold(0.0, |sum, rate| sum + rate))
     }
 
+    /// The same of packets for the control-plane VIP.
+    pub(super) fn packets(&self, labels: &[&str]) -> Option<f64> {
+        let rates = self.last.as_ref()?.rates.as_ref()?;
+        let counted = labels.iter().filter_map(|label| rates.packets.get(*label));
+        Some(counted.fold(0.0, |sum, rate| sum + rate))
+    }
+
+    /// Flows of guests that were translated per second.
+    pub(super) fn guest_flows(&self) -> Option<f64> {
+        Some(self.last.as_ref()?.rates.as_ref()?.guest_flows)
+    }
+
     /// Connections established with a backend per second.
     pub(super) fn established(&self, backend: &Backend) -> Option<f64> {
         let rates = self.last.as_ref()?.rates.as_ref()?;
@@ -157,9 +173,23 @@ impl Rates {
             let count = u32::try_from(now.saturating_sub(before)).unwrap_or(u32::MAX);
             f64::from(count) / seconds
         };
-        let counters = now.counters.iter().map(|(label, count)| {
-            let before = before.counters.get(label).copied().unwrap_or_default();
-            (label.clone(), per_second(*count, before))
+        let all = |now: &BTreeMap<String, u64>, before: &BTreeMap<String, u64>| {
+            let rate = |(label, count): (&String, &u64)| {
+                let before = before.get(label).copied().unwrap_or_default();
+                (label.clone(), per_second(*count, before))
+            };
+            now.iter().map(rate).collect::<BTreeMap<_, _>>()
+        };
+        let none = BTreeMap::new();
+        let packets = |status: &'_ Status| status.vip.as_ref().map(|vip| vip.counters.clone());
+        let [packets_now, packets_before] = [now, before].map(packets);
+        let flows = |status: &Status| -> BTreeMap<u32, u64> {
+            let interfaces = status.sandboxes.iter().flat_map(|it| &it.interfaces);
+            interfaces.map(|it| (it.index, it.translated)).collect()
+        };
+        let old_flows = flows(before);
+        let guest_flows = flows(now).into_iter().map(|(index, count)| {
+            per_second(count, old_flows.get(&index).copied().unwrap_or_default())
         });
         let established = |status: &Status| -> BTreeMap<(u32, u32), u64> {
             let count = |(_, backend): (&str, &Backend)| {
@@ -171,7 +201,15 @@ impl Rates {
         let established = established(now)
             .into_iter()
             .map(|(who, count)| (who, per_second(count, old.get(&who).copied().unwrap_or(count))));
-        Some(Self { counters: counters.collect(), established: established.collect() })
+        Some(Self {
+            counters: all(&now.counters, &before.counters),
+            packets: all(
+                packets_now.as_ref().unwrap_or(&none),
+                packets_before.as_ref().unwrap_or(&none),
+            ),
+            guest_flows: guest_flows.sum(),
+            established: established.collect(),
+        })
     }
 }
 

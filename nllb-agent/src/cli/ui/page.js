@@ -151,6 +151,31 @@ function showFrontends(frontends) {
   }));
 }
 
+// Interfaces of sandboxed pods; nothing where none are to be served.
+function guestFacts(sandboxes) {
+  if (!sandboxes) return [];
+  const state = (guest) => (guest.problem ? word("degraded", guest.problem)
+    : guest.oneWay ? "left alone: answers go past the programs" : `served by ${guest.attachedBy}, ${guest.translated} flows`);
+  return [
+    ...(sandboxes.problem ? [["guests", word("degraded", sandboxes.problem)]] : []),
+    ...sandboxes.interfaces.map((guest) => [`guest ${guest.name}`, state(guest)]),
+    ...sandboxes.leftAlone.map((line) => ["guests", line]),
+  ];
+}
+
+// The control-plane VIP; nothing where there is none.
+function vipFacts(vip, ownership) {
+  if (!vip) return [];
+  const lease = ownership && ownership.lease;
+  const owner = !lease ? vip.ownership : lease.ownedMs !== null ? `this node, for ${age(lease.ownedMs)}` : dash(lease.holder);
+  const members = vip.members.map((member) => `${member.address} (${member.own ? "own" : dash(member.way)})`);
+  return [
+    ["VIP", `${vip.addresses.join(", ")} port ${vip.port}, owner ${owner}, on ${dash(vip.interface)} (${dash(vip.mode)})`],
+    ["VIP members", members.join(", ")],
+    ...vip.problems.map((line) => ["VIP", word("degraded", line)]),
+  ];
+}
+
 function showFacts(status) {
   const { agent, config, datapath, lease, closing, tableOnDisk, journal, discovery, log } = status;
   const test = datapath.selfTest;
@@ -177,6 +202,8 @@ function showFacts(status) {
       + (pool.pingIntervalMs === null ? "" : `, ping every ${age(pool.pingIntervalMs)}`)]),
     ...status.listeners.map((listener) => [`listener ${listener.address}`,
       `${listener.state.state}${listener.state.reason ? ": " + listener.state.reason : ""}, ${listener.active} active`]),
+    ...guestFacts(status.sandboxes),
+    ...vipFacts(status.vip, status.vipOwnership),
   ];
   fill($("facts"), rows);
   fill($("counters"), Object.entries(status.counters).map(([name, count]) => [name, [String(count), "number"]]));

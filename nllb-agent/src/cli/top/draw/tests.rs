@@ -18,11 +18,11 @@ fn the_smallest_usual_terminal_shows_all_of_it() {
 
 #[test]
 fn entries_are_broken_at_words_and_end_above_the_last_row() {
-    let narrow = text(&screen(&trouble(), 60, 16, false));
+    let narrow = text(&screen(&trouble(), 60, 19, false));
     let rows: Vec<_> = narrow.lines().collect();
-    assert_eq!(rows[11].trim_start(), "0.8s transition 10.0.0.12:6443 unhealthy to degraded:");
-    assert_eq!(rows[12].trim_start(), "answers, but wants");
-    assert!(rows[15].starts_with("q quit") && rows.len() == 16, "{narrow}");
+    assert_eq!(rows[14].trim_start(), "0.8s transition 10.0.0.12:6443 unhealthy to degraded:");
+    assert_eq!(rows[15].trim_start(), "answers, but wants");
+    assert!(rows[18].starts_with("q quit") && rows.len() == 19, "{narrow}");
 }
 
 #[test]
