@@ -1,16 +1,21 @@
 //! `nllb explain`: what would become of a connect, and why.
 
+mod guest;
+mod outside;
+
 use super::ask::{Question, ask};
 use super::{Failure, Output};
 use crate::admin::STATUS_PATH;
 use crate::datapath::explain::{Asked, Candidate, Explanation, Fate, Matched, explain};
 use crate::datapath::maps::{KernelMaps, Maps as _};
 use crate::datapath::vantage::{self, Connected};
+use crate::datapath::vip::look;
 use crate::datapath::{monotonic_ns, pin_directory};
 use crate::exit::Exit;
 use crate::status::{Frontend, Status};
 use crate::units::micros;
 use clap::Args;
+use guest::Behind;
 use nllb_common::maps::{Policy, Protocol, Scope};
 use serde::Serialize;
 use std::io;
@@ -34,6 +39,13 @@ pub(super) struct ExplainArgs {
     /// From the network namespace with this file, like /run/netns/pod.
     #[arg(long, value_name = "PATH")]
     from_netns: Option<PathBuf>,
+    /// From the guest (a sandboxed pod) behind this interface of the host.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["connect", "from_pid", "from_netns"])]
+    from_interface: Option<String>,
+    /// From a client outside of the nodes that dials the control-plane VIP: from any, or from this one.
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true)]
+    #[arg(conflicts_with_all = ["udp", "connect", "from_pid", "from_netns", "from_interface"])]
+    from_outside: Option<Option<SocketAddr>>,
     /// Connect for once, and say who is at the other end.
     #[arg(long)]
     connect: bool,
@@ -49,7 +61,18 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn run(args: ExplainArgs, out: &mut dyn io::Write) -> Result<(), Failure> {
-    let ExplainArgs { address, udp, from_pid, from_netns, connect, output, bpffs, socket } = args;
+    let ExplainArgs {
+        address,
+        udp,
+        from_pid,
+        from_netns,
+        from_interface,
+        from_outside,
+        connect,
+        output,
+        bpffs,
+        socket,
+    } = args;
     let namespace = from_netns.or(from_pid.map(|pid| format!("/proc/{pid}/ns/net").into()));
     let namespace = namespace.as_deref();
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Datapath, error);
@@ -59,19 +82,35 @@ pub(super) fn run(args: ExplainArgs, out: &mut dyn io::Write) -> Result<(), Fail
             "{error} (is nllb attached, and is this run as root? --bpffs names another directory)"
         ))
     })?;
-    let control = maps.control().map_err(|error| failed(&error))?;
-    let scope = vantage::within(namespace, || vantage::scope(&control));
-    let scope = scope.map_err(|error| failed(&elsewhere(namespace, &error)))?;
-    let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
-    let asked = Asked { address, protocol, scope, now_ns: monotonic_ns() };
-    let explanation = explain(&maps, asked).map_err(|error| failed(&error))?;
     // Without an agent there are no names and no reasons, and the choice is the same.
     let status = status(&socket);
+    if let Some(client) = from_outside {
+        let asked = outside::Asked { address, client };
+        return outside::run(asked, &maps, &directory, status.as_ref().ok(), output, out);
+    }
+    let behind = from_interface.map(|name| Behind::look(name, &directory, status.as_ref().ok()));
+    let behind = behind.transpose()?;
+    let control = maps.control().map_err(|error| failed(&error))?;
+    let scope = match behind {
+        Some(_) => Scope::Other,
+        None => vantage::within(namespace, || vantage::scope(&control))
+            .map_err(|error| failed(&elsewhere(namespace, &error)))?,
+    };
+    let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+    let asked = Asked { address, protocol, scope, guest: behind.is_some(), now_ns: monotonic_ns() };
+    let explanation = explain(&maps, asked).map_err(|error| failed(&error))?;
     let connected = connect.then(|| {
         vantage::within(namespace, || vantage::connect(address, PATIENCE))
             .map_err(|error| error.to_string())
     });
-    let document = Document::of(asked, &explanation, status.as_ref().ok(), connected);
+    let mut document = Document::of(asked, &explanation, status.as_ref().ok(), connected);
+    if look(&directory).is_ok_and(|held| outside::of(&held, address).is_some()) {
+        document
+            .hint("it is the control-plane VIP: --from-outside tells of clients outside the nodes");
+    }
+    if let Some(behind) = behind {
+        document.turn_to(behind);
+    }
     match output {
         Output::Json => {
             let document = serde_json::to_value(&document).map_err(io::Error::other)?;
@@ -108,7 +147,9 @@ struct Document {
     protocol: &'static str,
     /// host or other.
     scope: &'static str,
-    /// unmatched, translated, panic, kept or nobody.
+    /// The guest that asks.
+    guest: Option<Behind>,
+    /// unmatched, translated, panic, kept or nobody; not-served for a guest that is left to others.
     fate: &'static str,
     text: String,
     frontend: Option<String>,
@@ -145,11 +186,12 @@ impl Document {
         status: Option<&Status>,
         connected: Option<Result<Connected, String>>,
     ) -> Self {
-        let Asked { address, protocol, scope, now_ns: _ } = asked;
+        let Asked { address, protocol, scope, guest: _, now_ns: _ } = asked;
         let mut document = Self {
             address,
             protocol: protocol.label(),
             scope: if scope == Scope::Host { "host" } else { "other" },
+            guest: None,
             fate: "unmatched",
             text: String::new(),
             frontend: None,
@@ -171,6 +213,25 @@ impl Document {
             Explanation::Matched(matched) => document.fill(matched, status),
         }
         document
+    }
+
+    /// Says something more of an address that is no frontend's.
+    fn hint(&mut self, hint: &str) {
+        if self.frontend.is_none() {
+            self.text = format!("{}; {hint}", self.text);
+        }
+    }
+
+    /// It is this guest that asks.
+    fn turn_to(&mut self, behind: Behind) {
+        if let Some(text) = &behind.text {
+            (self.fate, self.text) = ("not-served", text.clone());
+            self.backends.clear();
+        } else if self.frontend.is_some() {
+            let open = "one that is open stays with its backend, and is reset when that is dead";
+            self.text = format!("{}; {open}", self.text);
+        }
+        self.guest = Some(behind);
     }
 
     fn fill(&mut self, matched: &Matched, status: Option<&Status>) {
@@ -208,9 +269,16 @@ impl Document {
             text,
             backends,
             connect,
+            guest,
             fate: _,
         } = self;
-        let from = if *scope == "host" { "the host" } else { "another network namespace" };
+        let from = match (guest, *scope) {
+            (Some(Behind { interface, translated, .. }), _) => {
+                format!("the guest behind {interface} ({translated} flows so far)")
+            }
+            (None, "host") => "the host".to_owned(),
+            (None, _) => "another network namespace".to_owned(),
+        };
         let over = if *protocol == "tcp" { "" } else { " over UDP" };
         write!(out, "{address}{over} from {from}")?;
         if let (Some(frontend), Some(policy)) = (frontend, policy) {

@@ -1,5 +1,7 @@
 //! What would happen to a connect, and why: the kernel's own choice, run on what the maps hold.
 
+pub mod outside;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -86,6 +88,8 @@ pub struct Asked {
     pub protocol: Protocol,
     /// From where.
     pub scope: Scope,
+    /// Whether by a guest, whose packets are translated on the way: they keep their version of IP.
+    pub guest: bool,
     /// Now, in nanoseconds of `CLOCK_MONOTONIC`.
     pub now_ns: u64,
 }
@@ -95,7 +99,7 @@ pub struct Asked {
 /// # Errors
 /// When a map cannot be read.
 pub fn explain(maps: &impl Maps, asked: Asked) -> Result<Explanation, MapsError> {
-    let Asked { address, protocol, scope, now_ns } = asked;
+    let Asked { address, protocol, scope, guest, now_ns } = asked;
     let (dialled, port) = addr::split(address);
     let control = maps.control()?;
     let served = protocol == Protocol::Tcp || control.flags & control_flags::DATAGRAMS != 0;
@@ -116,7 +120,11 @@ pub fn explain(maps: &impl Maps, asked: Asked) -> Result<Explanation, MapsError>
     let request = Request {
         now_ns,
         lease_valid: control.lease_until_ns > now_ns,
-        reach: if address.is_ipv4() { Reach::V4_ONLY } else { Reach::PREFER_V6 },
+        reach: match (address.is_ipv4(), guest) {
+            (true, _) => Reach::V4_ONLY,
+            (false, true) => Reach::V6_ONLY,
+            (false, false) => Reach::PREFER_V6,
+        },
         seed: 0,
         zero: 0,
         policy: Policy::Random as u32,
@@ -246,7 +254,7 @@ mod tests {
 
     fn asked(address: &str, now_ns: u64) -> Asked {
         let address = address.parse().expect("an address");
-        Asked { address, protocol: Protocol::Tcp, scope: Scope::Host, now_ns }
+        Asked { address, protocol: Protocol::Tcp, scope: Scope::Host, guest: false, now_ns }
     }
 
     fn matched(maps: &FakeMaps, asked: Asked) -> Matched {

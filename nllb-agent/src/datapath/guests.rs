@@ -36,6 +36,7 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use super::load::LoadError;
+use super::maps::MapsError;
 use super::sys::interface::Direction;
 use place::Program;
 use tables::Tables;
@@ -228,6 +229,14 @@ async fn look_after(
         }
         sleep(PACE).await;
     }
+}
+
+/// What the programs note of an interface, by the pins in `directory`; `None` when none are meant to be there.
+///
+/// # Errors
+/// When the maps are not there.
+pub fn noted(directory: &Path, interface: u32) -> Result<Option<Guest>, MapsError> {
+    Ok(Tables::open(directory)?.state(interface))
 }
 
 /// Waits for a hint; says whether there can be others. Those that are lost because there were too many are one as

@@ -4,6 +4,8 @@
 //! only the answers for the VIP's address end, after the time that was last written. The mode is in the link's
 //! name, since the kernel does not tell it of a link.
 
+mod look;
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -20,6 +22,8 @@ use thiserror::Error;
 use super::load::VIP_PROGRAM;
 use super::maps::{MapsError, kernel, pinned, take};
 use super::sys::{self, XdpFlag};
+
+pub use look::{Held, look};
 
 /// Why the program is not attached.
 #[derive(Debug, Error)]

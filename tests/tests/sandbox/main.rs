@@ -2,6 +2,7 @@
 
 mod beside;
 mod life;
+mod told;
 mod translate;
 
 use std::net::SocketAddr;

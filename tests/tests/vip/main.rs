@@ -5,4 +5,5 @@ mod frames;
 mod life;
 mod packets;
 mod scene;
+mod told;
 mod tunnels;

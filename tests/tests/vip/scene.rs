@@ -148,6 +148,11 @@ impl Flow {
         Ok(Self { stream, server: server.trim().to_owned() })
     }
 
+    /// The client's end.
+    pub(crate) fn client(&self) -> SocketAddr {
+        self.stream.local_addr().expect("it is connected")
+    }
+
     /// Sends so many bytes, and whether they came back.
     pub(crate) fn echo(&mut self, bytes: usize) -> io::Result<()> {
         let sent: Vec<u8> = (0..=u8::MAX).cycle().take(bytes).collect();
