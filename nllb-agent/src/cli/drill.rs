@@ -6,6 +6,7 @@
 //! order has a lease, so a drill that is killed ends all the same.
 
 mod agent;
+mod beyond;
 mod dial;
 mod ledger;
 mod plan;
@@ -115,15 +116,17 @@ pub(super) fn run(
     }
     let agent = Agent::at(&socket);
     let runtime = runtime()?;
-    let plan = runtime.block_on(async {
+    let (plan, warnings) = runtime.block_on(async {
         let status = agent.status().await?;
         let plan = Plan::of(&status, pool.as_deref(), &backend)?;
-        dial::translated(plan, &status).await
+        let warnings = beyond::warnings(&status, &plan, terms.mode);
+        dial::translated(plan, &status).await.map(|plan| (plan, warnings))
     })?;
-    if !yes && !confirmed(&plan, terms, &mut io::stdin().lock(), err)? {
+    if !yes && !confirmed(&plan, terms, &warnings, &mut io::stdin().lock(), err)? {
         return Err(Failure { exit: Exit::Refused, line: "nothing was done".to_owned() });
     }
-    let (report, exit) = runtime.block_on(all(&agent, &plan, terms))?;
+    let (mut report, exit) = runtime.block_on(all(&agent, &plan, terms))?;
+    report.notes = warnings;
     match output {
         Output::Json => {
             let document = serde_json::to_value(&report).map_err(io::Error::other)?;
@@ -138,6 +141,7 @@ pub(super) fn run(
 fn confirmed(
     plan: &Plan,
     terms: Terms,
+    warnings: &[String],
     answers: &mut dyn BufRead,
     err: &mut dyn io::Write,
 ) -> Result<bool, Failure> {
@@ -148,6 +152,9 @@ fn confirmed(
     };
     let stay = config::show_duration(terms.stay);
     let (pool, list) = (&plan.pool, list.join(", "));
+    for warning in warnings {
+        writeln!(err, "{warning}")?;
+    }
     write!(
         err,
         "{list} of pool {pool}: out of service on this node for {stay} each ({how}). Go on? [y/N] "
@@ -171,6 +178,7 @@ async fn all(agent: &Agent<'_>, plan: &Plan, terms: Terms) -> Result<(Report, Ex
         schema: SCHEMA,
         verdict: Verdict::Passed,
         reasons: Vec::new(),
+        notes: Vec::new(),
         mode: terms.mode.label(),
         pool: plan.pool.clone(),
         started_ms: unix_time().saturating_mul(1000),

@@ -2,6 +2,7 @@
 
 use super::Terms;
 use super::agent::{Agent, LEASE};
+use super::beyond::Beyond;
 use super::dial::{hold, keep_dialling, now, reopen};
 use super::ledger::{Held, Ledger, own};
 use super::plan::{Subject, Way};
@@ -69,6 +70,7 @@ struct Seen {
     /// The fewest connections that were open to the pool in the time before, the drill's own included.
     least: u64,
     clients: Clients,
+    beyond: Beyond,
     note: Option<String>,
 }
 
@@ -114,7 +116,8 @@ impl Rehearsal<'_> {
         let on_it = find(&first, self.pool, self.subject).map_or(0, open_to);
         let (on_it, before) = (on_it.saturating_sub(open), least.saturating_sub(open));
         let clients = Clients { on_it, before, ..Clients::default() };
-        let mut seen = Seen { first, ordered, least, clients, note };
+        let beyond = Beyond::new(&first);
+        let mut seen = Seen { first, ordered, least, clients, beyond, note };
         let stayed = self.stay(&mut seen, stop).await;
         ledger.borrow_mut().back(now());
         let out = now().saturating_sub(ordered);
@@ -281,6 +284,7 @@ impl Rehearsal<'_> {
             connects: ledger.borrow().connects(now()),
             own,
             clients: Clients { after: clients.after.saturating_sub(open), ..clients },
+            beyond: seen.beyond.clone(),
             back_ms,
             note: seen.note.clone(),
         }
@@ -290,6 +294,7 @@ impl Rehearsal<'_> {
 impl Seen {
     /// Takes in what the agent tells of open connections.
     fn look(&mut self, status: &Status, pool: &str, subject: &Subject, at: Duration) {
+        self.beyond.look(&self.first, status);
         let closed_before = find(&self.first, pool, subject).map_or(0, closed);
         let closed = find(status, pool, subject).map_or(0, closed);
         let after = active(status, pool);

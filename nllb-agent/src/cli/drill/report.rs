@@ -1,5 +1,6 @@
 //! What a drill tells: a document with a version of its own, and its verdict.
 
+use super::beyond::Beyond;
 use crate::config::show_duration;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub(super) struct Report {
     pub(super) verdict: Verdict,
     /// Why it is not passed, a line each.
     pub(super) reasons: Vec<String>,
+    /// What it did besides to clients that have no socket on this node, a line each.
+    pub(super) notes: Vec<String>,
     /// [`nllb_core::Drill::label`].
     pub(super) mode: &'static str,
     pub(super) pool: String,
@@ -66,6 +69,8 @@ pub(super) struct Backend {
     pub(super) own: Option<Own>,
     /// Connections of others.
     pub(super) clients: Clients,
+    /// Clients that have no socket on this node.
+    pub(super) beyond: Beyond,
     /// From the end of the drill until it was in service again; `None` when it was not seen so.
     pub(super) back_ms: Option<u64>,
     /// What else the agent said.
@@ -211,6 +216,7 @@ pub(super) mod tests {
                 closed: 13,
                 reopened_ms: Some(104),
             },
+            beyond: Beyond { guests_reset: Some(2), vip_left: Some(false) },
             back_ms: Some(2),
             note: None,
         };
@@ -233,6 +239,7 @@ pub(super) mod tests {
             schema: SCHEMA,
             verdict: Verdict::Passed,
             reasons: Vec::new(),
+            notes: vec!["connections of sandboxed pods to it are reset".to_owned()],
             mode: Drill::Blackhole.label(),
             pool: "apiserver".to_owned(),
             started_ms: 1_790_000_000_000,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 pub(super) fn render(report: &Report) -> String {
-    let Report { verdict, reasons, mode, pool, for_ms, sla_ms, backends, .. } = report;
+    let Report { verdict, reasons, notes, mode, pool, for_ms, sla_ms, backends, .. } = report;
     let [stay, sla] = [*for_ms, *sla_ms].map(|ms| show_duration(Duration::from_millis(ms)));
     let mut text = format!("drill of pool {pool}: {mode}, {stay} each, SLA {sla}\n");
     if !backends.is_empty() {
@@ -21,7 +21,12 @@ pub(super) fn render(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{}: {}", note.0, note.1);
     }
-    for reason in reasons {
+    for backend in backends {
+        for told in backend.beyond.lines() {
+            let _ = writeln!(text, "{}: {told}", backend.backend);
+        }
+    }
+    for reason in notes.iter().chain(reasons) {
         let _ = writeln!(text, "{reason}");
     }
     text += &match verdict {
@@ -69,6 +74,7 @@ fn line(cells: [&str; 8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::beyond::Beyond;
     use super::super::report::tests::{golden, report};
     use super::*;
     use nllb_core::Drill;
@@ -81,6 +87,7 @@ mod tests {
         passed.backends.pop();
         let backend = &mut passed.backends[0];
         (backend.own, backend.clients) = (None, Clients::default());
+        (backend.beyond, passed.notes) = (Beyond::default(), Vec::new());
         (passed.mode, passed.verdict) = (Drill::Simulate.label(), Verdict::Passed);
         passed.reasons.clear();
         golden("passed.txt", &render(&passed));

@@ -22,7 +22,7 @@ fn only_a_yes_is_one() {
     let terms = Terms::new(false, Duration::from_secs(2), None).expect("terms");
     let answered = |answer: &str| {
         let mut asked = Vec::new();
-        let yes = confirmed(&plan, terms, &mut answer.as_bytes(), &mut asked).expect("asked");
+        let yes = confirmed(&plan, terms, &[], &mut answer.as_bytes(), &mut asked).expect("asked");
         (yes, String::from_utf8(asked).expect("text"))
     };
     for (answer, yes) in
