@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -21,7 +22,10 @@ fn what_the_dashboard_and_the_alert_rules_ask_is_answered() {
         return say_skipped("no prometheus here; cargo xtask setup as root unpacks it");
     };
     let Some(lab) = Lab::builder().build_or_skip() else { return };
-    let mut agent = Agent::start(&lab, &Configuration::of(&lab)).expect("an agent");
+    let mut agent = Agent::prepare(&lab, 0).expect("prepared");
+    let kubeconfig = agent.write_kubeconfig().expect("written");
+    agent.configure(&with_everything(&lab, &kubeconfig)).expect("written");
+    agent.restart().expect("an agent");
     let prometheus = Prometheus::start(&program, &lab, &deployed("rules.yaml")).expect("it starts");
     let client = lab.client(0).expect("a client");
     load(&lab, &client);
@@ -81,6 +85,28 @@ fn the_metrics_of_a_running_agent_are_as_prometheus_wants_them() {
     let output = check.wait_with_output().expect("ended");
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// Whatever has series of its own: a Service, guests, and a VIP of which this node is no member.
+fn with_everything(lab: &Lab, kubeconfig: &Path) -> Configuration {
+    let planes = || lab.control_planes().iter();
+    let list = |items: Vec<String>| items.join(", ");
+    let hosts = list(planes().map(|plane| format!("'{}'", plane.v4())).collect());
+    let endpoints = list(planes().map(|plane| format!("'{}'", plane.tls())).collect());
+    let kubeconfig = kubeconfig.display();
+    let service = format!(
+        "{{name: elsewhere, addresses: [10.96.0.53], ports: [443/tcp], endpoints: [{endpoints}], probe: {{kind: tcp}}}}"
+    );
+    Configuration {
+        endpoints: Vec::new(),
+        control_plane: Some(format!("hosts: [{hosts}], kubernetes: {{kubeconfig: {kubeconfig}}}")),
+        rest: vec![
+            format!("services: [{service}]"),
+            "sandboxes: { interfaces: [\"pod*\"] }".to_owned(),
+            "vip: { addresses: [\"10.86.0.100\"], interface: eth0 }".to_owned(),
+        ],
+        ..Configuration::of(lab)
+    }
 }
 
 /// Connects now and then, and connections that are held to every server.
