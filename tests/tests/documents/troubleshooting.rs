@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use nllb_agent::status::Status;
 use nllb_lab::{Agent, Configuration, Lab};
 
 /// Those that ask an agent.
@@ -11,8 +12,16 @@ const ASK: [&str; 5] = ["status", "explain", "doctor", "events", "log-level"];
 
 #[test]
 fn every_command_of_the_troubleshooting_guide_does_what_it_should() {
-    let Some(lab) = Lab::builder().build_or_skip() else { return };
-    let agent = Agent::start(&lab, &Configuration::of(&lab).quick()).expect("an agent");
+    let Some(lab) = Lab::builder().pods(1).build_or_skip() else { return };
+    let mut configuration = Configuration::of(&lab).quick();
+    configuration.rest.push("sandboxes: { interfaces: [\"pod*\"] }".to_owned());
+    configuration.rest.push("vip: { addresses: [\"10.0.0.100\"], ownership: none }".to_owned());
+    let mut agent = Agent::start(&lab, &configuration).expect("an agent");
+    let serves = |status: &Status| {
+        let is_served = status.vip.as_ref().is_some_and(|vip| vip.interface.is_some());
+        is_served && status.sandboxes.iter().any(|guests| !guests.interfaces.is_empty())
+    };
+    agent.await_status("guests and VIP", serves).expect("served");
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/troubleshooting.md");
     let guide = fs::read_to_string(guide).expect("readable");
     let lines = guide.lines().filter_map(|line| line.strip_prefix("# nllb "));
@@ -26,6 +35,7 @@ fn every_command_of_the_troubleshooting_guide_does_what_it_should() {
         for word in &mut words {
             match word.to_str() {
                 Some("agent.yaml") => *word = agent.file().into(),
+                Some("veth1a2b3c4d") => *word = "pod0".into(),
                 Some("nllb.tar.gz") => *word = directory.path().join("nllb.tar.gz").into(),
                 _ => {}
             }
