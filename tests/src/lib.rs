@@ -23,6 +23,7 @@ pub mod cluster_dns;
 pub mod dashboard;
 mod demo;
 pub mod discover;
+pub mod ecmp;
 pub mod etcd;
 pub mod fault;
 pub mod flood;

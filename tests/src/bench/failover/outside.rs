@@ -13,6 +13,7 @@
 //! The loops go on until what they began while nobody was there has had its next tries.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -25,12 +26,14 @@ use super::report::spread_text;
 use super::rig::calm;
 use super::row::Spread;
 use crate::agent::{Agent, Configuration};
+use crate::apiserver::TLS_PORT;
 use crate::client::protocol::{Attempt, ConnectLoop, LoopReport, Traffic, TrafficReport};
 use crate::clock::now_ns;
 use crate::lab::{Lab, VIP_V4};
 use crate::place::Place;
+use crate::process::Process;
 use crate::vip_stage::{self, Stage};
-use crate::{Ask, Client, Connect};
+use crate::{Ask, Client, Connect, ecmp};
 
 /// The time between two connects of a loop.
 const PACE: Duration = Duration::from_millis(5);
@@ -40,6 +43,8 @@ const HELD_UP_NS: u64 = 200_000_000;
 const FLOWS: usize = 30;
 /// How long one of them may take to carry something.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it may fail to set a run up: a routing session that ends once rests for a minute, which is not waited for.
+const ATTEMPTS: u32 = 3;
 /// With the shortest lease that there may be.
 const BY_LEASE: &str = "{ addresses: [10.86.0.100], interface: eth0, lease: { duration: 2s } }";
 
@@ -60,6 +65,21 @@ pub(super) enum Fault {
     VipOwnerCrash,
     /// The owner's host vanishes.
     VipOwnerPowerOff,
+    /// Where routers find the members, a server's process is killed.
+    VipEcmpCrash,
+    /// Where routers find the members, a host vanishes.
+    VipEcmpPowerOff,
+}
+
+/// How a client's packets get to whom they are for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// Over an interface whose packets an agent serves.
+    Guest,
+    /// To the owner of the VIP, who has a Lease.
+    Lease,
+    /// To whichever member the client's router takes.
+    Ecmp,
 }
 
 /// What the clients felt of a run.
@@ -101,7 +121,7 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::GuestCrash,
         Self::GuestPowerOff,
         Self::VipBackendCrash,
@@ -109,6 +129,8 @@ impl Fault {
         Self::VipOwnerAgentKilled,
         Self::VipOwnerCrash,
         Self::VipOwnerPowerOff,
+        Self::VipEcmpCrash,
+        Self::VipEcmpPowerOff,
     ];
 
     /// Until new connects have left whoever is gone, in milliseconds.
@@ -119,7 +141,9 @@ impl Fault {
             | Self::VipBackendCrash
             | Self::VipBackendPowerOff
             | Self::VipOwnerAgentKilled
-            | Self::VipOwnerCrash => 500.0,
+            | Self::VipOwnerCrash
+            | Self::VipEcmpCrash => 500.0,
+            Self::VipEcmpPowerOff => 1_000.0,
             Self::VipOwnerPowerOff => 3_000.0,
         }
     }
@@ -132,13 +156,23 @@ impl Fault {
             | Self::VipBackendCrash
             | Self::VipBackendPowerOff
             | Self::VipOwnerAgentKilled
-            | Self::VipOwnerCrash => 5,
+            | Self::VipOwnerCrash
+            | Self::VipEcmpCrash
+            | Self::VipEcmpPowerOff => 5,
             Self::VipOwnerPowerOff => 9,
         })
     }
 
-    const fn is_of_guests(self) -> bool {
-        matches!(self, Self::GuestCrash | Self::GuestPowerOff)
+    const fn way(self) -> Way {
+        match self {
+            Self::GuestCrash | Self::GuestPowerOff => Way::Guest,
+            Self::VipBackendCrash
+            | Self::VipBackendPowerOff
+            | Self::VipOwnerAgentKilled
+            | Self::VipOwnerCrash
+            | Self::VipOwnerPowerOff => Way::Lease,
+            Self::VipEcmpCrash | Self::VipEcmpPowerOff => Way::Ecmp,
+        }
     }
 
     /// The host that it strikes.
@@ -146,7 +180,9 @@ impl Fault {
         let number = usize::try_from(number).unwrap_or(0);
         let hosts = stage.lab.control_planes().len();
         match self {
-            Self::GuestCrash | Self::GuestPowerOff => number % hosts,
+            Self::GuestCrash | Self::GuestPowerOff | Self::VipEcmpCrash | Self::VipEcmpPowerOff => {
+                number % hosts
+            }
             Self::VipBackendCrash | Self::VipBackendPowerOff => {
                 (stage.await_owner(&[]) + 1 + number % (hosts - 1)) % hosts
             }
@@ -161,13 +197,18 @@ impl Fault {
         let begun_ns = now_ns();
         let host = stage.lab.control_plane(victim);
         match self {
-            Self::GuestCrash | Self::VipBackendCrash | Self::VipOwnerCrash => host.crash()?,
+            Self::GuestCrash | Self::VipBackendCrash | Self::VipOwnerCrash | Self::VipEcmpCrash => {
+                host.crash()?;
+            }
             Self::VipOwnerAgentKilled => stage.agents[victim].kill()?,
-            Self::GuestPowerOff | Self::VipBackendPowerOff | Self::VipOwnerPowerOff => {
+            Self::GuestPowerOff
+            | Self::VipBackendPowerOff
+            | Self::VipOwnerPowerOff
+            | Self::VipEcmpPowerOff => {
                 // The cable first: emptying a host takes longer.
                 host.unplug()?;
                 host.power_off()?;
-                if !self.is_of_guests() {
+                if self.way() != Way::Guest {
                     stage.agents[victim].kill()?;
                 }
             }
@@ -182,12 +223,10 @@ impl Fault {
 }
 
 fn once(fault: Fault, number: u64) -> Result<Sample> {
-    let lab = Lab::builder().pods(usize::from(fault.is_of_guests())).build()?;
-    let mut stage = if fault.is_of_guests() { guests(lab)? } else { Stage::of(lab, BY_LEASE)? };
+    let (mut stage, frontend, _daemons) = fault.way().set_again()?;
     for agent in &mut stage.agents {
         agent.await_status("all to be well", is_well)?;
     }
-    let frontend = if fault.is_of_guests() { (VIP_V4, 443).into() } else { vip_stage::vip() };
     let victim = fault.victim(&stage, number);
     let flows = flows(&stage.client, frontend)?;
     let loops = [ConnectLoop::in_turn(), ConnectLoop::on_time()];
@@ -211,8 +250,41 @@ fn once(fault: Fault, number: u64) -> Result<Sample> {
     Ok(sample)
 }
 
+impl Way {
+    /// As [`Self::set`], and once more if that fails.
+    fn set_again(self) -> Result<(Stage, SocketAddr, Vec<Process>)> {
+        let mut attempt = 1;
+        loop {
+            match self.set() {
+                Err(error) if attempt < ATTEMPTS => eprintln!("nllb-lab: once more: {error:#}"),
+                done => return done,
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Whoever takes part, what the client dials, and what else runs.
+    fn set(self) -> Result<(Stage, SocketAddr, Vec<Process>)> {
+        match self {
+            Self::Guest => Ok((guests()?, (VIP_V4, 443).into(), Vec::new())),
+            Self::Lease => {
+                let stage = Stage::of(Lab::builder().build()?, BY_LEASE)?;
+                Ok((stage, vip_stage::vip(), Vec::new()))
+            }
+            Self::Ecmp => {
+                let bird = ecmp::Bird::find().context("no BIRD here; set-up unpacks it")?;
+                let stage = Stage::of(Lab::builder().build()?, ecmp::BY_ROUTERS)?;
+                let daemons = ecmp::announce(&stage, &bird)?;
+                let vip: IpAddr = ecmp::ROUTED.parse()?;
+                Ok((stage, (vip, TLS_PORT).into(), daemons))
+            }
+        }
+    }
+}
+
 /// A node whose agent serves guests, and a client that is one: in none of the node's cgroups.
-fn guests(lab: Lab) -> Result<Stage> {
+fn guests() -> Result<Stage> {
+    let lab = Lab::builder().pods(1).build()?;
     let rest = vec!["sandboxes: { interfaces: [\"pod*\"] }".to_owned()];
     let configuration = Configuration { rest, ..Configuration::of(&lab).by_default() };
     let agent = Agent::start(&lab, &configuration)?;
@@ -233,7 +305,7 @@ fn is_well(status: &Status) -> bool {
 }
 
 /// Connections that are kept, each with the name of its server.
-fn flows(client: &Client, frontend: std::net::SocketAddr) -> Result<Vec<(u64, String)>> {
+fn flows(client: &Client, frontend: SocketAddr) -> Result<Vec<(u64, String)>> {
     let connect = Connect { ask: Ask::Echo, keep: true, ..Connect::to(frontend) };
     let open = |_| {
         let outcome = client.connect(&connect)?;
