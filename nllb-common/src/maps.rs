@@ -17,7 +17,7 @@ mod vip;
 pub use client::{Client, Favourite};
 pub use datagram::{Exchange, Exchanges, MAX_EXCHANGES, Past};
 pub use frontend::{Frontend, FrontendKey, NO_HOME, Policy, Protocol, Scope, frontend_flags};
-pub use guest::{Flow, FlowKey, FlowKind, Guest, closing, flow_state};
+pub use guest::{Flow, FlowKey, FlowKind, FlowTag, Guest, closing, flow_state};
 pub use health::{Evidence, SUSPECT_ANYWAY, State, Verdict, at_least_none};
 pub use pool::{MAGLEV_ENTRIES, NO_BACKEND, PoolSet, SELF_TEST_BACKEND, Slot};
 pub use socket::{Netns, SocketRecord, socket_flags};
@@ -192,8 +192,8 @@ const _: () = {
     assert!(size_of::<Netns>() == 16);
     assert!(size_of::<Client>() == 16 && align_of::<Client>() == 8);
     assert!(size_of::<Control>() == 40);
-    assert!(size_of::<FlowKey>() == 40 && align_of::<FlowKey>() == 4);
-    assert!(size_of::<Flow>() == 44 && align_of::<Flow>() == 4);
+    assert!(size_of::<FlowTag>() == 16 && align_of::<FlowTag>() == 8);
+    assert!(size_of::<Flow>() == 60 && align_of::<Flow>() == 4);
     assert!(size_of::<Guest>() == 32 && align_of::<Guest>() == 8);
 };
 
@@ -201,7 +201,7 @@ const _: () = {
 #[cfg(feature = "pod")]
 mod pod {
     use super::{
-        Client, Control, Evidence, Flow, FlowKey, FrontendKey, Guest, Netns, PoolSet, SocketRecord,
+        Client, Control, Evidence, Flow, FlowTag, FrontendKey, Guest, Netns, PoolSet, SocketRecord,
         Verdict, VipControl, VipSet, VipWay,
     };
     use aya::Pod;
@@ -230,7 +230,7 @@ mod pod {
     // SAFETY: as above.
     unsafe impl Pod for VipWay {}
     // SAFETY: as above.
-    unsafe impl Pod for FlowKey {}
+    unsafe impl Pod for FlowTag {}
     // SAFETY: as above.
     unsafe impl Pod for Flow {}
     // SAFETY: as above.

@@ -17,6 +17,7 @@ mod reset;
 mod rewrite;
 
 pub use error::{is_error, quote, quote_into, translate_error};
+pub use header::Header;
 pub use reset::{reset, reset_end};
 pub use rewrite::{Edit, Side, Sum, follow_in_place, rewrite};
 
@@ -40,6 +41,8 @@ pub trait Bytes {
     fn half(&self, at: u32) -> Option<u16>;
     /// Four octets, as they lie in memory.
     fn word(&self, at: u32) -> Option<u32>;
+    /// So many words one after the other, of which the end is looked for once.
+    fn words<const WORDS: usize>(&self, at: u32) -> Option<Header<WORDS>>;
 }
 
 /// What a packet is a part of. Numbers, see [`Packet::fragment`].
@@ -135,19 +138,20 @@ fn network<B: Bytes + ?Sized>(bytes: &B) -> Option<(u32, u16)> {
 /// The IPv4 packet at a place.
 #[inline(always)]
 fn v4<B: Bytes + ?Sized>(bytes: &B, ip: u32, packet: &mut Packet) -> Option<()> {
-    let begin = u32::from(bytes.octet(ip + V4::BEGIN)?);
+    let header = bytes.words::<{ V4::HEADER as usize / 4 }>(ip)?;
+    let begin = u32::from(header.octet(V4::BEGIN));
     let length = (begin & 0xf) * 4;
     if begin >> 4 != 4 || length < V4::HEADER {
         return None;
     }
     packet.begin(4, ip, ip + length);
-    packet.end = end(ip, number(bytes.half(ip + V4::LENGTH)?), length)?;
-    packet.source = Addr::from_v4_word(bytes.word(ip + V4::SOURCE)?);
-    packet.destination = Addr::from_v4_word(bytes.word(ip + V4::DESTINATION)?);
-    packet.protocol = bytes.octet(ip + V4::PROTOCOL)?.into();
-    let fragments = number(bytes.half(ip + V4::FRAGMENT)?);
+    packet.end = end(ip, number(header.half(V4::LENGTH)), length)?;
+    packet.source = Addr::from_v4_word(header.word(V4::SOURCE));
+    packet.destination = Addr::from_v4_word(header.word(V4::DESTINATION));
+    packet.protocol = header.octet(V4::PROTOCOL).into();
+    let fragments = number(header.half(V4::FRAGMENT));
     packet.fragment = part(fragments & V4::MORE, fragments & V4::OFFSET);
-    packet.id = bytes.half(ip + V4::ID)?.into();
+    packet.id = header.half(V4::ID).into();
     Some(())
 }
 
@@ -173,14 +177,17 @@ const fn part(more: u32, offset: u32) -> u32 {
 /// The IPv6 packet at a place.
 #[inline(always)]
 fn v6<B: Bytes + ?Sized>(bytes: &B, ip: u32, packet: &mut Packet, zero: u32) -> Option<()> {
-    if bytes.octet(ip)? >> 4 != 6 {
+    let header = bytes.words::<{ V6::HEADER as usize / 4 }>(ip)?;
+    if header.octet(0) >> 4 != 6 {
         return None;
     }
     packet.begin(6, ip, ip + V6::HEADER);
-    packet.source = v6_addr(bytes, ip + V6::SOURCE)?;
-    packet.destination = v6_addr(bytes, ip + V6::DESTINATION)?;
-    packet.protocol = bytes.octet(ip + V6::NEXT)?.into();
-    let length = match number(bytes.half(ip + V6::LENGTH)?) {
+    packet.source = v6_addr(&header, V6::SOURCE)?;
+    packet.destination = v6_addr(&header, V6::DESTINATION)?;
+    packet.protocol = header.octet(V6::NEXT).into();
+    packet.fragment = fragment::WHOLE;
+    packet.id = 0;
+    let length = match number(header.half(V6::LENGTH)) {
         0 => 0,
         length => length + V6::HEADER,
     };
@@ -216,11 +223,11 @@ fn extension<B: Bytes + ?Sized>(bytes: &B, at: u32) -> Option<u32> {
     Some((u32::from(bytes.octet(at + Extension::LENGTH)?) + 1) * 8)
 }
 
-/// The address at a place; `None` for one that is IPv4's, which no packet of IPv6 may have (RFC 4291, 2.5.5.2).
+/// The address at a place of a header; `None` for one that is IPv4's, which no packet of IPv6 may have (RFC 4291, 2.5.5.2).
 #[inline(always)]
-fn v6_addr<B: Bytes + ?Sized>(bytes: &B, at: u32) -> Option<Addr> {
-    let words = [bytes.word(at)?, bytes.word(at + 4)?, bytes.word(at + 8)?, bytes.word(at + 12)?];
-    let addr = Addr::from_v6_words(words);
+fn v6_addr<const WORDS: usize>(header: &Header<WORDS>, at: u32) -> Option<Addr> {
+    let word = |index: u32| header.word(at + index * 4);
+    let addr = Addr::from_v6_words([word(0), word(1), word(2), word(3)]);
     (addr.family() == Family::V6).then_some(addr)
 }
 
@@ -241,10 +248,16 @@ impl Packet {
         tcp_flags: 0,
     };
 
-    /// A packet of this version, of which nothing else is known.
+    /// A packet of this version, without ports and flags so far. What every packet has is left to who reads it: to
+    /// clear it first would take as long as to read it.
     #[inline(always)]
     const fn begin(&mut self, version: u32, ip: u32, transport: u32) {
-        *self = Self { version, ip, transport, ..Self::NONE };
+        self.version = version;
+        self.ip = ip;
+        self.transport = transport;
+        self.source_port = Port::new(0);
+        self.destination_port = Port::new(0);
+        self.tcp_flags = 0;
     }
 
     /// Whether it carries this.
@@ -292,34 +305,33 @@ impl Packet {
             return Some(());
         }
         let at = self.transport;
-        let length = if self.is(IpProto::Tcp) {
-            let begin = number(bytes.half(at + Tcp::FLAGS)?);
-            // What comes last, so that all of the header is there.
-            bytes.half(at + Tcp::LENGTH - 2)?;
+        let (ports, length) = if self.is(IpProto::Tcp) {
+            let header = bytes.words::<{ Tcp::LENGTH as usize / 4 }>(at)?;
+            let begin = number(header.half(Tcp::FLAGS));
             self.tcp_flags = begin & 0xff;
             let length = begin >> 12;
             if length < Tcp::LENGTH / 4 {
                 return None;
             }
-            length * 4
+            (Header([header.word(0)]), length * 4)
         } else if self.is(IpProto::Udp) {
-            bytes.half(at + Udp::CHECKSUM)?;
-            Udp::LENGTH
+            let header = bytes.words::<{ Udp::LENGTH as usize / 4 }>(at)?;
+            (Header([header.word(0)]), Udp::LENGTH)
         } else if self.is_icmp() {
             bytes.word(at + Icmp::REST)?;
             return (at + Icmp::LENGTH <= self.end).then_some(());
         } else {
             return Some(());
         };
-        self.read_ports(bytes)?;
+        self.set_ports(ports);
         (at + length <= self.end).then_some(())
     }
 
+    /// The ports of TCP or UDP are the first word of the header.
     #[inline(always)]
-    fn read_ports<B: Bytes + ?Sized>(&mut self, bytes: &B) -> Option<()> {
-        self.source_port = Port::from_word(bytes.half(self.transport)?.into());
-        self.destination_port = Port::from_word(bytes.half(self.transport + 2)?.into());
-        Some(())
+    fn set_ports(&mut self, header: Header<1>) {
+        self.source_port = Port::from_word(header.half(0).into());
+        self.destination_port = Port::from_word(header.half(2).into());
     }
 
     /// The same packet, of which the verifier knows nothing.
@@ -357,6 +369,15 @@ impl Bytes for [u8] {
     fn word(&self, at: u32) -> Option<u32> {
         let at = at as usize;
         Some(u32::from_ne_bytes(self.get(at..at + 4)?.try_into().ok()?))
+    }
+
+    fn words<const WORDS: usize>(&self, at: u32) -> Option<Header<WORDS>> {
+        let octets = self.get(at as usize..at as usize + WORDS * 4)?;
+        let mut words = [0; WORDS];
+        for (word, octets) in words.iter_mut().zip(octets.chunks_exact(4)) {
+            *word = u32::from_ne_bytes(octets.try_into().ok()?);
+        }
+        Some(Header(words))
     }
 }
 

@@ -39,12 +39,12 @@ impl Dialled {
 
     /// The frontend that a guest dials from behind an interface; `None` when that is none of ours.
     #[inline(always)]
-    pub(crate) fn by_guest(key: &FrontendKey, guest: Addr, interface: u32) -> Option<Self> {
+    pub(crate) fn by_guest(key: &FrontendKey, interface: u32) -> Option<Self> {
         let frontend = maps::frontend(key)?;
-        // What it is to others its namespace and process are: no namespace has such a number, and its address.
-        let [a, b, c, d] = guest.v6_words();
+        // What to others is their namespace and process is to it a number that no namespace has; its address it could
+        // choose anew for each packet.
         let netns = 1 << 63 | u64::from(interface);
-        let client = Client { netns, tgid: a ^ b ^ c ^ d, frontend: u32::from(frontend.id) };
+        let client = Client { netns, tgid: 0, frontend: u32::from(frontend.id) };
         Some(Self { addr: key.addr(), port: key.port(), frontend, client })
     }
 

@@ -99,7 +99,7 @@ mod skb;
 mod sock_ops;
 mod xdp;
 
-pub(crate) use skb::Skb;
+pub(crate) use skb::{Skb, opaque};
 pub(crate) use sock_ops::SockOps;
 pub(crate) use xdp::{Hop, Xdp};
 

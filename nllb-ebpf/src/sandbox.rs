@@ -20,8 +20,8 @@ use nllb_common::packet::{
 use nllb_common::pick::{Reach, View as _};
 
 use crate::choice::{Dialled, survey};
-use crate::ctx::{Skb, now_ns};
-use crate::maps::guests::{Entry, Table, Work, work};
+use crate::ctx::{Skb, milliseconds, now_ns};
+use crate::maps::guests::{Entry, Table, Work, work, zero};
 use crate::maps::{self, KernelView};
 
 pub(crate) use answer::to_guest;
@@ -47,22 +47,28 @@ impl Sight {
     fn of(skb: &mut Skb, packet: &mut Packet) -> Option<Self> {
         let interface = skb.interface();
         let table = Table::of(interface)?;
-        let zero = maps::control()?.zero;
+        let zero = zero()?;
         skb.pull();
         parse_into(skb, packet, zero)?;
         Some(Self { zero, interface, table })
     }
 
-    /// Whether the verdict on the backend of a flow is that it is dead, or it is no backend any more.
+    /// Whether the verdict on the backend of a flow is that it is dead. One that is no backend any more may be well, and
+    /// what it has it keeps.
     #[inline(always)]
     fn is_dead(self, flow: &Flow) -> bool {
         let verdict = KernelView { zero: self.zero }.verdict(flow.backend);
-        let dead = verdict.state_number() == State::Unhealthy as u32;
-        if !dead && verdict.epoch() == flow.epoch {
+        if verdict.state_number() != State::Unhealthy as u32 || verdict.epoch() != flow.epoch {
             return false;
         }
         // The clock is only asked for the few that are.
         maps::control().is_some_and(|control| control.lease_until_ns > now_ns())
+    }
+
+    /// Whether the backend of a flow is no backend any more.
+    #[inline(always)]
+    fn is_gone(self, flow: &Flow) -> bool {
+        KernelView { zero: self.zero }.verdict(flow.backend).epoch() != flow.epoch
     }
 
     /// Rewrites one side, and lets the parts that may follow be rewritten likewise.
@@ -82,7 +88,8 @@ impl Sight {
             };
             *part_key = FlowKey::of_part(packet, guest);
             *part = *flow;
-            part.guard = part_key.guard();
+            part.put_under(part_key, (flow.addr, flow.port));
+            part.asked_ms = milliseconds(now_ns());
             // Without memory the other parts go where nobody puts them together.
             let _forgotten = self.table.set(part_key, part);
         }
@@ -102,6 +109,9 @@ impl Sight {
         let Work { packet, key, flow, .. } = work;
         *key = FlowKey::of_part(packet, guest);
         self.table.get(key, flow)?;
+        if !flow.is_of_parts(milliseconds(now_ns())) {
+            return None;
+        }
         rewrite(skb, packet, side, flow.addr, Port::new(0))?;
         Some(ON)
     }
@@ -151,32 +161,27 @@ pub(crate) fn from_guest(skb: &mut Skb) -> Option<i32> {
         return sight.translate_error(skb, work, Side::Source);
     };
 
-    // 2. Where it went before. A connection that we have not seen begin is somebody else's.
+    // 2. Where it goes: where the connection went before, unless there is nobody any more. One that we have not seen
+    // begin is somebody else's, and so is one that two backends have let wait.
     let Work { packet, key, flow, .. } = work;
     *key = FlowKey::of(FlowKind::Forward, packet, Side::Source);
-    let found = sight.table.get(key, flow);
-    let tcp = matches!(protocol, Protocol::Tcp);
-    let first = tcp && packet.has_flags(FIRST, tcp_flags::SYN);
-    let again = match found {
-        None if tcp && !first => return None,
-        None => true,
-        // 3. It goes there again, unless there is nobody any more.
-        Some(entry) if tcp && !first => {
-            if let Some(sent) = end(skb, sight, work, entry) {
-                return Some(sent);
-            }
-            let closing = closing(&work.packet);
-            if closing != 0 {
-                entry.set_state(work.flow.state | closing);
-            }
-            false
+    if matches!(protocol, Protocol::Tcp) && !packet.has_flags(FIRST, tcp_flags::SYN) {
+        let entry = sight.table.get(key, flow)?;
+        if flow.has(flow_state::PASSED) {
+            return None;
         }
-        Some(_) if tcp => true,
-        Some(entry) => begin::is_to_begin_again(sight, work, entry),
-    };
-    if again {
-        begin::begin(skb, sight, work, protocol, found.is_some())?;
+        if let Some(sent) = end(skb, sight, work, entry) {
+            return Some(sent);
+        }
+        let closing = closing(&work.packet);
+        if closing != 0 {
+            entry.set_state(work.flow.state | closing);
+        }
+    } else {
+        begin::first(skb, sight, work, protocol)?;
     }
+
+    // 3. There.
     let Work { packet, flow, other_key, other, .. } = work;
     sight.translate(skb, packet, Side::Destination, flow, (other_key, other))
 }
@@ -188,6 +193,7 @@ fn end(skb: &mut Skb, sight: Sight, work: &mut Work, entry: Entry) -> Option<i32
         return None;
     }
     find(sight, work, Protocol::Tcp)?;
+    ask(work)?;
     let Work { packet, request, flow, .. } = work;
     if !survey(request, flow.backend)?.1.finds_eligible() {
         return None;
@@ -200,13 +206,20 @@ fn end(skb: &mut Skb, sight: Sight, work: &mut Work, entry: Entry) -> Option<i32
     Some(skb.send_back())
 }
 
-/// Finds the frontend that the guest dials, and what there is to be known for a choice.
+/// Finds the frontend that the guest dials.
 #[inline(always)]
 fn find(sight: Sight, work: &mut Work, protocol: Protocol) -> Option<()> {
-    let Work { packet, dialled_key, dialled, request, key, .. } = work;
+    let Work { dialled_key, dialled, key, .. } = work;
     let (addr, port) = key.peer();
     *dialled_key = FrontendKey::new(addr, port, protocol, Scope::Other);
-    *dialled = Dialled::by_guest(dialled_key, packet.source, sight.interface)?;
+    *dialled = Dialled::by_guest(dialled_key, sight.interface)?;
+    Some(())
+}
+
+/// Finds what there is to be known for a choice among its backends.
+#[inline(always)]
+fn ask(work: &mut Work) -> Option<()> {
+    let Work { packet, dialled, request, .. } = work;
     *request = dialled.request(&maps::control()?, reach(packet));
     Some(())
 }

@@ -38,7 +38,7 @@ use tracing::{error, warn};
 use super::load::LoadError;
 use super::maps::MapsError;
 use super::sys::interface::Direction;
-use place::Program;
+use place::{AttachError, Program};
 use tables::Tables;
 use worker::Worker;
 
@@ -254,38 +254,73 @@ async fn hint(hints: &TokioSocket) -> bool {
     }
 }
 
-/// Detaches whatever there is for guests in a directory of pins, as an earlier agent has left it.
+/// Detaches whatever there is for guests in a directory of pins, as an earlier agent has left it. What cannot be
+/// detached is told, and keeps nothing else attached.
 pub(super) fn remove_all(directory: &Path) {
-    let remove = || -> Result<(), String> {
-        let mut tables = Tables::open(directory).map_err(|error| error.to_string())?;
-        let mut interfaces: BTreeSet<u32> = tables.known().into_iter().collect();
-        interfaces.extend(pins::all(directory).into_iter().map(Pinned::interface));
-        if interfaces.is_empty() {
-            return Ok(());
+    let mut tables = match Tables::open(directory) {
+        Ok(tables) => tables,
+        Err(error) => {
+            warn!(%error, "programs for guests stay attached to interfaces");
+            return;
         }
-        let mut netlink = netlink::Netlink::open().map_err(|error| error.to_string())?;
-        for interface in interfaces {
-            place::detach(&mut netlink, directory, ABI_VERSION, interface, None)
-                .map_err(|error| error.to_string())?;
-            tables.remove(interface).map_err(|error| error.to_string())?;
-        }
-        Ok(())
     };
-    if let Err(error) = remove() {
-        warn!(error, "programs for guests stay attached to interfaces");
+    let mut interfaces: BTreeSet<u32> = tables.known().into_iter().collect();
+    interfaces.extend(pins::all(directory).into_iter().map(Pinned::interface));
+    let remove = |interface| -> Result<(), AttachError> {
+        // A socket of its own: what one leaves unread would be taken for the answer to another.
+        let mut netlink = netlink::Netlink::open().map_err(place::failed("open a socket"))?;
+        place::detach(&mut netlink, directory, ABI_VERSION, interface, None)?;
+        tables.remove(interface).map_err(place::failed("remove a table"))
+    };
+    for (interface, error) in each(interfaces, remove) {
+        warn!(interface, %error, "programs for guests stay attached");
     }
 }
 
+/// Does something for each, whatever becomes of the others; says for which it failed.
+fn each<E>(all: BTreeSet<u32>, mut act: impl FnMut(u32) -> Result<(), E>) -> Vec<(u32, E)> {
+    all.into_iter().filter_map(|one| act(one).err().map(|error| (one, error))).collect()
+}
+
 /// Detaches the filters that a pin tells of, of any version of the layout.
+///
+/// # Errors
+/// When they are in another network namespace, where this process sees no interface, or the kernel refuses.
 pub(super) fn remove_filters(
     directory: &Path,
     version: u32,
-    interface: u32,
-    made: bool,
+    (interface, made): (u32, bool),
+    netns: u64,
 ) -> Result<(), LoadError> {
     let failed = |source| LoadError::Directory { path: directory.to_owned(), source };
+    if netns != pins::netns() {
+        return Err(failed(io::Error::other(format!(
+            "filters of interface {interface} are in another network namespace (net:[{netns}]): run this there"
+        ))));
+    }
     let mut netlink = netlink::Netlink::open().map_err(failed)?;
     place::remove_filters(&mut netlink, version, interface, made).map_err(|error| {
         failed(io::Error::other(format!("filters of interface {interface}: {error}")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_fails_keeps_no_other() {
+        let mut done = Vec::new();
+        let failed = each(BTreeSet::from([1, 2, 3]), |one| {
+            done.push(one);
+            if one == 2 { Err("busy") } else { Ok(()) }
+        });
+        assert_eq!((done, failed), (vec![1, 2, 3], vec![(2, "busy")]));
+    }
+
+    #[test]
+    fn filters_of_another_network_namespace_are_not_looked_for_here() {
+        let refused = remove_filters(Path::new("/x"), 2, (1, true), 1).expect_err("another");
+        assert!(refused.to_string().contains("another network namespace"), "{refused}");
+    }
 }

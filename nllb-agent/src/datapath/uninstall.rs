@@ -121,9 +121,9 @@ fn empty(directory: &Directory, removal: &mut Removal) -> Result<bool, LoadError
             all = false;
             continue;
         }
-        if let Some(Pinned::Filters { interface, made }) = Pinned::of(&name) {
+        if let Some(Pinned::Filters { interface, made, netns }) = Pinned::of(&name) {
             let version = number(directory.path().file_name().unwrap_or_default()).unwrap_or(0);
-            guests::remove_filters(directory.path(), version, interface, made)?;
+            guests::remove_filters(directory.path(), version, (interface, made), netns)?;
         }
         if is_link(&name) {
             // So that nothing is translated once we return. A link that is gone already, and one of

@@ -58,12 +58,32 @@ impl Delta {
         ((sum & 0xffff_ffff) + (sum >> 32)) as u32
     }
 
+    /// Whether a checksum, as it was before and is after this change, is one that a device is yet to complete: such a
+    /// one is the sum itself, where others are its complement. `None` when that cannot be told.
+    #[inline(always)]
+    #[must_use]
+    pub const fn was_sum(self, before: u16, after: u16) -> Option<bool> {
+        let complement = one_zero(self.apply(before));
+        let sum = one_zero(fold(self.sum() as u64 + before as u64));
+        let after = one_zero(after);
+        if complement == sum || after != complement && after != sum {
+            return None;
+        }
+        Some(after == sum)
+    }
+
     /// The checksum after the change, as it lies in memory.
     #[inline(always)]
     #[must_use]
     pub const fn apply(self, checksum: u16) -> u16 {
         !fold(self.sum() as u64 + !checksum as u64)
     }
+}
+
+/// The same number, of which 0 and 0xffff are the same in ones' complement.
+#[inline(always)]
+const fn one_zero(number: u16) -> u16 {
+    if number == 0xffff { 0 } else { number }
 }
 
 /// A sum of less than 2^48 in 16 bits.

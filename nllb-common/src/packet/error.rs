@@ -62,7 +62,8 @@ pub fn quote_into<B: Bytes + ?Sized>(
     if !ports || packet.fragment == fragment::LATER || packet.transport + 4 > error.end {
         return None;
     }
-    packet.read_ports(bytes)
+    packet.set_ports(bytes.words(packet.transport)?);
+    Some(())
 }
 
 /// Puts another address and port to one side of the packet in an error, and the same address to a side of the error.
@@ -103,6 +104,7 @@ pub fn translate_error<E: Edit + ?Sized>(
         edit.follow(error.ip + V4::CHECKSUM, addresses, Sum::Plain, false)?;
     } else {
         edit.follow(checksum, addresses, Sum::Addresses, false)?;
+        edit.carry(addresses);
     }
     store_addr(edit, error, around, addr)
 }

@@ -28,6 +28,33 @@ impl Ethernet {
     pub const TAG_LENGTH: u32 = VlanHdr::LEN as u32;
 }
 
+/// A header, or its beginning, as it lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<const WORDS: usize>(pub [u32; WORDS]);
+
+impl<const WORDS: usize> Header<WORDS> {
+    /// The octet at a place in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn octet(&self, at: u32) -> u8 {
+        self.0[at as usize / 4].to_ne_bytes()[at as usize % 4]
+    }
+
+    /// The two octets at an even place in it, as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn half(&self, at: u32) -> u16 {
+        u16::from_ne_bytes([self.octet(at), self.octet(at + 1)])
+    }
+
+    /// The word at a place in it that begins one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self, at: u32) -> u32 {
+        self.0[at as usize / 4]
+    }
+}
+
 /// Two octets of a packet as a number.
 #[inline(always)]
 #[must_use]

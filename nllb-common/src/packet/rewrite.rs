@@ -34,6 +34,30 @@ pub trait Edit: Bytes {
     /// Writes four octets, as they lie in memory.
     fn store_word(&mut self, at: u32, value: u32) -> Option<()>;
 
+    /// Writes words one after the other.
+    fn store_words<const WORDS: usize>(&mut self, at: u32, words: [u32; WORDS]) -> Option<()>;
+
+    /// Lets the checksum of TCP or UDP at a place follow a change of the addresses and one of what it stands in;
+    /// `false` when there is none.
+    #[inline(always)]
+    fn follow_both(
+        &mut self,
+        at: u32,
+        addresses: Delta,
+        content: Delta,
+        optional: bool,
+    ) -> Option<bool> {
+        let none = optional && self.half(at)? == 0;
+        follow_in_place(self, at, addresses.and(content), optional)?;
+        Some(!none)
+    }
+
+    /// Hears of a change that no checksum in the packet makes up for, which may matter to one of the whole packet that
+    /// a device has given. A checksum that has followed a change of addresses ([`Sum::Addresses`]) is taken to make up
+    /// for it outside of the packet, so of addresses of IPv6 it hears as well.
+    #[inline(always)]
+    fn carry(&mut self, _delta: Delta) {}
+
     /// Lets the checksum at a place follow a change. Where `optional` says so 0 is none, and stays so.
     #[inline(always)]
     fn follow(&mut self, at: u32, delta: Delta, _sum: Sum, optional: bool) -> Option<()> {
@@ -69,6 +93,14 @@ impl Edit for [u8] {
         self.get_mut(at..at + 4)?.copy_from_slice(&value.to_ne_bytes());
         Some(())
     }
+
+    fn store_words<const WORDS: usize>(&mut self, at: u32, words: [u32; WORDS]) -> Option<()> {
+        let octets = self.get_mut(at as usize..at as usize + WORDS * 4)?;
+        for (octets, word) in octets.chunks_exact_mut(4).zip(words) {
+            octets.copy_from_slice(&word.to_ne_bytes());
+        }
+        Some(())
+    }
 }
 
 /// Puts another address, of the same family, and another port to one side of a packet; where it has no ports only the
@@ -83,16 +115,26 @@ pub fn rewrite<E: Edit + ?Sized>(
 ) -> Option<()> {
     let (old_addr, old_port) = packet.side(side);
     let addresses = Delta::NONE.addr(old_addr, addr);
-    let ports = packet.checksum().filter(|_| packet.fragment != fragment::LATER);
-    if let Some((at, optional)) = ports {
-        edit.follow(at, addresses, Sum::Addresses, optional)?;
-        edit.follow(at, Delta::NONE.port(old_port, port), Sum::Content, optional)?;
+    let checksum = packet.checksum().filter(|_| packet.fragment != fragment::LATER);
+    let ports = Delta::NONE.port(old_port, port);
+    let alone = if let Some((at, optional)) = checksum {
+        let followed = edit.follow_both(at, addresses, ports, optional)?;
         store_port(edit, packet, side, port)?;
-    }
+        if followed { None } else { Some(ports) }
+    } else {
+        None
+    };
     if packet.version == 4 {
         edit.follow(packet.ip + V4::CHECKSUM, addresses, Sum::Plain, false)?;
+        store_addr(edit, packet, side, addr)?;
+        if let Some(ports) = alone {
+            edit.carry(ports);
+        }
+    } else {
+        store_addr(edit, packet, side, addr)?;
+        edit.carry(addresses.and(alone.unwrap_or(Delta::NONE)));
     }
-    store_addr(edit, packet, side, addr)
+    Some(())
 }
 
 #[inline(always)]
@@ -129,11 +171,7 @@ pub(super) fn store_addr<E: Edit + ?Sized>(
             Side::Source => V6::SOURCE,
             Side::Destination => V6::DESTINATION,
         };
-    let [a, b, c, d] = addr.v6_words();
-    edit.store_word(at, a)?;
-    edit.store_word(at + 4, b)?;
-    edit.store_word(at + 8, c)?;
-    edit.store_word(at + 12, d)
+    edit.store_words(at, addr.v6_words())
 }
 
 impl Packet {

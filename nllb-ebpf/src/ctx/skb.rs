@@ -10,11 +10,11 @@ use core::mem::offset_of;
 
 use aya_ebpf::bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{
-    bpf_l4_csum_replace, bpf_redirect, bpf_skb_change_tail, bpf_skb_pull_data,
+    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_skb_change_tail, bpf_skb_pull_data,
 };
 use aya_ebpf::programs::TcContext;
 use nllb_common::packet::checksum::Delta;
-use nllb_common::packet::{Bytes, Edit, Sum, follow_in_place};
+use nllb_common::packet::{Bytes, Edit, Header, Sum, follow_in_place};
 
 /// As far as headers go that are understood: two tags, an IPv6 header with its extensions, and in an error the same
 /// again with a transport header.
@@ -95,18 +95,18 @@ impl Skb {
 
     /// Where so many octets are; `None` when they are not all there.
     #[inline(always)]
-    fn place<const LENGTH: usize>(&self, at: u32) -> Option<usize> {
+    fn place(&self, at: u32, length: usize) -> Option<usize> {
         let begin = field!(self.data) as usize;
         let end = field!(self.data_end) as usize;
         let place = opaque(begin + (at & MOST) as usize);
-        (place + LENGTH <= end).then_some(place)
+        (place + length <= end).then_some(place)
     }
 }
 
-/// The same pointer, which the compiler cannot work out anew: for the verifier one that was compared with the end would
-/// have nothing to do with that.
+/// The same number, of which the compiler knows nothing. A pointer it cannot work out anew then: for the verifier one
+/// that was compared with the end would have nothing to do with that.
 #[inline(always)]
-fn opaque(mut place: usize) -> usize {
+pub(crate) fn opaque(mut place: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     // SAFETY: one instruction that changes nothing. Without any, two lines of source would have the same place, which
     // the kernel refuses.
@@ -121,18 +121,26 @@ fn opaque(mut place: usize) -> usize {
     place
 }
 
-/// Loads from a place of a packet that lies there, at any alignment.
+/// Loads from a place of a packet that lies there, or so many octets behind it, at any alignment.
 macro_rules! load {
-    ($kind:literal, $place:expr) => {{
+    ($kind:literal, $place:expr) => {
+        load!($kind, $place, 0)
+    };
+    ($kind:literal, $place:expr, $behind:expr) => {{
         let value: u64;
         #[cfg(target_arch = "bpf")]
         // SAFETY: `place` has found the octets, and the processors that these programs run on need no alignment.
         unsafe {
-            asm!(concat!("{value} = *(", $kind, " *)({place} + 0)"), value = out(reg) value, place = in(reg) $place);
+            asm!(
+                concat!("{value} = *(", $kind, " *)({place} + {behind})"),
+                value = out(reg) value,
+                place = in(reg) $place,
+                behind = const $behind,
+            );
         }
         #[cfg(not(target_arch = "bpf"))]
         {
-            value = $place as u64;
+            value = ($place + $behind) as u64;
         }
         value
     }};
@@ -141,49 +149,115 @@ macro_rules! load {
 /// Stores likewise.
 macro_rules! store {
     ($kind:literal, $place:expr, $value:expr) => {
+        store!($kind, $place, $value, 0)
+    };
+    ($kind:literal, $place:expr, $value:expr, $behind:expr) => {
         #[cfg(target_arch = "bpf")]
         // SAFETY: as for `load`.
         unsafe {
-            asm!(concat!("*(", $kind, " *)({place} + 0) = {value}"), value = in(reg) u64::from($value), place = in(reg) $place);
+            asm!(
+                concat!("*(", $kind, " *)({place} + {behind}) = {value}"),
+                value = in(reg) u64::from($value),
+                place = in(reg) $place,
+                behind = const $behind,
+            );
         }
         #[cfg(not(target_arch = "bpf"))]
-        let _ = ($place, $value);
+        let _ = ($place, $value, $behind);
+    };
+}
+
+/// Does something for each word of so many.
+macro_rules! each_word {
+    ($words:ident, $index:ident => $do:expr) => {
+        each_word!(@ $words, $index => $do, 0 1 2 3 4 5 6 7 8 9)
+    };
+    (@ $words:ident, $index:ident => $do:expr, $($number:literal)+) => {
+        const { assert!($words <= 10) };
+        $(if $number < $words {
+            const $index: usize = $number;
+            $do;
+        })+
     };
 }
 
 impl Bytes for Skb {
     #[inline(always)]
     fn octet(&self, at: u32) -> Option<u8> {
-        let place = self.place::<1>(at)?;
+        let place = self.place(at, 1)?;
         Some(load!("u8", place) as u8)
     }
 
     #[inline(always)]
     fn half(&self, at: u32) -> Option<u16> {
-        let place = self.place::<2>(at)?;
+        let place = self.place(at, 2)?;
         Some(load!("u16", place) as u16)
     }
 
     #[inline(always)]
     fn word(&self, at: u32) -> Option<u32> {
-        let place = self.place::<4>(at)?;
+        let place = self.place(at, 4)?;
         Some(load!("u32", place) as u32)
+    }
+
+    #[inline(always)]
+    fn words<const WORDS: usize>(&self, at: u32) -> Option<Header<WORDS>> {
+        let place = self.place(at, WORDS * 4)?;
+        let mut words = [0; WORDS];
+        each_word!(WORDS, INDEX => words[INDEX] = load!("u32", place, INDEX * 4) as u32);
+        Some(Header(words))
     }
 }
 
 impl Edit for Skb {
     #[inline(always)]
     fn store_half(&mut self, at: u32, value: u16) -> Option<()> {
-        let place = self.place::<2>(at)?;
+        let place = self.place(at, 2)?;
         store!("u16", place, value);
         Some(())
     }
 
     #[inline(always)]
     fn store_word(&mut self, at: u32, value: u32) -> Option<()> {
-        let place = self.place::<4>(at)?;
+        let place = self.place(at, 4)?;
         store!("u32", place, value);
         Some(())
+    }
+
+    #[inline(always)]
+    fn store_words<const WORDS: usize>(&mut self, at: u32, words: [u32; WORDS]) -> Option<()> {
+        let place = self.place(at, WORDS * 4)?;
+        each_word!(WORDS, INDEX => { store!("u32", place, words[INDEX], INDEX * 4); });
+        Some(())
+    }
+
+    #[inline(always)]
+    fn follow_both(
+        &mut self,
+        at: u32,
+        addresses: Delta,
+        content: Delta,
+        optional: bool,
+    ) -> Option<bool> {
+        let before = self.half(at)?;
+        if optional && before == 0 {
+            return Some(false);
+        }
+        self.follow(at, addresses, Sum::Addresses, optional)?;
+        // What the kernel has done says what it would do for the rest, without being asked again: nothing where a
+        // device completes the sum, of which it is no part yet.
+        match addresses.was_sum(before, self.half(at)?) {
+            Some(true) => {}
+            Some(false) => follow_in_place(self, at, content, optional)?,
+            None => self.follow(at, content, Sum::Content, optional)?,
+        }
+        Some(true)
+    }
+
+    #[inline(always)]
+    fn carry(&mut self, delta: Delta) {
+        // SAFETY: the context; it refuses where no device has given such a sum.
+        let _none = unsafe { bpf_csum_update(self.raw(), delta.sum()) };
     }
 
     #[inline(always)]

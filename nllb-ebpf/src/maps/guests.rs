@@ -5,15 +5,15 @@ use core::ptr;
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::btf_maps::{HashMap, HashOfMaps, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
-use nllb_common::maps::{Flow, FlowKey, FrontendKey, Guest, MAX_GUESTS};
+use nllb_common::maps::{Flow, FlowKey, FlowTag, FrontendKey, Guest, MAX_GUESTS};
 use nllb_common::packet::Packet;
 use nllb_common::pick::Request;
 
-use super::NO_PREALLOC;
+use super::{CONTROL, NO_PREALLOC};
 use crate::choice::Dialled;
 
 /// The table of one guest. How many entries it has is the agent's affair.
-type Inner = LruHashMap<FlowKey, Flow, 1>;
+type Inner = LruHashMap<FlowTag, Flow, 1>;
 
 #[btf_map]
 static GUESTS: HashOfMaps<u32, Inner, { MAX_GUESTS as usize }> = HashOfMaps::new();
@@ -36,7 +36,7 @@ impl Table {
     /// Copies what is there; `None` when there is nothing.
     #[inline(always)]
     pub(crate) fn get(self, key: &FlowKey, into: &mut Flow) -> Option<Entry> {
-        let place = self.0.get_ptr_mut(key)?;
+        let place = self.0.get_ptr_mut(key.tag())?;
         /// Copies fields, in this order.
         macro_rules! copy {
             ($($name:ident),+) => {
@@ -44,20 +44,20 @@ impl Table {
                 $(into.$name = unsafe { ptr::read_volatile(&raw const (*place).$name) };)+
             };
         }
-        copy!(addr, port, frontend, backend, epoch, sequence, asked_ms, state, guard);
+        copy!(peer, addr, port, frontend, backend, epoch, sequence, asked_ms, state, guard);
         into.is_of(key).then_some(Entry(place))
     }
 
     /// Writes an entry, in the place of what is there; `false` when there is no memory.
     #[inline(always)]
     pub(crate) fn set(self, key: &FlowKey, flow: &Flow) -> bool {
-        self.0.insert(key, flow, u64::from(BPF_ANY)).is_ok()
+        self.0.insert(key.tag(), flow, u64::from(BPF_ANY)).is_ok()
     }
 
     /// Forgets an entry.
     #[inline(always)]
     pub(crate) fn remove(self, key: &FlowKey) {
-        let _absent = self.0.remove(key);
+        let _absent = self.0.remove(key.tag());
     }
 }
 
@@ -122,6 +122,14 @@ pub(crate) fn work() -> Option<&'static mut Work> {
     Some(unsafe { &mut *work })
 }
 
+/// See [`Request::zero`].
+#[inline(always)]
+pub(crate) fn zero() -> Option<u32> {
+    let control = CONTROL.get_ptr(0)?;
+    // SAFETY: the pointer is to a live array entry, and an aligned word of it is read.
+    Some(unsafe { ptr::read_volatile(&raw const (*control).zero) })
+}
+
 /// What is noted of an interface.
 #[derive(Clone, Copy)]
 pub(crate) struct State(*mut Guest);
@@ -149,12 +157,6 @@ impl State {
     #[inline(always)]
     pub(crate) fn is_one_way(self) -> bool {
         word!(self.one_way) != 0
-    }
-
-    /// Whether something that was translated has been answered.
-    #[inline(always)]
-    pub(crate) fn is_answered(self) -> bool {
-        word!(self.answered) != 0
     }
 
     /// Whether nothing was ever answered, for so long that it must be the way.

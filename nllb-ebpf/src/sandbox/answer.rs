@@ -44,9 +44,9 @@ pub(crate) fn to_guest(skb: &mut Skb) -> Option<i32> {
             return None;
         }
     } else if !flow.has(flow_state::ANSWERED) {
-        entry.set_state(flow.state | flow_state::ANSWERED);
-        if let Some(state) = State::of(sight.interface) {
-            state.answer();
+        entry.set_state(flow.state | flow_state::ANSWERED | flow_state::EVER);
+        if !flow.has(flow_state::EVER) {
+            note(sight, work);
         }
     }
 
@@ -69,22 +69,21 @@ fn hear(skb: &Skb, sight: Sight, work: &mut Work, entry: Entry) -> bool {
         }
         return true;
     }
-    if let Some(state) = State::of(sight.interface) {
-        state.answer();
-    }
     let backend = (flow.backend, flow.epoch);
+    let state = flow.state;
+    let frontend = flow.frontend.into();
+    note(sight, work);
     let now_ns = now_ns();
-    if packet.tcp_flags & tcp_flags::RST != 0 {
-        entry.set_state(flow.state | flow_state::RST);
+    if work.packet.tcp_flags & tcp_flags::RST != 0 {
+        entry.set_state(state | flow_state::RST);
         evidence::fail(backend, now_ns);
         maps::count(Counter::ConnectReset);
         if let Some(control) = maps::control() {
-            let frontend = flow.frontend.into();
             evidence::tell(&control, EventKind::ConnectReset, backend, frontend, now_ns);
         }
         return true;
     }
-    if packet.tcp_flags & tcp_flags::SYN == 0 {
+    if work.packet.tcp_flags & tcp_flags::SYN == 0 {
         return true;
     }
     if !take(sight, work) {
@@ -96,6 +95,21 @@ fn hear(skb: &Skb, sight: Sight, work: &mut Work, entry: Entry) -> bool {
         evidence.answer(now_ns);
     }
     true
+}
+
+/// Notes that what goes to the guest passes here, at least from this backend.
+#[inline(always)]
+fn note(sight: Sight, work: &mut Work) {
+    if let Some(state) = State::of(sight.interface) {
+        state.answer();
+    }
+    let Work { flow, other_key, other, .. } = work;
+    *other_key = FlowKey::heard(flow.backend);
+    if sight.table.get(other_key, other).is_none() || other.epoch != flow.epoch {
+        *other = *flow;
+        other.put_under(other_key, (flow.addr, flow.port));
+        let _forgotten = sight.table.set(other_key, other);
+    }
 }
 
 /// Lets the guest's connection be the one with this backend, which has answered. It may have been drawn again
@@ -110,7 +124,7 @@ fn take(sight: Sight, work: &mut Work) -> bool {
     if back.backend == flow.backend && back.epoch == flow.epoch {
         return true;
     }
-    if back.sequence != flow.sequence {
+    if back.sequence != flow.sequence || back.has(flow_state::PASSED) {
         return false;
     }
     *other_key = key.turned(FlowKind::Reverse, (back.addr, back.port));

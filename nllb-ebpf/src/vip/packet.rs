@@ -5,7 +5,7 @@ use network_types::ip::IpProto;
 use nllb_common::maps::VipFlow;
 use nllb_common::packet::checksum::fold;
 use nllb_common::packet::tcp_flags::{ACK, FIN, RST, SYN};
-use nllb_common::packet::{Bytes, Packet as Parsed, fragment, parse, quote};
+use nllb_common::packet::{Bytes, Header, Packet as Parsed, fragment, parse, quote};
 use nllb_common::vip::Kind;
 use nllb_common::{Addr, Port};
 
@@ -96,6 +96,11 @@ impl Bytes for Xdp {
     #[inline(always)]
     fn word(&self, at: u32) -> Option<u32> {
         self.load(at as usize)
+    }
+
+    #[inline(always)]
+    fn words<const WORDS: usize>(&self, at: u32) -> Option<Header<WORDS>> {
+        self.load(at as usize).map(Header)
     }
 }
 

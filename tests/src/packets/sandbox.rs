@@ -9,8 +9,8 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use nllb_common::Counter;
 use nllb_common::addr::{join, split};
 use nllb_common::maps::{
-    Control, Evidence, Flow, FlowKey, Frontend, FrontendKey, Guest, NO_HOME, PoolSet, Protocol,
-    Scope, Slot, State, Verdict, names,
+    Control, Evidence, Flow, FlowKey, FlowTag, Frontend, FrontendKey, Guest, NO_HOME, Policy,
+    PoolSet, Protocol, Scope, Slot, State, Verdict, frontend_flags, names,
 };
 use nllb_common::packet::parse;
 
@@ -46,7 +46,7 @@ pub fn at(text: &str) -> SocketAddr {
 /// The programs and their maps.
 pub struct Kernel {
     bpf: Ebpf,
-    table: HashMap<MapData, FlowKey, Flow>,
+    table: HashMap<MapData, FlowTag, Flow>,
     /// Kept, since a map of maps does not keep them for user space.
     pools: Vec<Array<MapData, PoolSet>>,
 }
@@ -69,7 +69,7 @@ impl Kernel {
             let program: &mut SchedClassifier = program.try_into().expect("of its type");
             program.load().unwrap_or_else(|error| panic!("{name}: {error:?}"));
         }
-        let table = aya_obj::Map::new_from_params(LRU_HASH, 40, 44, 4096, 0);
+        let table = aya_obj::Map::new_from_params(LRU_HASH, 16, 60, 4096, 0);
         let table = MapData::create(table, "GUEST", None).expect("a table");
         let mut guests: HashOfMaps<_, u32, MapData> =
             bpf.map_mut(names::GUESTS).expect("there").try_into().expect("of its type");
@@ -174,8 +174,38 @@ impl Kernel {
     }
 
     /// Entries of the guest's table.
-    pub fn flows(&self) -> Vec<(FlowKey, Flow)> {
+    pub fn flows(&self) -> Vec<(FlowTag, Flow)> {
         self.table.iter().map(|entry| entry.expect("read")).collect()
+    }
+
+    /// A backend, by id, has answered guests of the interface before.
+    pub fn hear(&mut self, backend: u32) {
+        let (key, slot) = (FlowKey::heard(backend), self.slot(0, backend));
+        let heard = Flow::new(&key, (slot.addr, slot.port), &slot, 0, (0, 0));
+        self.table.insert(key.tag(), heard, 0).expect("written");
+    }
+
+    /// Lets so much time pass for every entry of the guest's table.
+    pub fn pass_ms(&mut self, ms: u32) {
+        self.change(|flow| flow.asked_ms = flow.asked_ms.wrapping_sub(ms));
+    }
+
+    /// Gives a backend, by id, another epoch, as one that has left and another that has its id.
+    pub fn replace(&mut self, backend: u32) {
+        let verdict = Verdict::new(State::Unhealthy, 0, 1, EPOCH + 1).word();
+        self.array(names::VERDICT).set(backend, verdict, 0).expect("written");
+    }
+
+    /// Gives the frontends of IPv4 a policy.
+    pub fn set_policy(&mut self, policy: Policy) {
+        for protocol in Protocol::ALL {
+            let (addr, port) = split(at(VIP[0]));
+            let flags = (policy as u16) << frontend_flags::POLICY_SHIFT;
+            let frontend = Frontend { id: 1, pool: 1, home: NO_HOME, flags };
+            let key = FrontendKey::new(addr, port, protocol, Scope::Other);
+            let mut frontends: HashMap<_, FrontendKey, u64> = self.hash(names::FRONTENDS);
+            frontends.insert(key, frontend.word(), 0).expect("written");
+        }
     }
 
     /// Changes every entry of the guest's table.
@@ -186,7 +216,7 @@ impl Kernel {
     }
 
     /// Writes these entries to the guest's table.
-    pub fn restore(&mut self, flows: &[(FlowKey, Flow)]) {
+    pub fn restore(&mut self, flows: &[(FlowTag, Flow)]) {
         for (key, flow) in flows {
             self.table.insert(key, flow, 0).expect("written");
         }

@@ -3,7 +3,7 @@
 use super::frames::{self, ACK, Around, Carried, SYN};
 use super::kernel::{BACKENDS, GUEST, Kernel, OTHER_VIP, VIP, at};
 use nllb_common::Counter;
-use nllb_common::maps::{Guest, State};
+use nllb_common::maps::{Guest, Policy, State};
 use std::net::SocketAddr;
 
 const RST: u8 = 4;
@@ -30,10 +30,8 @@ fn id(backend: SocketAddr) -> u32 {
     u32::from(BACKENDS[0].map(at)[1] == backend)
 }
 
-/// An answer was seen on the interface before.
-fn answered() -> Guest {
-    Guest { answered: 1, ..Guest::NONE }
-}
+/// Longer than anything is waited for before it is sent again.
+const AGAIN_MS: u32 = 300;
 
 #[test]
 fn what_is_not_ours_is_left_alone() {
@@ -55,17 +53,114 @@ fn what_is_not_ours_is_left_alone() {
 fn a_first_segment_sent_again_goes_to_another_and_is_held_against_the_first() {
     let Some(mut kernel) = Kernel::load() else { return };
     let (guest, vip) = ends();
-    kernel.set_guest(answered());
+    [0, 1].into_iter().for_each(|id| kernel.hear(id));
     let first = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
+    assert_eq!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)), Some(first), "the same came twice");
     assert_eq!(kernel.evidence(id(first)).suspect_until_ns, 0);
+    kernel.pass_ms(AGAIN_MS);
     let second = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
     assert_eq!(second, other(first));
     assert!(kernel.evidence(id(first)).suspect_until_ns > 0);
     assert_eq!(kernel.count(Counter::SynSilence), 1);
     // Once it has answered, the guest has only lost that.
     assert_eq!(kernel.gets(&tcp(second, guest, SYN | ACK, 0, 8)), Some(vip));
+    kernel.pass_ms(AGAIN_MS);
     assert_eq!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)), Some(second));
     assert_eq!(kernel.evidence(id(second)).suspect_until_ns, 0);
+}
+
+#[test]
+fn a_third_first_segment_goes_to_what_the_guest_dials_and_all_that_follows() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let (guest, vip) = ends();
+    let first = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
+    kernel.pass_ms(AGAIN_MS);
+    assert_eq!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)), Some(other(first)));
+    for _ in 0..2 {
+        kernel.pass_ms(AGAIN_MS);
+        assert_eq!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)), None);
+    }
+    assert_eq!(kernel.sends(&tcp(guest, vip, ACK, 8, 1)), None);
+    assert_eq!(kernel.gets(&tcp(first, guest, SYN | ACK, 0, 8)), None, "too late");
+    assert_eq!(kernel.sends(&tcp(guest, vip, ACK, 8, 1)), None);
+    // The next connection from the same port is another.
+    assert!(kernel.sends(&tcp(guest, vip, SYN, 9_000, 0)).is_some());
+}
+
+#[test]
+fn silence_is_held_only_against_who_has_answered_here() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let (guest, vip) = ends();
+    let first = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
+    kernel.hear(id(other(first)));
+    kernel.pass_ms(AGAIN_MS);
+    assert_eq!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)), Some(other(first)));
+    assert_eq!(kernel.evidence(id(first)).suspect_until_ns, 0);
+    assert_eq!(kernel.count(Counter::SynSilence), 0);
+    // Its handshake is what is heard.
+    assert_eq!(kernel.gets(&tcp(first, guest, SYN | ACK, 0, 8)), Some(vip));
+    let guest = SocketAddr::new(guest.ip(), 50_000);
+    kernel.judge(id(other(first)), State::Draining);
+    assert_eq!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)), Some(first));
+    kernel.judge(id(other(first)), State::Healthy);
+    kernel.pass_ms(AGAIN_MS);
+    assert_eq!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)), Some(other(first)));
+    assert!(kernel.evidence(id(first)).suspect_until_ns > 0);
+}
+
+#[test]
+fn what_the_guest_sends_to_a_backend_itself_is_answered_by_that() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let (guest, vip) = ends();
+    let backend = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
+    kernel.gets(&tcp(backend, guest, SYN | ACK, 0, 8));
+    assert_eq!(kernel.gets(&tcp(backend, guest, ACK, 1, 8)), Some(vip));
+    assert_eq!(kernel.sends(&tcp(guest, backend, SYN, 900, 0)), None);
+    assert_eq!(kernel.gets(&tcp(backend, guest, SYN | ACK, 0, 901)), None);
+    let backend = kernel.sends(&udp(guest, vip)).expect("translated");
+    assert_eq!(kernel.gets(&udp(backend, guest)), Some(vip));
+    assert_eq!(kernel.sends(&udp(guest, backend)), None);
+    assert_eq!(kernel.gets(&udp(backend, guest)), None);
+}
+
+#[test]
+fn a_guest_that_is_a_backend_never_gets_what_it_sends() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let itself = at(BACKENDS[0][0]);
+    for port in 1000..1040 {
+        let guest = SocketAddr::new(itself.ip(), port);
+        assert_eq!(kernel.sends(&tcp(guest, at(VIP[0]), SYN, 7, 0)), Some(other(itself)));
+    }
+    kernel.judge(id(other(itself)), State::Unhealthy);
+    let guest = SocketAddr::new(itself.ip(), 2000);
+    assert_ne!(kernel.sends(&tcp(guest, at(VIP[0]), SYN, 7, 0)), Some(itself));
+}
+
+#[test]
+fn a_backend_that_has_left_keeps_its_connections_but_gets_no_more_questions() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    let (guest, vip) = ends();
+    let backend = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
+    kernel.gets(&tcp(backend, guest, SYN | ACK, 0, 8));
+    let asked = (0..40).find_map(|port| {
+        let guest = SocketAddr::new(guest.ip(), 50_000 + port);
+        (kernel.sends(&udp(guest, vip)) == Some(backend)).then_some(guest)
+    });
+    let asked = asked.expect("drawn");
+    kernel.gets(&udp(backend, asked));
+    kernel.replace(id(backend));
+    assert_eq!(kernel.sends(&tcp(guest, vip, ACK, 8, 1)), Some(backend));
+    assert_eq!(kernel.sends(&udp(asked, vip)), Some(other(backend)));
+}
+
+#[test]
+fn whom_a_guest_prefers_does_not_depend_on_what_it_calls_itself() {
+    let Some(mut kernel) = Kernel::load() else { return };
+    kernel.set_policy(Policy::Affinity);
+    let (_, vip) = ends();
+    let guests = (0..20).map(|host| SocketAddr::from(([10, 244, 0, host], 40_000)));
+    let to: Vec<_> = guests.map(|guest| kernel.sends(&tcp(guest, vip, SYN, 7, 0))).collect();
+    assert!(to.iter().all(|backend| *backend == to[0] && backend.is_some()), "{to:?}");
 }
 
 #[test]
@@ -73,6 +168,7 @@ fn who_answers_first_has_the_connection() {
     let Some(mut kernel) = Kernel::load() else { return };
     let (guest, vip) = ends();
     let first = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
+    kernel.pass_ms(AGAIN_MS);
     let second = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
     assert_ne!(first, second);
     assert_eq!(kernel.gets(&tcp(first, guest, SYN | ACK, 0, 8)), Some(vip));
@@ -113,7 +209,7 @@ fn a_handshake_counts_as_an_answer_and_a_refusal_against_its_backend() {
 fn a_new_connection_from_an_old_port_is_drawn_anew() {
     let Some(mut kernel) = Kernel::load() else { return };
     let (guest, vip) = ends();
-    kernel.set_guest(answered());
+    [0, 1].into_iter().for_each(|id| kernel.hear(id));
     let backend = kernel.sends(&tcp(guest, vip, SYN, 7, 0)).expect("translated");
     kernel.gets(&tcp(backend, guest, SYN | ACK, 0, 8));
     kernel.judge(id(backend), State::Draining);
@@ -150,23 +246,30 @@ fn two_flows_from_one_port_never_share_the_way_back() {
 fn a_datagram_sent_again_goes_elsewhere_and_one_that_was_answered_does_not() {
     let Some(mut kernel) = Kernel::load() else { return };
     let (guest, vip) = ends();
-    kernel.set_guest(answered());
+    [0, 1].into_iter().for_each(|id| kernel.hear(id));
     let first = kernel.sends(&udp(guest, vip)).expect("translated");
     assert_eq!(kernel.sends(&udp(guest, vip)), Some(first), "the second family's question");
-    let later = |kernel: &mut Kernel| {
-        kernel.change(|flow| flow.asked_ms = flow.asked_ms.wrapping_sub(300));
-    };
-    later(&mut kernel);
+    kernel.pass_ms(AGAIN_MS);
     assert_eq!(kernel.sends(&udp(guest, vip)), Some(other(first)));
     assert_eq!(kernel.count(Counter::DatagramSilence), 1);
     assert_eq!(kernel.evidence(id(first)).suspect_until_ns, 0, "the guest may let itself wait");
     assert_eq!(kernel.gets(&udp(other(first), guest)), Some(vip));
     assert_eq!(kernel.gets(&udp(first, guest)), Some(vip), "late, and good all the same");
-    later(&mut kernel);
-    assert_eq!(kernel.sends(&udp(guest, vip)), Some(other(first)));
+    for _ in 0..3 {
+        kernel.pass_ms(AGAIN_MS);
+        assert_eq!(kernel.sends(&udp(guest, vip)), Some(other(first)), "not all is answered");
+    }
     // Its backend dies.
     kernel.judge(id(other(first)), State::Unhealthy);
     assert_eq!(kernel.sends(&udp(guest, vip)), Some(first));
+    // Without an agent nobody else would say so.
+    kernel.judge(id(other(first)), State::Healthy);
+    kernel.gets(&udp(first, guest));
+    kernel.pass_ms(AGAIN_MS);
+    assert_eq!(kernel.sends(&udp(guest, vip)), Some(first));
+    kernel.lease(false);
+    kernel.pass_ms(AGAIN_MS);
+    assert_eq!(kernel.sends(&udp(guest, vip)), Some(other(first)));
 }
 
 #[test]
@@ -174,6 +277,7 @@ fn an_interface_that_hears_nothing_is_left_alone_until_it_does() {
     let Some(mut kernel) = Kernel::load() else { return };
     let (guest, vip) = ends();
     assert!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)).is_some());
+    kernel.pass_ms(AGAIN_MS);
     assert!(kernel.sends(&tcp(guest, vip, SYN, 7, 0)).is_some());
     let backends = [0, 1].map(|id| kernel.evidence(id).suspect_until_ns);
     assert_eq!(backends, [0, 0], "it may be the way");

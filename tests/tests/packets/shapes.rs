@@ -119,6 +119,9 @@ fn parts_of_a_packet_go_the_same_way() {
             let parts = frames::fragments(&around, backend, guest, carried, PAYLOAD);
             let got = parts.each_ref().map(|part| kernel.reaches(part).1);
             joined(&got, &frames::frame(&around, vip, guest, carried, PAYLOAD));
+            // After that time they would be of another packet.
+            kernel.pass_ms(31_000);
+            assert_eq!(kernel.reaches(&parts[1]).1, parts[1]);
         }
     }
 }

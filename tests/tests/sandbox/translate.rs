@@ -128,3 +128,61 @@ fn the_first_connect_after_a_server_has_lost_its_power_waits_for_one_retransmiss
         assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     }
 }
+
+#[test]
+fn a_server_that_has_crashed_is_refused_to_few_and_its_connections_end() {
+    let builder = Lab::builder().pods(1);
+    let Some(mut scene) = Scene::start_with(builder, "interfaces: [\"pod*\"]") else { return };
+    scene.await_served(&["pod0"]);
+    let guest = scene.guest(0);
+    let vip = vips()[0];
+    let dead = scene.lab.control_plane(0).name().to_owned();
+    let open = || {
+        let connect = Connect { ask: Ask::Echo, keep: true, ..Connect::to(vip) };
+        let outcome = guest.connect(&connect).expect("an outcome");
+        let server = outcome.server.clone().unwrap_or_else(|| panic!("{outcome:?}"));
+        (outcome.handle.expect("kept"), server)
+    };
+    let held: Vec<_> = (0..24).map(|_| open()).collect();
+    assert!(held.iter().any(|(_, server)| *server == dead), "{held:?}");
+    // Nobody but the programs knows of it.
+    scene.agent.kill().expect("killed");
+    scene.lab.control_plane(0).crash().expect("crashed");
+    for (handle, server) in &held {
+        let lives = guest.echo(*handle, LONG).is_ok_and(|echoed| echoed);
+        assert_eq!(lives, *server != dead, "a connection to {server}");
+    }
+    let connect = Connect { timeout: Some(SOON), ..Connect::name_of(vip) };
+    let outcomes: Vec<_> = (0..20).map(|_| guest.connect(&connect).expect("an outcome")).collect();
+    let failed: Vec<_> = outcomes.iter().filter(|it| !it.ok).collect();
+    assert!(failed.len() <= 3, "{failed:?}");
+    assert!(failed.iter().all(|it| !it.timed_out), "refused at once: {failed:?}");
+}
+
+#[test]
+fn errors_about_packets_that_were_translated_reach_the_guest() {
+    let Some(lab) = build_or_skip(Lab::builder().pods(1)) else { return };
+    let mut configuration = dual(&lab);
+    // Nobody listens there, which the probe does not see.
+    let endpoints = lab.control_planes().iter().map(|plane| format!("\"{}\"", plane.at(5353)));
+    let endpoints = endpoints.collect::<Vec<_>>().join(", ");
+    let nobody = SocketAddr::from((VIP_V4, 53));
+    configuration.frontends.push(format!(
+        "{{ name: dns, kind: vip, protocol: udp, pool: dns, addresses: [\"{nobody}\"] }}"
+    ));
+    configuration.pools.push(format!(
+        "{{ name: dns, profile: custom, endpoints: [{endpoints}], probe: {{ kind: tcp, port: 6443, interval: 200ms }} }}"
+    ));
+    let mut scene = Scene::of(lab, configuration, "interfaces: [\"pod*\"]");
+    scene.await_served(&["pod0"]);
+    let guest = scene.guest(0);
+
+    // Its socket is connected to what it dialled, so an error about anything else is none of it.
+    use nllb_lab::client::protocol::DatagramOp::{Connect as ConnectTo, Receive, Send};
+    let handle = guest.datagram_socket(DatagramSocket::default()).expect("a socket");
+    let perform = |op| guest.datagram(handle, op).expect("an outcome");
+    assert_eq!(perform(ConnectTo { to: nobody }).error, None);
+    assert_eq!(perform(Send { to: None }).error, None);
+    let answer = perform(Receive { timeout: LONG });
+    assert!(answer.error.as_ref().is_some_and(|it| it == "ECONNREFUSED"), "{answer:?}");
+}

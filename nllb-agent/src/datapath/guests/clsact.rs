@@ -80,7 +80,7 @@ const fn handle(version: u32) -> u32 {
 /// What is there for filters on an interface.
 pub(super) fn qdisc(netlink: &mut Netlink, interface: u32) -> io::Result<Qdisc> {
     let question = RouteNetlinkMessage::GetQueueDiscipline(message(interface));
-    let answers = netlink.list(question)?;
+    let answers = netlink.list(&question)?;
     let ingress = u32::from(TcHandle::CLSACT);
     let is_it = |answer: &&Answer| {
         answer.word(INTERFACE) == Some(interface) && answer.word(PARENT) == Some(ingress)
@@ -178,7 +178,7 @@ pub(super) fn is_bare(netlink: &mut Netlink, interface: u32) -> io::Result<bool>
 fn filters(netlink: &mut Netlink, interface: u32, direction: Direction) -> io::Result<Vec<Answer>> {
     let mut question = message(interface);
     question.header.parent = direction.parent();
-    match netlink.list(RouteNetlinkMessage::GetTrafficFilter(question)) {
+    match netlink.list(&RouteNetlinkMessage::GetTrafficFilter(question)) {
         // Without a qdisc, or without the interface, there are none.
         Err(error) if is_gone(&error) => Ok(Vec::new()),
         answers => answers,

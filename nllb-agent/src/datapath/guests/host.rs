@@ -47,7 +47,7 @@ const NDA_MASTER: u16 = 9;
 /// Every interface.
 pub(super) fn interfaces(netlink: &mut Netlink) -> io::Result<Vec<Interface>> {
     let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    Ok(netlink.list(question)?.iter().filter_map(interface).collect())
+    Ok(netlink.list(&question)?.iter().filter_map(interface).collect())
 }
 
 fn interface(answer: &Answer) -> Option<Interface> {
@@ -81,7 +81,7 @@ pub(super) fn uplinks(
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut question = RouteMessage::default();
         question.header.address_family = family;
-        let answers = match netlink.list(RouteNetlinkMessage::GetRoute(question)) {
+        let answers = match netlink.list(&RouteNetlinkMessage::GetRoute(question)) {
             // A host without IPv6.
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => continue,
             answers => answers?,
@@ -193,7 +193,7 @@ fn neighbours(netlink: &mut Netlink) -> io::Result<BTreeMap<(u32, IpAddr), Vec<u
         let hardware = answer.attribute(NEIGHBOUR_HEADER, NDA_LLADDR)?.to_vec();
         Some(((answer.word(NEIGHBOUR_INDEX)?, ip), hardware))
     };
-    Ok(netlink.list(question)?.iter().filter_map(neighbour).collect())
+    Ok(netlink.list(&question)?.iter().filter_map(neighbour).collect())
 }
 
 /// The ports of bridges behind which hardware addresses were seen.
@@ -207,7 +207,11 @@ fn ports(netlink: &mut Netlink) -> io::Result<BTreeMap<(u32, Vec<u8>), u32>> {
         // A bridge is no port of itself: these are its own addresses.
         (port != bridge).then_some(((bridge, hardware), port))
     };
-    Ok(netlink.list(RouteNetlinkMessage::GetNeighbour(question))?.iter().filter_map(port).collect())
+    Ok(netlink
+        .list(&RouteNetlinkMessage::GetNeighbour(question))?
+        .iter()
+        .filter_map(port)
+        .collect())
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP,
-    NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::Socket;
@@ -17,6 +18,9 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 const ANSWER_BYTES: usize = 32 << 10;
 /// The most answers to one question: 4,096 interfaces with twenty filters each have room.
 const MOST: usize = 100_000;
+
+/// How often a list is asked for that changes all the time: pods that start in a crowd change it for a moment.
+const TRIES: usize = 10;
 
 /// A socket to ask over.
 #[derive(Debug)]
@@ -37,19 +41,34 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Asks for a list.
-    pub(super) fn list(&mut self, question: RouteNetlinkMessage) -> io::Result<Vec<Answer>> {
+    /// Asks for a list, and again while what is listed changes meanwhile: it may lack what was there all the time.
+    pub(super) fn list(&mut self, question: &RouteNetlinkMessage) -> io::Result<Vec<Answer>> {
+        for _ in 0..TRIES {
+            if let Some(answers) = self.try_list(question.clone())? {
+                return Ok(answers);
+            }
+        }
+        Err(io::Error::other("what the kernel lists changed each time while it did"))
+    }
+
+    /// The list; `None` when it changed meanwhile.
+    fn try_list(&mut self, question: RouteNetlinkMessage) -> io::Result<Option<Vec<Answer>>> {
         let mut answers = Vec::new();
         self.send(question, NLM_F_DUMP)?;
         let mut buffer = Vec::with_capacity(ANSWER_BYTES);
-        while !self.receive(&mut buffer, &mut answers)? {
+        let mut is_whole = true;
+        loop {
+            let received = self.receive(&mut buffer, &mut answers)?;
+            is_whole &= !received.interrupted;
+            if received.last {
+                return Ok(is_whole.then_some(answers));
+            }
             if answers.len() > MOST {
                 // What is still to come is the answer to nothing.
                 *self = Self::open()?;
                 return Err(io::Error::other("the kernel's list does not end"));
             }
         }
-        Ok(answers)
     }
 
     /// Asks for one thing; `None` when the kernel says that there is no such thing.
@@ -71,7 +90,7 @@ impl Netlink {
     pub(super) fn order(&mut self, order: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.send(order, NLM_F_ACK | flags)?;
         let mut buffer = Vec::with_capacity(ANSWER_BYTES);
-        while !self.receive(&mut buffer, &mut Vec::new())? {}
+        while !self.receive(&mut buffer, &mut Vec::new())?.last {}
         Ok(())
     }
 
@@ -86,30 +105,46 @@ impl Netlink {
         self.socket.send(&bytes, 0).map(drop)
     }
 
-    /// Takes the messages of one datagram; says whether the last one was among them.
-    fn receive(&self, buffer: &mut Vec<u8>, answers: &mut Vec<Answer>) -> io::Result<bool> {
+    /// Takes the messages of one datagram.
+    fn receive(&self, buffer: &mut Vec<u8>, answers: &mut Vec<Answer>) -> io::Result<Received> {
         buffer.clear();
         self.socket.recv(buffer, 0)?;
-        let mut rest = buffer.as_slice();
-        while let Ok(message) = NetlinkBuffer::new_checked(rest) {
-            let length = usize::try_from(message.length()).map_err(io::Error::other)?;
-            let is_ours = message.sequence_number() == self.sequence;
-            let payload = message.payload();
-            match message.message_type() {
-                // Of a question before, which nobody waits for any more.
-                _ if !is_ours => {}
-                NLMSG_DONE => return Ok(true),
-                NLMSG_ERROR => return error(payload).map(|()| true),
-                NLMSG_NOOP => {}
-                NLMSG_OVERRUN => return Err(io::Error::from_raw_os_error(libc::ENOBUFS)),
-                _ => answers.push(Answer(payload.to_vec())),
-            }
-            // Messages begin at multiples of four.
-            let next = length.max(1).next_multiple_of(4).min(rest.len());
-            rest = &rest[next..];
-        }
-        Ok(false)
+        read(buffer, self.sequence, answers)
     }
+}
+
+/// What was in a datagram besides answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Received {
+    /// The end.
+    last: bool,
+    /// Word that what is listed has changed meanwhile.
+    interrupted: bool,
+}
+
+/// Reads the messages of one datagram that are about the question with this number.
+fn read(datagram: &[u8], sequence: u32, answers: &mut Vec<Answer>) -> io::Result<Received> {
+    let mut received = Received::default();
+    let mut rest = datagram;
+    while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+        let length = usize::try_from(message.length()).map_err(io::Error::other)?;
+        let is_ours = message.sequence_number() == sequence;
+        let payload = message.payload();
+        received.interrupted |= is_ours && message.flags() & NLM_F_DUMP_INTR != 0;
+        match message.message_type() {
+            // Of a question before, which nobody waits for any more.
+            _ if !is_ours => {}
+            NLMSG_DONE => return Ok(Received { last: true, ..received }),
+            NLMSG_ERROR => return error(payload).map(|()| Received { last: true, ..received }),
+            NLMSG_NOOP => {}
+            NLMSG_OVERRUN => return Err(io::Error::from_raw_os_error(libc::ENOBUFS)),
+            _ => answers.push(Answer(payload.to_vec())),
+        }
+        // Messages begin at multiples of four.
+        let next = length.max(1).next_multiple_of(4).min(rest.len());
+        rest = &rest[next..];
+    }
+    Ok(received)
 }
 
 /// What the kernel says of an order or a question that failed, or that an order is carried out.
@@ -156,4 +191,37 @@ pub(super) fn number(value: &[u8]) -> Option<u32> {
 pub(super) fn text(value: &[u8]) -> Option<String> {
     let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
     std::str::from_utf8(&value[..end]).ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message with four octets.
+    fn message(kind: u16, flags: u16, sequence: u32, content: u32) -> Vec<u8> {
+        let kind_and_flags = [kind.to_ne_bytes(), flags.to_ne_bytes()].concat();
+        let words = [20_u32.to_ne_bytes(), sequence.to_ne_bytes(), 0_u32.to_ne_bytes()];
+        [&words[0], &kind_and_flags[..], &words[1], &words[2], &content.to_ne_bytes()].concat()
+    }
+
+    #[test]
+    fn a_list_that_changed_meanwhile_is_told_wherever_that_stands() {
+        const LINK: u16 = 16;
+        for at in 0..3 {
+            let flags = |index| if index == at { NLM_F_DUMP_INTR } else { 0 };
+            let datagram = [
+                message(LINK, NLM_F_DUMP_INTR, 6, 0),
+                message(LINK, flags(0), 7, 1),
+                message(LINK, flags(1), 7, 2),
+                message(NLMSG_DONE, flags(2), 7, 0),
+            ];
+            let mut answers = Vec::new();
+            let received = read(&datagram.concat(), 7, &mut answers).expect("read");
+            assert_eq!(received, Received { last: true, interrupted: true });
+            assert_eq!(answers.len(), 2, "those of another question are none");
+        }
+        let whole = [message(LINK, NLM_F_DUMP_INTR, 6, 0), message(LINK, 0, 7, 1)].concat();
+        let received = read(&whole, 7, &mut Vec::new()).expect("read");
+        assert_eq!(received, Received::default());
+    }
 }

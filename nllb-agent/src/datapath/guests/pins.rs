@@ -1,9 +1,11 @@
 //! The names of pins of one interface: of its two links, or, since filters need no pin, of a mark that there are
-//! some, which says whether the qdisc was made for them.
+//! some, which says whether the qdisc was made for them, and in which network namespace: a link knows where it is,
+//! but the number of an interface is another interface's elsewhere.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::linux::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::datapath::sys::interface::Direction;
@@ -24,6 +26,8 @@ pub(in crate::datapath) enum Pinned {
         interface: u32,
         /// Whether the qdisc was made for them.
         made: bool,
+        /// The network namespace in which it is, by the number of its file.
+        netns: u64,
     },
 }
 
@@ -31,7 +35,7 @@ impl Pinned {
     /// The interface.
     pub(super) const fn interface(self) -> u32 {
         match self {
-            Self::Link(interface) | Self::Filters { interface, made: _ } => interface,
+            Self::Link(interface) | Self::Filters { interface, made: _, netns: _ } => interface,
         }
     }
 
@@ -40,8 +44,11 @@ impl Pinned {
         let name = name.to_str()?;
         let number = |prefix: &str| name.strip_prefix(prefix)?.parse::<u32>().ok();
         let links = Direction::IN_ORDER.iter().find_map(|direction| number(prefix(*direction)));
-        let filters =
-            |start, made| number(start).map(|interface| Self::Filters { interface, made });
+        let filters = |start, made| {
+            let (interface, netns) = name.strip_prefix(start)?.split_once('_')?;
+            let (interface, netns) = (interface.parse().ok()?, netns.parse().ok()?);
+            Some(Self::Filters { interface, made, netns })
+        };
         let found = || filters(FOUND, false);
         links.map(Self::Link).or_else(found).or_else(|| filters(MADE, true))
     }
@@ -54,7 +61,12 @@ pub(super) fn link(direction: Direction, interface: u32) -> String {
 
 /// The name of the mark of filters.
 pub(super) fn filters(interface: u32, made: bool) -> String {
-    format!("{}{interface}", if made { MADE } else { FOUND })
+    format!("{}{interface}_{}", if made { MADE } else { FOUND }, netns())
+}
+
+/// The network namespace of this thread; 0 when /proc does not tell.
+pub(super) fn netns() -> u64 {
+    fs::metadata("/proc/thread-self/ns/net").map_or(0, |file| file.st_ino())
 }
 
 /// Removes a pin; one that is not there is removed already.
@@ -89,9 +101,20 @@ mod tests {
             assert_eq!(of(&link(direction, 7)), Some(Pinned::Link(7)));
         }
         for made in [false, true] {
-            assert_eq!(of(&filters(9, made)), Some(Pinned::Filters { interface: 9, made }));
+            assert_eq!(
+                of(&filters(9, made)),
+                Some(Pinned::Filters { interface: 9, made, netns: netns() })
+            );
         }
-        for other in ["link_connect4", "link_to_guest_", "link_to_guest_x", "clsact_9", "set_7"] {
+        for other in [
+            "link_connect4",
+            "link_to_guest_",
+            "link_to_guest_x",
+            "clsact_9",
+            "clsact_made_9",
+            "clsact_made_9_x",
+            "set_7",
+        ] {
             assert_eq!(of(other), None, "{other}");
         }
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use nllb_common::maps::{Flow, FlowKey, Guest, MAX_GUESTS, names};
+use nllb_common::maps::{Flow, FlowTag, Guest, MAX_GUESTS, names};
 
 use crate::datapath::maps::{MapsError, kernel, open};
 use crate::datapath::sys;
@@ -38,7 +38,7 @@ pub(in crate::datapath) fn pin_guests(pin: &Path) -> Result<(), MapsError> {
 }
 
 fn create_table(entries: u32) -> io::Result<OwnedFd> {
-    interface::create_lru_hash("GUEST", size_of::<FlowKey>(), size_of::<Flow>(), entries)
+    interface::create_lru_hash("GUEST", size_of::<FlowTag>(), size_of::<Flow>(), entries)
 }
 
 impl Tables {

@@ -34,12 +34,48 @@ fn the_way_back_of_a_key_leads_to_it_again() {
 #[test]
 fn a_value_of_another_key_is_told() {
     let keys = (0..4_000).map(key);
-    let guards: BTreeSet<_> = keys.map(|key| key.guard()).collect();
+    let guards: BTreeSet<_> = keys.map(|key| key.tag().guard()).collect();
     assert!(guards.len() > 3_990, "{}", guards.len());
     let value = flow(&key(1), 1, 0);
     assert!(value.is_of(&key(1)) && !value.is_of(&key(2)));
     let reverse = key(1).turned(FlowKind::Reverse, key(1).peer());
     assert!(!value.is_of(&reverse), "only the kind differs");
+    let alike = FlowKey { peer: end("10.96.0.2:443").0, ..key(1) };
+    assert!(!value.is_of(&alike), "the value says whom it is about");
+    let mut moved = value;
+    moved.put_under(&reverse, key(1).peer());
+    assert!(moved.is_of(&reverse) && moved.backend == value.backend);
+}
+
+#[test]
+fn keys_of_both_families_differ_in_whatever_they_are_about() {
+    let ends =
+        ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.1:2", "[::1]:1", "[fd00::1]:1", "[fd00:0:0:1::]:1"]
+            .map(end);
+    let kinds = [FlowKind::Forward, FlowKind::Reverse];
+    let mut tags = BTreeSet::new();
+    let mut keys = 0;
+    for guest in ends {
+        for peer in ends.into_iter().filter(|peer| peer.0.family() == guest.0.family()) {
+            for kind in kinds {
+                for protocol in Protocol::ALL {
+                    let FlowTag { addrs, rest } =
+                        *FlowKey::new(kind, guest, peer, protocol as u8).tag();
+                    tags.insert((addrs, rest));
+                    keys += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(tags.len(), keys);
+    assert_ne!(FlowKey::heard(1).tag(), FlowKey::heard(2).tag());
+}
+
+#[test]
+fn parts_of_a_packet_are_those_of_its_time() {
+    let parts = flow(&key(1), 1, u32::MAX);
+    let after = |ms: u32| parts.is_of_parts(parts.asked_ms.wrapping_add(ms));
+    assert!(after(0) && after(PARTS_OVER_MS) && !after(PARTS_OVER_MS + 1));
 }
 
 #[test]
