@@ -35,8 +35,16 @@ pub(super) fn perform(socket: &UdpSocket, op: &DatagramOp) -> UdpOutcome {
             from: address(SockRef::from(socket).peer_addr()),
             ..Default::default()
         }),
+        DatagramOp::Flood { to, sockets } => flood(*to, *sockets),
     };
     outcome.unwrap_or_else(|error| UdpOutcome { error: Some(name(&error)), ..Default::default() })
+}
+
+fn flood(to: SocketAddr, sockets: u32) -> io::Result<UdpOutcome> {
+    for _ in 0..sockets {
+        open(&DatagramSocket { v6: to.is_ipv6(), bind: None })?.connect(to)?;
+    }
+    Ok(UdpOutcome::default())
 }
 
 fn receive(socket: &UdpSocket, timeout: Duration) -> io::Result<UdpOutcome> {

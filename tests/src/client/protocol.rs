@@ -206,4 +206,11 @@ pub enum DatagramOp {
     },
     /// Ask whom it is connected to.
     Peer,
+    /// Open so many others, one after another, each connected there.
+    Flood {
+        /// Where to.
+        to: SocketAddr,
+        /// How many.
+        sockets: u32,
+    },
 }

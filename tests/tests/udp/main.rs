@@ -3,6 +3,7 @@
 
 mod beside;
 mod death;
+mod flood;
 mod life;
 mod translate;
 
