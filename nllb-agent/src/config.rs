@@ -224,7 +224,7 @@ impl Config {
         crossref::unique_names(services.iter().map(|(name, _)| name))?;
         let services: Vec<Service> = services.into_iter().map(|(_, service)| service).collect();
         let sandboxes = document.optional("sandboxes", sandboxes);
-        let sandboxes = sandboxes.map(Sandboxes::check).transpose()?;
+        let sandboxes = sandboxes.map(|raw| Sandboxes::check(raw, asked)).transpose()?;
         let drafts = frontends.into_iter().map(|raw| frontend::Draft::check(raw, service));
         let drafts: Vec<frontend::Draft> = drafts.collect::<Result<_, _>>()?;
         crossref::unique_names(drafts.iter().map(|draft| &draft.name))?;

@@ -18,11 +18,13 @@ mod look;
 
 pub use look::{Place, watch};
 
+use nllb_core::guests::PodAddress;
 use nllb_core::{Listing, ServiceListing, Sighting, SourceId};
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -57,6 +59,10 @@ pub enum What {
     },
     /// All that a Service offers now. One that is gone offers nothing.
     Service(ServiceListing),
+    /// All addresses of this node's pods.
+    Pods(Vec<PodAddress>),
+    /// The zone of this node, if it has one.
+    Zone(Option<Arc<str>>),
     /// It could not be asked, or its answer made no sense: what it listed before stays.
     Failed {
         /// Why, in one line without the name of the source, ending in what to do when that is known.

@@ -1,19 +1,29 @@
 //! Which interfaces of a node lead to guests, whose sockets no hook on a cgroup sees.
 //!
 //! A sandboxed pod (Kata, KubeVirt, gVisor) has a kernel of its own, so what it dials is translated on the node's
-//! side of its cable. That is chosen by name, or by the pod's annotation. What comes in from outside must never be
+//! side of its cable. That is chosen by name, or by the pod's annotation ([`Pods`]). What comes in from outside must never be
 //! translated there: an interface over which this node reaches others is left alone, whatever its name, and so
 //! is what lies below it.
+
+mod pods;
+#[cfg(test)]
+mod tests;
 
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use pods::{PodAddress, Pods, Sandboxed};
 
 /// Longest name of an interface (`IFNAMSIZ` of `uapi/linux/if.h`, without the zero at its end).
 pub const MAX_NAME: usize = 15;
 
 /// Kinds of interfaces that are a guest's cable where they are ports of a bridge.
 const CABLES: [&str; 2] = ["veth", "tun"];
+/// Kinds that are a pod's cable wherever they are. A `tun` may be a tunnel to anywhere, so none is found by an
+/// address; a name may still mean it.
+const POD_CABLES: [&str; 2] = ["veth", "netkit"];
 /// Kinds whose ports are nothing but parts of them.
 const BUNDLES: [&str; 2] = ["bond", "team"];
 
@@ -119,8 +129,42 @@ pub struct Interface {
 pub struct Selection {
     /// By name.
     pub patterns: Vec<Pattern>,
-    /// Those of pods that are annotated, by number.
-    pub annotated: BTreeSet<u32>,
+    /// By pod: where this node reaches those that are sandboxed.
+    pub pods: Vec<PodCable>,
+    /// Those that were served by an agent before, by number, as long as the pods are not known.
+    pub earlier: BTreeSet<u32>,
+}
+
+/// Where this node reaches a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodCable {
+    /// The pod, as `namespace/name`.
+    pub pod: Arc<str>,
+    /// One of its addresses.
+    pub ip: IpAddr,
+    /// The number of the interface; none where it is not reached by one of its own.
+    pub interface: Option<u32>,
+}
+
+/// By what an interface is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Its name.
+    Name(Pattern),
+    /// It leads to this pod, which is sandboxed.
+    Pod(Arc<str>),
+    /// An agent before has served it, and the pods are not known yet.
+    Earlier,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(pattern) => write!(f, "name {pattern}"),
+            Self::Pod(pod) => write!(f, "pod {pod}"),
+            Self::Earlier => f.write_str("served before, pods not known yet"),
+        }
+    }
 }
 
 /// Why this node reaches others over an interface.
@@ -139,6 +183,12 @@ pub enum Refusal {
     Uplink(Uplink),
     /// It is a part of such an interface, which has this name.
     PartOf(String, Uplink),
+    /// This pod's address leads to it, and it is not of a kind that is a pod's cable.
+    NoCableOf(Arc<str>),
+    /// No interface of this node is the pod's: none leads to this address of it.
+    Nowhere(IpAddr),
+    /// Others have the pod's address as well.
+    Shared(IpAddr),
     /// More are meant than there is room for.
     Full,
 }
@@ -158,6 +208,9 @@ impl fmt::Display for Refusal {
                     "never served: it is a part of {name}, over which this node reaches others"
                 )
             }
+            Self::NoCableOf(pod) => write!(f, "never served: it is no cable of pod {pod}"),
+            Self::Nowhere(ip) => write!(f, "not served: no interface of this node leads to {ip}"),
+            Self::Shared(ip) => write!(f, "not served: other pods have the address {ip} as well"),
             Self::Full => f.write_str("not served: there are more than the data path has room for"),
         }
     }
@@ -166,10 +219,19 @@ impl fmt::Display for Refusal {
 /// What follows from a selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Numbers and names of the interfaces to serve.
-    pub serve: BTreeMap<u32, String>,
-    /// Names of those that are meant and not served, with the reason, in their order.
+    /// The interfaces to serve, by number.
+    pub serve: BTreeMap<u32, Meant>,
+    /// Names of interfaces and pods that are meant and not served, with the reason, in their order.
     pub left: Vec<(String, Refusal)>,
+}
+
+/// An interface that is to be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meant {
+    /// Its name.
+    pub name: String,
+    /// By what it is meant.
+    pub rule: Rule,
 }
 
 /// Decides which interfaces are served: at most `room`, those in `held` first, since they have connections.
@@ -181,25 +243,50 @@ pub fn plan(
     held: &BTreeSet<u32>,
     room: usize,
 ) -> Plan {
-    let Selection { patterns, annotated } = selection;
-    let meant = |interface: &&Interface| {
-        let by_name = || patterns.iter().any(|pattern| pattern.matches(&interface.name));
-        !interface.loopback && (annotated.contains(&interface.index) || by_name())
-    };
-    let mut meant: Vec<_> = interfaces.iter().filter(meant).collect();
-    meant.sort_by_key(|interface| (!held.contains(&interface.index), interface.index));
-    let mut plan = Plan::default();
-    for interface in meant {
+    let meant = |interface| Some((interface, rule(selection, interface)?));
+    let mut meant: Vec<(&Interface, Rule)> = interfaces.iter().filter_map(meant).collect();
+    meant.sort_by_key(|(interface, _)| (!held.contains(&interface.index), interface.index));
+    let mut plan = Plan { left: nowhere(selection), ..Plan::default() };
+    for (interface, rule) in meant {
         let Interface { index, name, .. } = interface;
         let refusal = refusal(interface, interfaces, uplinks);
+        let refusal = refusal.or_else(|| no_cable(interface, &rule));
         let refusal = refusal.or_else(|| (plan.serve.len() >= room).then_some(Refusal::Full));
         match refusal {
             Some(refusal) => plan.left.push((name.clone(), refusal)),
-            None => drop(plan.serve.insert(*index, name.clone())),
+            None => drop(plan.serve.insert(*index, Meant { name: name.clone(), rule })),
         }
     }
     plan.left.sort_by(|(one, _), (other, _)| one.cmp(other));
     plan
+}
+
+/// By what an interface is meant, if it is.
+fn rule(selection: &Selection, interface: &Interface) -> Option<Rule> {
+    let Selection { patterns, pods, earlier } = selection;
+    let by_name = || patterns.iter().find(|pattern| pattern.matches(&interface.name));
+    let by_pod = || pods.iter().find(|one| one.interface == Some(interface.index));
+    let by_name = by_name().filter(|_| !interface.loopback);
+    let rule = by_name.map(|pattern| Rule::Name(pattern.clone()));
+    let rule = rule.or_else(|| by_pod().map(|one| Rule::Pod(Arc::clone(&one.pod))));
+    rule.or_else(|| earlier.contains(&interface.index).then_some(Rule::Earlier))
+}
+
+/// Whoever can make the cluster believe in an address of a pod must not choose more with it than a pod.
+fn no_cable(interface: &Interface, rule: &Rule) -> Option<Refusal> {
+    let Rule::Pod(pod) = rule else { return None };
+    let kind = interface.kind.as_deref();
+    let is_cable = kind.is_some_and(|kind| POD_CABLES.contains(&kind));
+    (!is_cable).then(|| Refusal::NoCableOf(Arc::clone(pod)))
+}
+
+/// The pods that no interface leads to by any of their addresses.
+fn nowhere(selection: &Selection) -> Vec<(String, Refusal)> {
+    let pods = &selection.pods;
+    let reached = pods.iter().filter(|one| one.interface.is_some());
+    let mut told: BTreeSet<&str> = reached.map(|one| &*one.pod).collect();
+    let lost = pods.iter().filter(|one| told.insert(&one.pod));
+    lost.map(|one| (format!("pod {}", one.pod), Refusal::Nowhere(one.ip))).collect()
 }
 
 fn refusal(
@@ -241,153 +328,4 @@ fn is_part(port: &Interface, master: &Interface) -> bool {
 
 fn is_cable(interface: &Interface) -> bool {
     interface.kind.as_deref().is_some_and(|kind| CABLES.contains(&kind))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn pattern(text: &str) -> Pattern {
-        Pattern::new(text).expect("a pattern")
-    }
-
-    fn interface(index: u32, name: &str, kind: &str) -> Interface {
-        let kind = (!kind.is_empty()).then(|| kind.to_owned());
-        Interface { index, name: name.to_owned(), kind, ..Interface::default() }
-    }
-
-    fn by_name(patterns: &[&str]) -> Selection {
-        Selection {
-            patterns: patterns.iter().map(|text| pattern(text)).collect(),
-            ..Selection::default()
-        }
-    }
-
-    fn names(plan: &Plan) -> Vec<&str> {
-        plan.serve.values().map(String::as_str).collect()
-    }
-
-    #[test]
-    fn a_star_is_anything_and_a_question_mark_is_one_character() {
-        let table = [
-            ("veth*", "veth1a2b", true),
-            ("veth*", "veth", true),
-            ("veth*", "eveth1", false),
-            ("*", "eth0", true),
-            ("tap?", "tap0", true),
-            ("tap?", "tap", false),
-            ("tap?", "tap10", false),
-            ("*_kata", "tap0_kata", true),
-            ("*_kata", "tap0_kata2", false),
-            ("k*a*b", "kaab", true),
-            ("k*a*b", "kab0", false),
-            ("***?", "", false),
-            ("eth0", "eth0", true),
-            ("eth0", "eth01", false),
-        ];
-        for (text, name, wanted) in table {
-            assert_eq!(pattern(text).matches(name), wanted, "{text} and {name}");
-        }
-    }
-
-    #[test]
-    fn what_no_name_can_match_is_no_pattern() {
-        assert_eq!(Pattern::new(""), Err(PatternError::Empty));
-        assert_eq!(Pattern::new("a b"), Err(PatternError::Character(' ')));
-        assert_eq!(Pattern::new("a/b"), Err(PatternError::Character('/')));
-        assert_eq!(Pattern::new("abcdefghijklmnop"), Err(PatternError::TooLong));
-        assert_eq!(pattern("abcdefghijklmno*").text(), "abcdefghijklmno*");
-    }
-
-    proptest! {
-        #[test]
-        fn a_pattern_matches_as_the_plain_definition_says(
-            text in "[ab?*]{1,8}",
-            name in "[ab]{0,8}",
-        ) {
-            fn plain(pattern: &[u8], name: &[u8]) -> bool {
-                match (pattern.split_first(), name.split_first()) {
-                    (None, rest) => rest.is_none(),
-                    (Some((b'*', rest)), first) => {
-                        plain(rest, name) || first.is_some_and(|(_, fewer)| plain(pattern, fewer))
-                    }
-                    (Some(_), None) => false,
-                    (Some((wanted, rest)), Some((found, fewer))) => {
-                        (*wanted == b'?' || wanted == found) && plain(rest, fewer)
-                    }
-                }
-            }
-            prop_assert_eq!(pattern(&text).matches(&name), plain(text.as_bytes(), name.as_bytes()));
-        }
-    }
-
-    #[test]
-    fn interfaces_are_served_by_name_or_by_annotation_and_loopback_never() {
-        let lo = Interface { loopback: true, ..interface(1, "lo", "") };
-        let all = [
-            lo,
-            interface(3, "tap1", "tun"),
-            interface(4, "veth1", "veth"),
-            interface(5, "dummy", ""),
-        ];
-        let selection = Selection { annotated: [1, 4].into(), ..by_name(&["tap*", "l*"]) };
-        let plan = plan(&selection, &all, &BTreeMap::new(), &BTreeSet::new(), 10);
-        assert_eq!((names(&plan), plan.left.len()), (vec!["tap1", "veth1"], 0));
-    }
-
-    #[test]
-    fn the_way_to_others_is_never_served_nor_is_what_it_stands_on() {
-        let vlan = Interface { lower: Some(4), ..interface(5, "bond0.7", "vlan") };
-        let port = |index, name, kind, master| Interface {
-            master: Some(master),
-            ..interface(index, name, kind)
-        };
-        let all = [
-            port(2, "eth0", "", 4),
-            port(3, "veth9", "veth", 4),
-            interface(4, "bond0", "bond"),
-            vlan,
-            port(7, "eth1", "", 8),
-            interface(8, "br0", "bridge"),
-            port(9, "tap0", "tun", 8),
-            interface(10, "pod0", "veth"),
-        ];
-        let ip = IpAddr::from([10, 0, 0, 11]);
-        let uplinks = [(5, Uplink::DefaultRoute), (8, Uplink::Backend(ip))].into();
-        let plan = plan(&by_name(&["*"]), &all, &uplinks, &BTreeSet::new(), 10);
-        assert_eq!(names(&plan), ["tap0", "pod0"]);
-        let left: Vec<_> = plan.left.iter().map(|(name, why)| format!("{name}: {why}")).collect();
-        let part = "never served: it is a part of";
-        assert_eq!(
-            left,
-            [
-                format!("bond0: {part} bond0.7, over which this node reaches others"),
-                "bond0.7: never served: it has a default route of this node".to_owned(),
-                "br0: never served: this node reaches 10.0.0.11 over it".to_owned(),
-                format!("eth0: {part} bond0.7, over which this node reaches others"),
-                format!("eth1: {part} br0, over which this node reaches others"),
-                format!("veth9: {part} bond0.7, over which this node reaches others"),
-            ]
-        );
-    }
-
-    #[test]
-    fn the_other_end_of_a_cable_in_the_same_namespace_is_not_what_it_stands_on() {
-        let all = [
-            Interface { lower: Some(3), ..interface(2, "one", "veth") },
-            Interface { lower: Some(2), ..interface(3, "other", "veth") },
-        ];
-        let uplinks = [(2, Uplink::DefaultRoute)].into();
-        let plan = plan(&by_name(&["o*"]), &all, &uplinks, &BTreeSet::new(), 10);
-        assert_eq!((names(&plan), plan.left.len()), (vec!["other"], 1));
-    }
-
-    #[test]
-    fn where_room_is_short_those_that_are_served_stay() {
-        let all: Vec<_> = (2..6).map(|index| interface(index, "tap", "tun")).collect();
-        let plan = plan(&by_name(&["tap"]), &all, &BTreeMap::new(), &[4, 5].into(), 3);
-        assert_eq!(plan.serve.keys().copied().collect::<Vec<_>>(), [2, 4, 5]);
-        assert_eq!(plan.left, [("tap".to_owned(), Refusal::Full)]);
-    }
 }

@@ -21,6 +21,7 @@ pub mod eligible;
 pub mod expiry;
 pub mod guests;
 pub mod health;
+mod heard;
 mod histogram;
 mod ids;
 mod jitter;

@@ -18,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::heard::Heard;
 use crate::membership::{SourceId, SourceKind, SourceView};
 use crate::pool::check;
 use crate::settings::{
@@ -51,18 +52,10 @@ pub struct ServicePlan {
 pub struct Services {
     plans: Vec<ServicePlan>,
     here: Here,
+    /// The zone that the node's own object has.
+    told: Heard<Option<Arc<str>>>,
     /// Those that the cluster is asked for.
-    heard: BTreeMap<Arc<str>, Heard>,
-}
-
-/// What is known of a Service.
-#[derive(Clone, Debug, Default)]
-struct Heard {
-    listing: Option<ServiceListing>,
-    changed: Option<Instant>,
-    heard: Option<Instant>,
-    /// What is wrong since when.
-    failure: Option<(String, Instant)>,
+    heard: BTreeMap<Arc<str>, Heard<ServiceListing>>,
 }
 
 /// What the machine can go by, and what it cannot, one line each.
@@ -78,7 +71,7 @@ impl Services {
     /// Those of a configuration, on this node. Nobody is heard yet.
     #[must_use]
     pub fn new(plans: Vec<ServicePlan>, here: Here) -> Self {
-        let mut services = Self { plans: Vec::new(), here: here.clone(), heard: BTreeMap::new() };
+        let mut services = Self { here: here.clone(), ..Self::default() };
         services.set_plans(plans, here);
         services
     }
@@ -93,7 +86,33 @@ impl Services {
         };
         self.heard = asked.map(kept).collect();
         self.plans = plans;
+        if self.here.node != here.node {
+            self.told = Heard::default();
+        }
         self.here = here;
+    }
+
+    /// Whether anything depends on this node's zone that is not configured.
+    #[must_use]
+    pub fn want_zone(&self) -> bool {
+        let by_place = |plan: &ServicePlan| plan.given.is_none() && plan.topology != Topology::None;
+        self.here.zone.is_none() && self.plans.iter().any(by_place)
+    }
+
+    /// Takes the zone that the node's own object has, if it has one.
+    pub fn handle_zone(&mut self, zone: Option<Arc<str>>, now: Instant) {
+        self.told.take(zone, now);
+    }
+
+    /// Takes that the node's own object cannot be read. What it said before stays.
+    pub fn handle_no_zone(&mut self, reason: String, now: Instant) {
+        self.told.fail(reason, now);
+    }
+
+    /// Whether the node's own object is known to be out of reach.
+    #[must_use]
+    pub const fn is_zone_failing(&self) -> bool {
+        self.told.is_failing()
     }
 
     /// Takes what a Service offers now. Gives the hosts of which something else is said than before: they
@@ -106,14 +125,8 @@ impl Services {
     ) -> BTreeSet<IpAddr> {
         // News of a Service that a reload has taken away may still be on its way.
         let Some(heard) = self.heard.get_mut(name) else { return BTreeSet::new() };
-        heard.heard = Some(now);
-        heard.failure = None;
-        let before = heard.listing.replace(listing);
-        let after = heard.listing.as_ref();
-        if before.as_ref() != after {
-            heard.changed = Some(now);
-        }
-        match (before, after) {
+        let before = heard.take(listing, now);
+        match (before, &heard.listing) {
             (Some(before), Some(after)) => before.differs(after),
             (_, _) => BTreeSet::new(),
         }
@@ -122,15 +135,14 @@ impl Services {
     /// Takes that a Service cannot be asked for. What it offered before stays.
     pub fn handle_failure(&mut self, name: &str, reason: String, now: Instant) {
         if let Some(heard) = self.heard.get_mut(name) {
-            let since = heard.failure.as_ref().map_or(now, |(_, since)| *since);
-            heard.failure = Some((reason, since));
+            heard.fail(reason, now);
         }
     }
 
     /// Whether a Service is known to be out of reach.
     #[must_use]
     pub fn is_failing(&self, name: &str) -> bool {
-        self.heard.get(name).is_some_and(|heard| heard.failure.is_some())
+        self.heard.get(name).is_some_and(Heard::is_failing)
     }
 
     /// Takes what is remembered of an earlier agent: what a Service offered, as long as nobody is heard.
@@ -185,36 +197,35 @@ impl Services {
         offered
     }
 
-    /// What is known of each Service that the cluster is asked for, for status and metrics.
+    /// What is known of each Service that the cluster is asked for, and of this node, for status and metrics.
     #[must_use]
     pub fn view(&self) -> Vec<SourceView> {
-        let view = |(name, heard): (&Arc<str>, &Heard)| {
-            let Heard { listing, changed, heard, failure } = heard;
-            SourceView {
-                id: SourceId { kind: SourceKind::Service, name: Arc::clone(name) },
-                watched: true,
-                hosts: listing.as_ref().map_or(0, |listing| listing.hosts().len()),
-                ignored: 0,
-                vips: listing.as_ref().map(ServiceListing::vips).unwrap_or_default(),
-                changed: *changed,
-                heard: *heard,
-                failure: failure.clone(),
-            }
+        let view = |(name, heard): (&Arc<str>, &Heard<ServiceListing>)| {
+            let id = SourceId { kind: SourceKind::Service, name: Arc::clone(name) };
+            let hosts = heard.listing.as_ref().map_or(0, |listing| listing.hosts().len());
+            let vips = heard.listing.as_ref().map(ServiceListing::vips).unwrap_or_default();
+            heard.view(id, hosts, vips)
         };
-        self.heard.iter().map(view).collect()
+        let node = self.want_zone().then(|| {
+            let id = SourceId { kind: SourceKind::Node, name: "".into() };
+            self.told.view(id, 0, Vec::new())
+        });
+        self.heard.iter().map(view).chain(node).collect()
     }
 
     fn listing<'a>(&'a self, plan: &'a ServicePlan) -> Option<&'a ServiceListing> {
         plan.given.as_ref().or_else(|| self.heard.get(&plan.name)?.listing.as_ref())
     }
 
-    /// This node, in the zone that is configured or else the one that an endpoint on it is said to be in.
+    /// This node, in the zone that is configured, or else that its own object has, or else that an endpoint on it is
+    /// said to be in.
     fn here_and_now(&self) -> Here {
         let Here { node, zone } = &self.here;
+        let zone = zone.clone().or_else(|| self.told.listing.clone().flatten());
         let listings = self.heard.values().filter_map(|heard| heard.listing.as_ref());
         let mut endpoints = listings.flat_map(|listing| &listing.endpoints);
         let told = || endpoints.find(|one| one.node.as_ref() == Some(node))?.zone.clone();
-        Here { node: Arc::clone(node), zone: zone.clone().or_else(told) }
+        Here { node: Arc::clone(node), zone: zone.or_else(told) }
     }
 }
 

@@ -9,7 +9,7 @@
 //! stops: first for no stream at all (the last id there can be), and once the client has answered
 //! a ping with the last stream it serves, so that no request under way is lost.
 //!
-//! Objects (the EndpointSlices and Services of the namespace `default`) are listed and watched as at the
+//! Objects (EndpointSlices, Services and pods) are listed and watched as at the
 //! real one, with resource versions, bookmarks, timeouts and 410. All servers of a lab are told the same
 //! objects with the same version, so a client may go on at another where it left off.
 //!
@@ -36,7 +36,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 pub use control::{Request, ask};
-pub use objects::{Endpoint, Objects, Offer, Replica};
+pub use objects::{Endpoint, Objects, Offer, Replica, pod};
 pub use ports::{Port, Speaks};
 pub use settings::{Api, Modes, Service, Settings, Startup, VERSION};
 pub use state::Stats;

@@ -19,6 +19,7 @@ use crate::{Agent, Configuration, Lab, netns};
 pub const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
 /// The pool of its port.
 pub const POOL: &str = "kube-system/kube-dns:53";
+const NODE: &str = "worker-1";
 const PORTS: [(&str, u16, &str); 2] = [("dns", 53, "UDP"), ("dns-tcp", 53, "TCP")];
 
 /// Conditions of an endpoint: ready, serving, terminating.
@@ -30,6 +31,8 @@ pub const ENDING: Conditions = [false, true, true];
 
 /// All of it.
 pub struct ClusterDns {
+    /// The zone that the cluster says the agent's node is in.
+    pub zone: Option<&'static str>,
     // In the order in which they must go.
     /// The name servers, one on each control-plane host.
     pub servers: Vec<Program>,
@@ -59,11 +62,11 @@ impl ClusterDns {
         let configuration = Configuration {
             endpoints: Vec::new(),
             control_plane: Some(sources),
-            rest: vec!["node: { name: worker-1 }".to_owned(), "services:".to_owned(), service],
+            rest: vec![format!("node: {{ name: {NODE} }}"), "services:".to_owned(), service],
             ..Configuration::of(&lab).quick()
         };
         agent.configure(&configuration)?;
-        let mut dns = Self { servers, agent, lab };
+        let mut dns = Self { zone: None, servers, agent, lab };
         dns.offer(&[READY, READY, READY])?;
         dns.agent.restart()?;
         Ok(dns)
@@ -72,7 +75,7 @@ impl ClusterDns {
     /// The cluster says that the name servers stand like this, the second one on this very node.
     pub fn offer(&self, conditions: &[Conditions]) -> Result<()> {
         let planes = self.lab.control_planes();
-        let places = [("worker-2", "a"), ("worker-1", "a"), ("worker-3", "b")];
+        let places = [("worker-2", "a"), (NODE, "a"), ("worker-3", "b")];
         let replicas = planes.iter().zip(places).zip(conditions);
         let replicas: Vec<_> = replicas
             .map(|((plane, place), conditions)| Replica {
@@ -93,7 +96,8 @@ impl ClusterDns {
     fn api(&self) -> Objects {
         let planes = self.lab.control_planes().iter();
         let endpoints: Vec<_> = planes.map(|plane| Endpoint::ready(plane.tls())).collect();
-        Objects::kubernetes(&endpoints, &[VIP_V4.into()])
+        let zones = self.zone.iter().map(|zone| (NODE.to_owned(), (*zone).to_owned())).collect();
+        Objects { zones, ..Objects::kubernetes(&endpoints, &[VIP_V4.into()]) }
     }
 
     /// Waits until the agent finds the servers, in their order, in these states.

@@ -100,6 +100,8 @@ impl From<News> for Told {
             }
             What::Partly { reason, .. } | What::Failed { reason } => Self::Failed(reason),
             What::Service(listing) => Self::Failed(format!("{listing:?}: nobody asked for it")),
+            What::Zone(zone) => Self::Failed(format!("{zone:?}: nobody asked for it")),
+            What::Pods(pods) => Self::Failed(format!("{pods:?}: nobody asked for them")),
         }
     }
 }

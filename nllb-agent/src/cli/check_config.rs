@@ -41,8 +41,9 @@ pub(super) fn run(file: &Path, out: &mut dyn io::Write) -> Result<(), Failure> {
         let (topology, question) = (topology.label(), service.question());
         writeln!(out, "  {name}: Service {whose}, {ports}, topology {topology}, probe {question}")?;
     }
-    if let Some(Sandboxes { interfaces, attach }) = &config.sandboxes {
-        let chosen: Vec<_> = interfaces.iter().map(Pattern::to_string).collect();
+    if let Some(Sandboxes { interfaces, annotation, attach }) = &config.sandboxes {
+        let pods = annotation.iter().map(|name| format!("pods with the annotation {name}"));
+        let chosen: Vec<_> = interfaces.iter().map(Pattern::to_string).chain(pods).collect();
         writeln!(out, "  sandboxes: {}, attached by {}", chosen.join(", "), attach.label())?;
     }
     if let Some(plan) = &config.vip {

@@ -21,6 +21,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::Ebpf;
@@ -29,7 +30,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
 use nllb_common::ABI_VERSION;
 use nllb_common::maps::Guest;
-use nllb_core::guests::{Pattern, Refusal};
+use nllb_core::guests::{Pattern, Refusal, Rule};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_blocking, spawn_local};
 use tokio::time::sleep;
@@ -59,8 +60,9 @@ const HEAD_BYTES: usize = 16;
 pub struct Wanted {
     /// Those behind interfaces with such names.
     pub patterns: Vec<Pattern>,
-    /// Those with these addresses.
-    pub pods: BTreeSet<IpAddr>,
+    /// Those with these addresses, and which pod each is; `None` while that is not known, and whoever is served
+    /// goes on being so.
+    pub pods: Option<BTreeMap<IpAddr, Arc<str>>>,
     /// Whom this host reaches over interfaces that are no guest's.
     pub backends: BTreeMap<IpAddr, Behind>,
     /// How programs are attached.
@@ -72,7 +74,7 @@ pub struct Wanted {
 pub struct Report {
     /// The interfaces that are wanted.
     pub interfaces: Vec<Served>,
-    /// Names of those that are meant and never served, with the reason.
+    /// Names of those, and of pods, that are meant and not served, with the reason.
     pub left: Vec<(String, Refusal)>,
     /// What kept the look from being whole.
     pub problem: Option<String>,
@@ -87,6 +89,8 @@ pub struct Served {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// By what it is meant; none of which nothing is known.
+    pub rule: Option<Rule>,
     /// By what the programs are attached; none when they are not.
     pub by: Option<By>,
     /// Their ids, what goes to the guest first.

@@ -1,5 +1,5 @@
 //! The API servers as the cluster itself knows them: the EndpointSlices of the Service `kubernetes`,
-//! and the Service with its VIPs and ports. Other Services are known in the same way.
+//! and the Service with its VIPs and ports. Other Services are known in the same way, this node's pods and its zone.
 //!
 //! The watch dials one address, which the kernel translates, so it fails over like any client of the
 //! node; whom it meets it verifies by `server_name`.
@@ -18,22 +18,27 @@ pub(super) mod fuzz;
 mod identity;
 mod joint;
 mod lease;
+mod node;
 mod objects;
 mod trouble;
 
 use super::{News, Sender};
 use follow::Follower;
 use joint::{Content, Joint, Offer, Offered, Part, Whole};
+use nllb_core::guests::PodAddress;
 use nllb_core::{Listing, SourceId, SourceKind};
 use objects::any_service::{AnyService, AnySlice};
+use objects::pod::Pod;
 use objects::{EndpointSlice, Service};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use events::{NodeEvent, NotTaken};
 pub use identity::{Identity, IdentityError, SERVICE_ACCOUNT};
 pub use lease::{LeaseClient, LeaseName, Reason, Sight, watch_lease};
+pub use node::follow_zone;
 
 /// The name that every API server's certificate carries.
 pub const SERVER_NAME: &str = "kubernetes.default.svc";
@@ -83,9 +88,10 @@ impl Default for Pace {
     }
 }
 
-/// A Service, by namespace and name.
+/// Whose objects are meant: a Service's, by its namespace and name, or a node's in all namespaces, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ServiceName {
+struct Whose {
+    /// Empty for all namespaces.
     namespace: String,
     name: String,
 }
@@ -93,7 +99,7 @@ struct ServiceName {
 /// Watches the Service `kubernetes` until nobody takes the news any more. Needs a runtime with I/O and
 /// timers.
 pub async fn watch(settings: Settings, news: Sender) {
-    let whose = ServiceName { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
+    let whose = Whose { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
     let source = SourceId { kind: SourceKind::Kubernetes, name: "".into() };
     // What waits here is newer when it waits in its socket.
     let (parts, said) = mpsc::channel(1);
@@ -112,7 +118,7 @@ pub async fn watch(settings: Settings, news: Sender) {
 pub async fn watch_service(service: String, settings: Settings, news: Sender) {
     let source = SourceId { kind: SourceKind::Service, name: service.as_str().into() };
     let Some((namespace, name)) = service.split_once('/') else { return };
-    let whose = ServiceName { namespace: namespace.to_owned(), name: name.to_owned() };
+    let whose = Whose { namespace: namespace.to_owned(), name: name.to_owned() };
     let (parts, said) = mpsc::channel(1);
     let (one, other) = apart(settings);
     let endpoints: Follower<AnySlice, _> =
@@ -122,6 +128,19 @@ pub async fn watch_service(service: String, settings: Settings, news: Sender) {
         () = join::<Offered>(said, source, &news) => {}
         () = news.closed() => {}
         ((), ()) = async { tokio::join!(endpoints.run(), addresses.run()) } => {}
+    }
+}
+
+/// Watches the pods of a node likewise, of which those are sandboxed whose annotation of this name is `true`.
+pub async fn watch_pods(node: String, annotation: Arc<str>, settings: Settings, news: Sender) {
+    let source = SourceId { kind: SourceKind::Pods, name: Arc::clone(&annotation) };
+    let (parts, said) = mpsc::channel(1);
+    let whose = Whose { namespace: String::new(), name: node };
+    let pods: Follower<Pod, Vec<PodAddress>> = Follower::new(settings, whose, parts, |pods| pods);
+    tokio::select! {
+        () = join::<Option<Vec<PodAddress>>>(said, source, &news) => {}
+        () = news.closed() => {}
+        () = pods.seeking(annotation).run() => {}
     }
 }
 

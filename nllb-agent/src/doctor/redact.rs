@@ -16,10 +16,11 @@ const WORDS: [&str; 7] = ["token", "secret", "passw", "credential", "private", "
 
 /// The keys of a configuration whose values are no secrets. Paths of files are kept, their content is not
 /// read.
-const KEYS: [&str; 73] = [
+const KEYS: [&str; 74] = [
     "accept",
     "addresses",
     "admin",
+    "annotation",
     "apiVersion",
     "attach",
     "bearerTokenFile",

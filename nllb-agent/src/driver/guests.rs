@@ -1,11 +1,12 @@
 //! Which guests are served: what the configuration, the cluster and the backends say makes one wish, and what was
 //! found goes into the status.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use nllb_core::View;
+use nllb_core::guests::Pods;
 
 use super::Driver;
 use crate::config::{self, Config, GuestAttach, Sandboxes};
@@ -36,20 +37,21 @@ impl Sandboxed {
         }
     }
 
-    fn want(&self, config: &Config, view: &View) {
+    fn want(&self, config: &Config, view: &View, pods: &Pods) {
         if let Some(Ok(guests)) = &self.guests {
-            guests.want(config.sandboxes.as_ref().map(|wanted| wish(wanted, config, view)));
+            guests.want(config.sandboxes.as_ref().map(|wanted| wish(wanted, config, view, pods)));
         }
     }
 
     /// The part of the status about them; none where no guest is to be served.
-    pub(super) fn status(&self, config: &Config) -> Option<status::Sandboxes> {
+    pub(super) fn status(&self, config: &Config, pods: &Pods) -> Option<status::Sandboxes> {
         config.sandboxes.as_ref()?;
         let (report, failed) = match self.guests.as_ref()? {
             Ok(guests) => (guests.report(), None),
             Err(reason) => (Report::default(), Some(reason.clone())),
         };
-        let Report { interfaces, left, problem, repaired } = report;
+        let Report { interfaces, mut left, problem, repaired } = report;
+        left.extend(pods.sandboxed().into_iter().flat_map(|sandboxed| sandboxed.left));
         let elsewhere = || elsewhere(config).then(|| ELSEWHERE.to_owned());
         Some(status::Sandboxes {
             interfaces: interfaces.into_iter().map(interface).collect(),
@@ -60,8 +62,8 @@ impl Sandboxed {
     }
 }
 
-fn wish(sandboxes: &Sandboxes, config: &Config, view: &View) -> Wanted {
-    let Sandboxes { interfaces, attach } = sandboxes;
+fn wish(sandboxes: &Sandboxes, config: &Config, view: &View, pods: &Pods) -> Wanted {
+    let Sandboxes { interfaces, annotation: _, attach } = sandboxes;
     let attach = match attach {
         GuestAttach::Auto => Attach::Auto,
         GuestAttach::Tcx => Attach::Tcx,
@@ -80,8 +82,8 @@ fn wish(sandboxes: &Sandboxes, config: &Config, view: &View) -> Wanted {
             }
         }
     }
-    // Nobody tells of pods yet; names serve them.
-    Wanted { patterns: interfaces.clone(), pods: BTreeSet::new(), backends, attach }
+    let pods = pods.sandboxed().map(|sandboxed| sandboxed.pods);
+    Wanted { patterns: interfaces.clone(), pods, backends, attach }
 }
 
 const ELSEWHERE: &str =
@@ -97,19 +99,29 @@ fn elsewhere(config: &Config) -> bool {
 }
 
 fn interface(served: Served) -> status::GuestInterface {
-    let Served { index, name, by, programs, problem, state } = served;
+    let Served { index, name, rule, by, programs, problem, state } = served;
+    let chosen_by = rule.map(|rule| rule.to_string()).unwrap_or_default();
     let attached_by = by.map(|by| by.label().to_owned());
     let program_ids = if attached_by.is_some() { programs } else { Vec::new() };
     let one_way = state.one_way != 0;
     let translated = state.translated;
-    status::GuestInterface { name, index, attached_by, program_ids, one_way, translated, problem }
+    status::GuestInterface {
+        name,
+        index,
+        chosen_by,
+        attached_by,
+        program_ids,
+        one_way,
+        translated,
+        problem,
+    }
 }
 
 impl Driver {
     /// Says anew which guests are served.
     pub(super) fn want_guests(&self) {
         if self.sandboxed.is_loaded() {
-            self.sandboxed.want(&self.config, &self.machine.view());
+            self.sandboxed.want(&self.config, &self.machine.view(), &self.members.pods);
         }
     }
 }

@@ -7,29 +7,30 @@
 mod served;
 mod sources;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use nllb_core::guests::Pods;
 use nllb_core::membership::{Members as Wanted, Plan};
 use nllb_core::{
     Coverage, FrontendKind, FrontendSettings, Membership, OnEmpty, Recollection, ScopeSetting,
-    ServiceListing, Services, Settings, SourceKind, SourceView, Table,
+    ServiceListing, Services, Settings, SourceId, SourceKind, SourceView, Table,
 };
 use tracing::{error, info, warn};
 
 use super::probes::Who;
 use super::{Driver, journal};
-use crate::config::{Config, ControlPlane, Service};
+use crate::config::{Config, ControlPlane};
 use crate::discovery::{News, What};
 use crate::reserved;
 
 pub(super) use served::Served;
 use served::filled;
-use sources::Sources;
 pub(super) use sources::settings_of;
+use sources::{Source, Sources};
 
 /// What status calls the agent's own frontend. No frontend of a configuration can have a dot in its name.
 const OWN_FRONTEND: &str = "nllb.api";
@@ -38,6 +39,8 @@ const OWN_FRONTEND: &str = "nllb.api";
 pub(super) struct Members {
     membership: Membership,
     services: Services,
+    /// This node's pods, as far as they are asked for.
+    pub(super) pods: Pods,
     /// What the machine goes by.
     applied: Wanted,
     /// The pools of Services among that.
@@ -97,9 +100,10 @@ impl Members {
         for (name, listing) in &known.services {
             services.recall(name, listing.clone());
         }
+        let pods = Pods::new(annotation(config));
         let applied = membership.members().clone();
         let served = Served::default();
-        Self { membership, services, applied, served, problem: None, sources: None, seed }
+        Self { membership, services, pods, applied, served, problem: None, sources: None, seed }
     }
 
     /// Settings with these members, and the pools of Services among them.
@@ -126,6 +130,7 @@ impl Members {
     pub(super) fn sources(&self) -> Vec<SourceView> {
         let mut sources = self.membership.view();
         sources.extend(self.services.view());
+        sources.extend(self.pods.view());
         sources
     }
 
@@ -169,12 +174,18 @@ impl Members {
         }
     }
 
-    /// Takes what a source tells. Gives the hosts that are worth a look.
-    fn hear(&mut self, News { source, what }: News, now: Instant) -> BTreeSet<IpAddr> {
-        let is_service = source.kind == SourceKind::Service;
-        let failed = match is_service {
-            true => self.services.is_failing(&source.name),
-            false => self.membership.is_failing(&source),
+    /// Takes what a source tells. Gives the hosts that are worth a look, and whether other pods are sandboxed.
+    fn hear(&mut self, News { source, what }: News, now: Instant) -> (BTreeSet<IpAddr>, bool) {
+        let failed = match source.kind {
+            SourceKind::Service => self.services.is_failing(&source.name),
+            SourceKind::Pods => self.pods.is_failing(),
+            SourceKind::Node => self.services.is_zone_failing(),
+            SourceKind::Static
+            | SourceKind::Kubernetes
+            | SourceKind::Kubeconfig
+            | SourceKind::File
+            | SourceKind::Dns
+            | SourceKind::Table => self.membership.is_failing(&source),
         };
         if let What::Partly { reason, .. } | What::Failed { reason } = &what {
             // Once, not with every attempt.
@@ -184,21 +195,39 @@ impl Members {
         } else if failed {
             info!(%source, "a source of hosts is heard again");
         }
-        match what {
+        let mut pods_changed = false;
+        let hints = match what {
             What::Listed(listing) => self.membership.handle_listing(&source, listing, now),
             What::Partly { listing, reason } => {
                 self.membership.handle_part(&source, listing, reason, now)
             }
             What::Service(listing) => self.services.handle_listing(&source.name, listing, now),
-            What::Failed { reason } if is_service => {
-                self.services.handle_failure(&source.name, reason, now);
+            What::Pods(addresses) => {
+                pods_changed = self.pods.handle_listing(&source.name, addresses, now);
+                BTreeSet::new()
+            }
+            What::Zone(zone) => {
+                self.services.handle_zone(zone, now);
                 BTreeSet::new()
             }
             What::Failed { reason } => {
-                self.membership.handle_failure(&source, reason, now);
+                match source.kind {
+                    SourceKind::Service => {
+                        self.services.handle_failure(&source.name, reason, now);
+                    }
+                    SourceKind::Pods => self.pods.handle_failure(reason, now),
+                    SourceKind::Node => self.services.handle_no_zone(reason, now),
+                    SourceKind::Static
+                    | SourceKind::Kubernetes
+                    | SourceKind::Kubeconfig
+                    | SourceKind::File
+                    | SourceKind::Dns
+                    | SourceKind::Table => self.membership.handle_failure(&source, reason, now),
+                }
                 BTreeSet::new()
             }
-        }
+        };
+        (hints, pods_changed)
     }
 
     /// What follows from another configuration, should that come into force, and the settings for it.
@@ -214,6 +243,7 @@ impl Members {
     pub(super) fn take(&mut self, next: Next, config: &Config) {
         let Next { membership, services, served } = next;
         (self.membership, self.services) = (membership, services);
+        self.pods.set_annotation(annotation(config));
         self.applied(served);
         self.listen(config);
     }
@@ -222,23 +252,29 @@ impl Members {
     pub(super) fn listen_ahead(&mut self, config: &Config) {
         let plane = config.control_plane.clone();
         let plane = plane.map(|plane| ControlPlane { kubernetes: None, ..plane });
-        self.hear_sources(plane.as_ref(), &[]);
+        self.hear_sources(plane.as_ref(), BTreeMap::new());
     }
 
     /// Hears the sources that the configuration names, and no others.
     pub(super) fn listen(&mut self, config: &Config) {
-        self.hear_sources(config.control_plane.as_ref(), &config.services);
+        let asked = sources::asked(config, self.services.want_zone());
+        self.hear_sources(config.control_plane.as_ref(), asked);
     }
 
-    fn hear_sources(&mut self, plane: Option<&ControlPlane>, services: &[Service]) {
+    fn hear_sources(&mut self, plane: Option<&ControlPlane>, asked: BTreeMap<SourceId, Source>) {
         let seed = self.seed;
         match plane.filter(|plane| plane.is_watched()) {
             Some(plane) => {
-                self.sources.get_or_insert_with(Sources::default).hear(plane, services, seed);
+                self.sources.get_or_insert_with(Sources::default).hear(plane, asked, seed);
             }
             None => self.sources = None,
         }
     }
+}
+
+/// The annotation of sandboxed pods, where the cluster is asked for those.
+fn annotation(config: &Config) -> Option<&str> {
+    config.sandboxes.as_ref()?.annotation.as_deref()
 }
 
 /// What the configuration says of the members.
@@ -251,8 +287,11 @@ impl Driver {
     /// Takes what a source tells.
     pub(super) fn hear_source(&mut self, news: News) {
         let now = Instant::now();
-        let hints = self.members.hear(news, now);
+        let (hints, pods_changed) = self.members.hear(news, now);
         self.machine.handle_hints(&hints, now);
+        if pods_changed {
+            self.want_guests();
+        }
         self.follow_members(now);
     }
 

@@ -45,7 +45,7 @@ impl Driver {
             datapath: datapath(&self.attached, &self.sync, now),
             lease: self.lease(),
             closing: closing(&self.closings, &counters),
-            sandboxes: self.sandboxed.status(&self.config),
+            sandboxes: self.sandboxed.status(&self.config, &self.members.pods),
             failovers: self.failovers.status(),
             table_on_disk: table_on_disk(&self.memory),
             journal: self.journal.status(),

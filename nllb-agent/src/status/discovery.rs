@@ -19,14 +19,14 @@ pub struct Discovery {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// What backends call it: its kind (static, kubernetes, kubeconfig, file, dns, table or service) and, where
-    /// there are several, which.
+    /// What backends call it: its kind (static, kubernetes, kubeconfig, file, dns, table, service, pods or
+    /// node) and, where there are several, which.
     pub name: String,
     /// Its kind.
     pub kind: String,
     /// Whether it is heard while the agent runs; the configuration and the table on disk are not.
     pub watched: bool,
-    /// How many hosts it lists.
+    /// How many hosts it lists; of pods, how many are sandboxed.
     pub hosts: u64,
     /// How many entries of its list cannot be backends.
     pub ignored: u64,

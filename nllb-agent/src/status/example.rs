@@ -145,6 +145,7 @@ pub(crate) fn sandboxes() -> Sandboxes {
     let interface = GuestInterface {
         name: "tap0".to_owned(),
         index: 7,
+        chosen_by: "name tap*".to_owned(),
         attached_by: Some("tcx".to_owned()),
         program_ids: vec![21, 22],
         one_way: false,

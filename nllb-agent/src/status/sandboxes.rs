@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Sandboxes {
     /// The interfaces that are to be served.
     pub interfaces: Vec<GuestInterface>,
-    /// Interfaces that are meant and never served, with the reason, one line each.
+    /// Interfaces and pods that are meant and not served, with the reason, one line each.
     pub left_alone: Vec<String>,
     /// How many times programs were not where they had been, and were attached again.
     pub reattached: u64,
@@ -24,6 +24,8 @@ pub struct GuestInterface {
     pub name: String,
     /// Its number.
     pub index: u32,
+    /// By what it is meant: a name of the configuration, or a pod that is annotated.
+    pub chosen_by: String,
     /// tcx or clsact; none when no program is attached.
     pub attached_by: Option<String>,
     /// Ids of the programs, what goes to the guest first.

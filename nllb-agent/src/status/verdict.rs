@@ -20,6 +20,7 @@ use super::{
     Listener, ListenerState, Pool, Sandboxes, SelfTest, Source, Status, SystemCalls, TableOnDisk,
     Watched,
 };
+use nllb_core::SourceKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -243,7 +244,7 @@ impl Findings {
         for source in sources {
             let Source {
                 name,
-                kind: _,
+                kind,
                 watched,
                 hosts,
                 ignored,
@@ -254,6 +255,12 @@ impl Findings {
                 error_age_ms: _,
             } = source;
             match error {
+                // Who is near is not known; who is well is.
+                Some(error) if kind == SourceKind::Node.label() => {
+                    self.note(format!(
+                        "{name}: {error}; until then, or node.zone, its zone is not known"
+                    ));
+                }
                 Some(error) => self.degraded(format!("{name}: {error}")),
                 None if *watched && heard_ms.is_none() => {
                     self.note(format!("{name} was not heard yet"));
@@ -263,7 +270,9 @@ impl Findings {
             if *ignored > 0 {
                 self.note(format!("{name}: {ignored} of its entries cannot be backends"));
             }
-            if *watched && *hosts > 0 && !heard.is_empty() && !heard.contains(name) {
+            let lists_hosts = kind != SourceKind::Pods.label();
+            let is_used = heard.is_empty() || heard.contains(name) || !lists_hosts;
+            if *watched && *hosts > 0 && !is_used {
                 self.note(format!(
                     "{name}: no pool uses its hosts; a pool with endpoints of its own does with a port"
                 ));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// The kinds of sources, the one that counts most first: that order decides who is left out when
-/// there are more hosts than room.
+/// there are more hosts than room. The last ones list no control-plane hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceKind {
     /// The configuration.
@@ -22,11 +22,15 @@ pub enum SourceKind {
     Table,
     /// The EndpointSlices of another Service, whose backends are its own.
     Service,
+    /// The pods of this node, of which some are sandboxed.
+    Pods,
+    /// This node's own object, which has its zone.
+    Node,
 }
 
 impl SourceKind {
     /// All kinds, the one that counts most first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Static,
         Self::Kubernetes,
         Self::Kubeconfig,
@@ -34,6 +38,8 @@ impl SourceKind {
         Self::Dns,
         Self::Table,
         Self::Service,
+        Self::Pods,
+        Self::Node,
     ];
 
     /// The word for it in status and metrics.
@@ -47,6 +53,8 @@ impl SourceKind {
             Self::Dns => "dns",
             Self::Table => "table",
             Self::Service => "service",
+            Self::Pods => "pods",
+            Self::Node => "node",
         }
     }
 }
@@ -56,7 +64,7 @@ impl SourceKind {
 pub struct SourceId {
     /// What sort of source it is.
     pub kind: SourceKind,
-    /// The file, the DNS name; empty where there is only one of its kind.
+    /// The file, the DNS name, the annotation; empty where there is only one of its kind.
     pub name: Arc<str>,
 }
 

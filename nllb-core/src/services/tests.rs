@@ -289,3 +289,37 @@ fn a_host_of_which_something_else_is_said_is_worth_a_look() {
     let hints = services.handle_listing(DNS, other, now);
     assert_eq!(hints, [IpAddr::from([10, 244, 0, 2])].into());
 }
+
+#[test]
+fn a_zone_is_the_configured_one_or_the_nodes_own_or_that_of_a_neighbour() {
+    let now = Instant::now();
+    let plan = ServicePlan { topology: Topology::PreferZone, ..plan() };
+    let listing = listing(&[(2, "a-1"), (3, "b-1")]);
+    let nearest = |services: &Services| {
+        let standings = offered(services).pools[0].settings.standings.clone();
+        standings.values().map(|standing| standing.band).collect::<Vec<_>>()
+    };
+    let on = |node: &str, zone: Option<&str>| Here { node: node.into(), zone: zone.map(Arc::from) };
+    let mut services = Services::new(vec![plan.clone()], on("a-1", None));
+    assert!(services.want_zone());
+    services.handle_listing(DNS, listing, now);
+    assert_eq!(nearest(&services), [0, 1], "its neighbour's");
+    services.handle_zone(Some("b".into()), now);
+    assert_eq!(nearest(&services), [1, 0], "its own");
+    services.handle_no_zone("403".to_owned(), now);
+    assert_eq!((nearest(&services), services.is_zone_failing()), (vec![1, 0], true));
+    let node = services.view().into_iter().find(|one| one.id.kind == SourceKind::Node);
+    assert!(node.is_some_and(|node| node.failure.is_some()));
+    services.handle_zone(None, now);
+    assert_eq!((nearest(&services), services.is_zone_failing()), (vec![0, 1], false));
+    services.handle_zone(Some("b".into()), now);
+    services.set_plans(vec![plan.clone()], on("a-1", Some("a")));
+    assert_eq!((nearest(&services), services.want_zone()), (vec![0, 1], false), "configured");
+    // Another node is in another zone.
+    services.set_plans(vec![plan.clone()], on("c-1", None));
+    assert_eq!(nearest(&services), [1, 1]);
+    services.set_plans(vec![ServicePlan { topology: Topology::None, ..plan }], on("c-1", None));
+    assert!(
+        !services.want_zone() && services.view().iter().all(|one| one.id.kind != SourceKind::Node)
+    );
+}

@@ -30,9 +30,12 @@ pub(super) fn nodes(count: u64, query: Option<&str>) -> Value {
     json!({"kind": "NodeList", "apiVersion": "v1", "metadata": metadata, "items": items})
 }
 
-/// A node.
-pub(super) fn node(name: &str, kubelet_version: &str) -> Value {
+/// A node, in this zone if in any.
+pub(super) fn node(name: &str, kubelet_version: &str, zone: Option<&String>) -> Value {
     let mut node = metadata_of(name);
+    if let Some(zone) = zone {
+        node["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": zone});
+    }
     node["status"] = json!({"nodeInfo": {"kubeletVersion": kubelet_version}});
     node
 }

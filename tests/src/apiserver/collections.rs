@@ -26,10 +26,15 @@ const LASTS: Duration = Duration::from_secs(1800);
 pub(super) enum Collection {
     EndpointSlices,
     Services,
+    /// Those of all namespaces.
+    Pods,
 }
 
 impl Collection {
     pub(super) fn at(path: &str) -> Option<Self> {
+        if path == "/api/v1/pods" {
+            return Some(Self::Pods);
+        }
         match namespaced(path)? {
             ("/apis/discovery.k8s.io/v1", _, "endpointslices") => Some(Self::EndpointSlices),
             ("/api/v1", _, "services") => Some(Self::Services),
@@ -41,6 +46,7 @@ impl Collection {
         match self {
             Self::EndpointSlices => ("EndpointSliceList", "discovery.k8s.io/v1"),
             Self::Services => ("ServiceList", "v1"),
+            Self::Pods => ("PodList", "v1"),
         }
     }
 
@@ -48,6 +54,7 @@ impl Collection {
         match self {
             Self::EndpointSlices => modes.slices,
             Self::Services => modes.services,
+            Self::Pods => modes.pods,
         }
     }
 
@@ -56,11 +63,13 @@ impl Collection {
         let all = match self {
             Self::EndpointSlices => &objects.slices,
             Self::Services => &objects.services,
+            Self::Pods => &objects.pods,
         };
         let selected = all.iter().filter(|object| query.wants(object)).map(|object| {
             let mut object = object.clone();
             object["metadata"]["resourceVersion"] = json!(objects.version.to_string());
-            (object["metadata"]["name"].to_string(), object)
+            let metadata = &object["metadata"];
+            (format!("{}/{}", metadata["namespace"], metadata["name"]), object)
         });
         selected.collect()
     }
@@ -99,12 +108,17 @@ impl Query {
     fn wants(&self, object: &Value) -> bool {
         let metadata = &object["metadata"];
         let label = self.get("labelSelector").split_once('=');
-        let name = self.get("fieldSelector").strip_prefix("metadata.name=");
+        let field = self.get("fieldSelector").split_once('=');
+        let of_field = |field| match field {
+            "metadata.name" => &metadata["name"],
+            "spec.nodeName" => &object["spec"]["nodeName"],
+            _ => &Value::Null,
+        };
         // What a test makes up is in every namespace.
         let namespace = &metadata["namespace"];
-        (namespace.is_null() || *namespace == self.namespace)
+        (namespace.is_null() || self.namespace.is_empty() || *namespace == self.namespace)
             && label.is_none_or(|(key, value)| metadata["labels"][key] == value)
-            && name.is_none_or(|name| metadata["name"] == name)
+            && field.is_none_or(|(field, value)| of_field(field) == value)
     }
 }
 

@@ -119,7 +119,13 @@ async fn content(request: Request<Incoming>, session: Arc<Session>) -> Response<
             with_type(Response::new(watches::body(path, &session)))
         }
         path if path.starts_with(NODES) => {
-            object(&cluster::node(&path[NODES.len()..], &session.cluster.kubelet_version))
+            if let Api::Refuse(code) = modes.node {
+                return collections::refusal(code, "so it was told");
+            }
+            let (name, version) = (&path[NODES.len()..], &session.cluster.kubelet_version);
+            let objects = session.state.follow_objects();
+            let zone = objects.borrow().newest().zones.get(name).cloned();
+            object(&cluster::node(name, version, zone.as_ref()))
         }
         _ => status(StatusCode::NOT_FOUND),
     }

@@ -1,4 +1,4 @@
-//! What is served as EndpointSlices and Services, and what it was before.
+//! What is served as EndpointSlices, Services and pods, and what it was before.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +18,10 @@ pub struct Objects {
     pub slices: Vec<Value>,
     /// The Services of the namespace `default`.
     pub services: Vec<Value>,
+    /// The pods of all namespaces.
+    pub pods: Vec<Value>,
+    /// The zones of nodes, by the node's name.
+    pub zones: BTreeMap<String, String>,
 }
 
 /// An endpoint of the Service `kubernetes`.
@@ -56,7 +60,8 @@ impl Objects {
             let name = format!("kubernetes-{}-{port}", family.to_lowercase());
             slice(&name, family, port, &endpoints)
         });
-        Self { version: 1, slices: slices.collect(), services: vec![service(vips)] }
+        let (slices, services) = (slices.collect(), vec![service(vips)]);
+        Self { version: 1, slices, services, ..Self::default() }
     }
 }
 
@@ -124,6 +129,21 @@ impl Objects {
         }));
         self
     }
+}
+
+/// A pod that runs, `namespace/name`, on a node and with these addresses.
+#[must_use]
+pub fn pod(name: &str, node: &str, addresses: &[IpAddr], annotations: &[(&str, &str)]) -> Value {
+    let (namespace, name) = name.split_once('/').expect("a namespace and a name");
+    let annotations: BTreeMap<&str, &str> = annotations.iter().copied().collect();
+    let all: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
+    json!({
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "namespace": namespace, "annotations": annotations},
+        "spec": {"nodeName": node, "containers": [{"name": "main", "image": "main"}]},
+        "status": {"phase": "Running", "podIP": addresses.first(), "podIPs": all},
+    })
 }
 
 /// One EndpointSlice of the Service `kubernetes`.

@@ -95,6 +95,10 @@ pub struct Modes {
     pub slices: Service,
     /// How Services are served.
     pub services: Service,
+    /// How pods are served.
+    pub pods: Service,
+    /// How the question for one node is answered.
+    pub node: Api,
     /// How Leases are served: read and written, and watched.
     pub leases: Service,
     /// How Events are taken.
@@ -151,6 +155,8 @@ impl Default for Modes {
             goaway_per_mille: 0,
             slices: Service::default(),
             services: Service::default(),
+            pods: Service::default(),
+            node: Api::default(),
             leases: Service::default(),
             events: Api::default(),
             ahead: 0,

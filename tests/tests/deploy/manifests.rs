@@ -146,6 +146,29 @@ fn events_are_made_and_never_read_and_only_where_an_overlay_says_so() {
 }
 
 #[test]
+fn pods_are_watched_only_where_an_overlay_says_so() {
+    if !has_or_say("kustomize") {
+        return;
+    }
+    for overlay in overlays() {
+        let objects = render(&overlay);
+        let of_pods = objects.iter().filter(|one| one["metadata"]["name"] == "nllb-sandboxes");
+        let of_pods: Vec<&Value> = of_pods.collect();
+        if !overlay.ends_with("sandboxes") {
+            assert!(of_pods.is_empty(), "{}", overlay.display());
+            continue;
+        }
+        let role = of_pods.iter().find(|one| one["kind"] == "ClusterRole").expect("a role");
+        let rule = json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"] });
+        assert_eq!(role["rules"], json!([rule]));
+        let binding = of_pods.iter().find(|one| one["kind"] == "ClusterRoleBinding");
+        let account =
+            json!({ "kind": "ServiceAccount", "name": "nllb", "namespace": "kube-system" });
+        assert_eq!(binding.expect("a binding")["subjects"], json!([account]));
+    }
+}
+
+#[test]
 fn the_lease_of_the_vip_is_held_and_announced_only_where_an_overlay_says_so() {
     if !has_or_say("kustomize") {
         return;

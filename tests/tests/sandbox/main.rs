@@ -2,6 +2,7 @@
 
 mod beside;
 mod life;
+mod pods;
 mod told;
 mod translate;
 

@@ -4,6 +4,7 @@ mod lookups;
 
 use nllb_agent::status::Status;
 use nllb_lab::Lab;
+use nllb_lab::apiserver::Api;
 use nllb_lab::cluster_dns::{ClusterDns, ENDING, POOL, READY, VIP};
 use nllb_lab::lab::say_skipped;
 use nllb_lab::name_server::{self, who_answers};
@@ -66,4 +67,43 @@ fn a_service_is_served_by_the_nearest_that_is_well_and_left_alone_when_it_is_gon
     let told = &status.discovery.left_out;
     assert!(told.iter().any(|line| line.contains("has no such Service")), "{told:?}");
     assert!(who_answers(&dns.lab.node(0).place(), VIP, OVER_TCP).is_err());
+}
+
+/// How far away the agent takes its servers to be.
+fn bands(status: &Status) -> Vec<u8> {
+    let pool = status.pools.iter().find(|pool| pool.name == POOL).expect("the pool");
+    pool.backends.iter().map(|one| one.band).collect()
+}
+
+#[test]
+fn the_zone_is_the_nodes_own_and_without_the_right_to_read_it_that_of_a_neighbour() {
+    let Some(mut dns) = start("prefer-zone", QUICK) else { return };
+    // The node's object has none, so the endpoint on the node tells.
+    let status = dns.await_states(&["healthy"; 3]).expect("healthy");
+    assert_eq!(bands(&status), [0, 0, 1]);
+    dns.zone = Some("b");
+    dns.offer(&[READY, READY, READY]).expect("told");
+    dns.agent.terminate().expect("ended");
+    dns.agent.restart().expect("started");
+    let near = dns.agent.await_status("another zone", |status| bands(status) == [1, 1, 0]);
+    let status = near.expect("its own zone");
+    let node = status.discovery.sources.iter().find(|source| source.name == "node");
+    assert!(node.is_some_and(|node| node.heard_ms.is_some()), "{:?}", status.discovery);
+    dns.await_answers(OVER_TCP, &["cp2"]).expect("answers");
+    // Health comes first.
+    dns.servers[2].kill().expect("killed");
+    dns.await_answers(OVER_TCP, &["cp0", "cp1"]).expect("answers");
+    dns.servers[2].restart().expect("started");
+    dns.await_states(&["healthy"; 3]).expect("healthy");
+
+    for plane in dns.lab.control_planes() {
+        plane.set_modes(|modes| modes.node = Api::Refuse(403)).expect("told");
+    }
+    dns.agent.terminate().expect("ended");
+    dns.agent.restart().expect("started");
+    let told = dns.agent.await_status("a note", |status| {
+        status.verdict.notes.iter().any(|note| note.starts_with("node: 403: allow"))
+    });
+    let status = told.expect("a note");
+    assert_eq!((bands(&status), status.verdict.reasons), (vec![0, 0, 1], Vec::new()));
 }

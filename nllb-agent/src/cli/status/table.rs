@@ -280,22 +280,15 @@ fn guests(out: &mut String, Sandboxes { interfaces, .. }: &Sandboxes) {
 
 fn wide_guests(out: &mut String, paint: Paint, sandboxes: &Sandboxes) {
     let mut rows = vec![
-        ["GUESTS ON", "INDEX", "STATE", "FLOWS", "ATTACHED BY", "PROGRAMS"].map(str::to_owned),
+        ["GUESTS ON", "CHOSEN BY", "STATE", "FLOWS", "ATTACHED BY", "PROGRAMS"].map(str::to_owned),
     ];
     for interface in &sandboxes.interfaces {
-        let GuestInterface {
-            name,
-            index,
-            attached_by,
-            program_ids,
-            one_way: _,
-            translated,
-            problem: _,
-        } = interface;
+        let GuestInterface { name, chosen_by, attached_by, program_ids, translated, .. } =
+            interface;
         let ids: Vec<_> = program_ids.iter().map(u32::to_string).collect();
         rows.push([
             name.clone(),
-            index.to_string(),
+            chosen_by.clone(),
             interface.state().label().to_owned(),
             translated.to_string(),
             attached_by.clone().unwrap_or_else(|| "-".to_owned()),

@@ -13,6 +13,14 @@ pub enum SandboxProblem {
         /// What is wrong with it.
         reason: PatternError,
     },
+    /// Not what an annotation can be called.
+    #[error(
+        "\"{found}\" is no annotation: write its name alone, like nllb.dev/sandbox; pods say \"true\" there"
+    )]
+    Annotation {
+        /// As written.
+        found: String,
+    },
     /// A list that is too long.
     #[error("the list has {count} patterns, more than {max}: let one stand for several, like tap*")]
     TooMany {

@@ -1,14 +1,15 @@
 //! What there is on this host: its interfaces, those over which it reaches others, and those of pods.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use nllb_core::guests::{Interface, Uplink};
+use nllb_core::guests::{Interface, PodCable, Uplink};
 
 use super::netlink::{Answer, Netlink, find, number, text};
 
@@ -156,28 +157,29 @@ fn next_hops(mut rest: &[u8]) -> Vec<u32> {
 pub(super) fn cables(
     netlink: &mut Netlink,
     interfaces: &[Interface],
-    pods: &BTreeSet<IpAddr>,
-) -> io::Result<BTreeSet<u32>> {
+    pods: &BTreeMap<IpAddr, Arc<str>>,
+) -> io::Result<Vec<PodCable>> {
     let is_bridge = |index: u32| {
         interfaces.iter().any(|it| it.index == index && it.kind.as_deref() == Some("bridge"))
     };
-    let (mut cables, mut bridged) = (BTreeSet::new(), Vec::new());
-    for ip in pods {
+    let mut cables = Vec::new();
+    for (ip, pod) in pods {
         // A pod behind a gateway is another node's, or the host's own.
-        match way(netlink, *ip)?.filter(|way| !way.gateway) {
-            Some(Way { interface, .. }) if is_bridge(interface) => bridged.push((interface, *ip)),
-            Some(Way { interface, .. }) => drop(cables.insert(interface)),
-            None => {}
-        }
+        let way = way(netlink, *ip)?.filter(|way| !way.gateway);
+        let interface = way.map(|way| way.interface);
+        cables.push(PodCable { pod: Arc::clone(pod), ip: *ip, interface });
     }
-    if !bridged.is_empty() {
+    let bridged = |cable: &PodCable| cable.interface.is_some_and(is_bridge);
+    if cables.iter().any(bridged) {
         let neighbours = neighbours(netlink)?;
         let ports = ports(netlink)?;
-        let port = |(bridge, ip): &(u32, IpAddr)| {
-            let hardware = neighbours.get(&(*bridge, *ip))?;
-            ports.get(&(*bridge, hardware.clone())).copied()
+        let port = |bridge: u32, ip: IpAddr| {
+            let hardware = neighbours.get(&(bridge, ip))?;
+            ports.get(&(bridge, hardware.clone())).copied()
         };
-        cables.extend(bridged.iter().filter_map(port));
+        for cable in cables.iter_mut().filter(|cable| bridged(cable)) {
+            cable.interface = cable.interface.and_then(|bridge| port(bridge, cable.ip));
+        }
     }
     Ok(cables)
 }

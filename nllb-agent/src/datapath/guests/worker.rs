@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use nllb_common::ABI_VERSION;
 use nllb_common::maps::MAX_GUESTS;
-use nllb_core::guests::{self, Interface, Plan, Selection};
+use nllb_core::guests::{self, Interface, Meant, Plan, Selection};
 use tracing::{debug, info, warn};
 
 use super::host;
@@ -78,14 +78,15 @@ impl Worker {
         let Some(Wanted { patterns, pods, backends, attach }) = wanted else {
             return Ok((Plan::default(), Attach::Auto));
         };
+        let earlier = if pods.is_none() { self.standing() } else { BTreeSet::new() };
         let Self { netlink, .. } = self;
         let interfaces: Vec<Interface> = host::interfaces(netlink)?;
         let uplinks = host::uplinks(netlink, backends)?;
-        let annotated = match pods.is_empty() {
-            true => BTreeSet::new(),
-            false => host::cables(netlink, &interfaces, pods)?,
+        let pods = match pods {
+            Some(pods) => host::cables(netlink, &interfaces, pods)?,
+            None => Vec::new(),
         };
-        let selection = Selection { patterns: patterns.clone(), annotated };
+        let selection = Selection { patterns: patterns.clone(), pods, earlier };
         let held = self.held.keys().copied().collect();
         let room = usize::try_from(MAX_GUESTS).unwrap_or(usize::MAX);
         Ok((guests::plan(&selection, &interfaces, &uplinks, &held, room), *attach))
@@ -101,7 +102,8 @@ impl Worker {
             }
         }
         let mut served = Vec::new();
-        for (index, name) in serve {
+        for (index, Meant { name, rule }) in serve {
+            let rule = Some(rule);
             match self.serve(index, &name, attach) {
                 Ok(by) => {
                     let state = self.tables.state(index).unwrap_or_default();
@@ -109,6 +111,7 @@ impl Worker {
                     served.push(Served {
                         index,
                         name,
+                        rule,
                         by: Some(by),
                         programs,
                         problem: None,
@@ -119,7 +122,7 @@ impl Worker {
                 Err(error) if error.is_gone() => debug!(name, "an interface is gone"),
                 Err(error) => {
                     let problem = Some(error.to_string());
-                    served.push(Served { index, name, problem, ..Served::default() });
+                    served.push(Served { index, name, rule, problem, ..Served::default() });
                 }
             }
         }
@@ -128,15 +131,30 @@ impl Worker {
 
     /// What is attached, pinned or has a table, and is not wanted. At first that includes what an earlier agent has
     /// left.
-    fn unwanted(&mut self, serve: &BTreeMap<u32, String>) -> BTreeSet<u32> {
+    fn unwanted(&mut self, serve: &BTreeMap<u32, Meant>) -> BTreeSet<u32> {
+        let mut known = self.known();
+        self.adopted = true;
+        known.retain(|interface| !serve.contains_key(interface));
+        known
+    }
+
+    /// What has or may have programs, of this agent, and at first of one before it.
+    fn known(&self) -> BTreeSet<u32> {
         let mut known: BTreeSet<u32> = self.held.keys().copied().collect();
         if !self.adopted {
-            self.adopted = true;
             known.extend(pins::all(&self.directory).into_iter().map(pins::Pinned::interface));
             known.extend(self.tables.known());
         }
-        known.retain(|interface| !serve.contains_key(interface));
         known
+    }
+
+    /// The interfaces on which programs of ours run: a number may be another interface's by now.
+    fn standing(&mut self) -> BTreeSet<u32> {
+        let known = self.known();
+        let Self { directory, programs, mark, netlink, .. } = self;
+        let mut site =
+            Site { netlink, directory, version: ABI_VERSION, programs, mark: mark.as_fd() };
+        known.into_iter().filter(|interface| place::stands(&mut site, *interface)).collect()
     }
 
     fn leave(&mut self, interface: u32) -> Result<(), AttachError> {

@@ -4,13 +4,13 @@
 //! it, and not kube's own client. That one puts no limit on what it reads, says each failed try and the
 //! whole of an answer that it cannot read in the log, and brings some thirty crates.
 //!
-//! What bounds memory: an answer, or one event, is at most [`MOST`] bytes long, and is read into types
+//! What bounds memory: an answer, or one event, is at most as long as its kind has room for, and is read into types
 //! that take a small multiple of that; the reading buffer is limited apart from it.
 
 use super::identity::Access;
-use super::objects::{Mark, Object};
+use super::objects::{LONGEST_ANSWER, Mark, Object};
 use super::trouble::Trouble;
-use super::{Pace, ServiceName, Settings};
+use super::{Pace, Settings, Whose};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -28,8 +28,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// The longest answer and the longest event: room for thousands of endpoints.
-const MOST: usize = 1 << 20;
 /// The longest head of an answer, and the piece that is read at a time.
 const READ_BUFFER: usize = 32 << 10;
 /// Who asks.
@@ -75,20 +73,20 @@ impl Connection {
     /// quorum, and without asking that for every node.
     pub(super) async fn list<O: Object>(
         &mut self,
-        whose: &ServiceName,
+        whose: &Whose,
     ) -> Result<ObjectList<O>, Trouble> {
         let mut params = ListParams::default().match_any();
         (params.label_selector, params.field_selector) = whose.selectors::<O>();
         let request = Path::new(whose.path::<O>()).list(&params).map_err(Trouble::Request)?;
         let answer = self.ask(request).await?;
-        let body = whole(answer.into_body(), self.pace.answer).await?;
+        let body = whole(answer.into_body(), self.pace.answer, O::ROOM.answer).await?;
         serde_json::from_slice(&body).map_err(Trouble::Nonsense)
     }
 
     /// What happens after `version`, for so long in whole seconds.
     pub(super) async fn watch<O: Object>(
         &mut self,
-        whose: &ServiceName,
+        whose: &Whose,
         version: &str,
         lasting: Duration,
     ) -> Result<Events, Trouble> {
@@ -113,6 +111,12 @@ impl Connection {
         self.answer(request.map_err(Trouble::Request)?).await
     }
 
+    /// An object by name, as new as the server's own memory of it.
+    pub(super) async fn recent(&mut self, path: &str, name: &str) -> Result<Bytes, Trouble> {
+        let request = Path::new(path).get(name, &GetParams::at("0"));
+        self.answer(request.map_err(Trouble::Request)?).await
+    }
+
     /// Replaces an object, given as JSON with the version that it replaces; the answer is the object as it is now.
     pub(super) async fn replace(
         &mut self,
@@ -132,7 +136,7 @@ impl Connection {
 
     async fn answer(&mut self, request: Request<Vec<u8>>) -> Result<Bytes, Trouble> {
         let answer = self.ask(request).await?;
-        whole(answer.into_body(), self.pace.answer).await
+        whole(answer.into_body(), self.pace.answer, LONGEST_ANSWER).await
     }
 
     async fn ask(&mut self, request: Request<Vec<u8>>) -> Result<Response<Incoming>, Trouble> {
@@ -153,7 +157,7 @@ impl Connection {
         if code.is_success() {
             return Ok(answer);
         }
-        let body = whole(answer.into_body(), self.pace.answer).await?;
+        let body = whole(answer.into_body(), self.pace.answer, LONGEST_ANSWER).await?;
         let said = serde_json::from_slice(&body).map_or_else(
             |_| code.canonical_reason().unwrap_or_default().to_owned(),
             |status: Status| status.message,
@@ -162,13 +166,16 @@ impl Connection {
     }
 }
 
-impl ServiceName {
-    /// Where the objects of its namespace are.
+impl Whose {
+    /// Where the objects of its namespace are, or of all.
     fn path<O: Object>(&self) -> String {
+        if self.namespace.is_empty() {
+            return format!("{}/{}", O::GROUP, O::PLURAL);
+        }
         format!("{}/namespaces/{}/{}", O::GROUP, self.namespace, O::PLURAL)
     }
 
-    /// Which of them are its own, by label and by field.
+    /// Which of them are meant, by label and by field.
     fn selectors<O: Object>(&self) -> (Option<String>, Option<String>) {
         let is = |key: &str| Some(format!("{key}={}", self.name));
         match O::MARK {
@@ -178,11 +185,11 @@ impl ServiceName {
     }
 }
 
-async fn whole(body: Incoming, patience: Duration) -> Result<Bytes, Trouble> {
-    let collected = timeout(patience, Limited::new(body, MOST).collect());
+async fn whole(body: Incoming, patience: Duration, most: usize) -> Result<Bytes, Trouble> {
+    let collected = timeout(patience, Limited::new(body, most).collect());
     match collected.await.map_err(|_| Trouble::Silent)? {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Trouble::TooLong(MOST)),
+        Err(error) if error.is::<LengthLimitError>() => Err(Trouble::TooLong(most)),
         Err(error) => Err(match error.downcast::<hyper::Error>() {
             Ok(error) => Trouble::Http(*error),
             Err(_) => Trouble::Silent,
@@ -217,8 +224,8 @@ impl Events {
                 return Ok(Some(event));
             }
             searched = self.line.len();
-            if searched > MOST {
-                return Err(Trouble::TooLong(MOST));
+            if searched > O::ROOM.answer {
+                return Err(Trouble::TooLong(O::ROOM.answer));
             }
             let frame = timeout(self.silence, self.body.frame());
             match frame.await.map_err(|_| Trouble::Silent)? {

@@ -10,7 +10,7 @@ use super::client::{Connection, Events};
 use super::joint::Part;
 use super::objects::{Object, Store};
 use super::trouble::Trouble;
-use super::{ServiceName, Settings};
+use super::{Settings, Whose};
 use kube::core::WatchEvent;
 use std::pin::pin;
 use std::time::Duration;
@@ -38,10 +38,10 @@ impl From<Closed> for Ended {
     }
 }
 
-/// Follows the objects of one kind that are a Service's.
+/// Follows the objects of one kind that are a Service's, or a node's.
 pub(super) struct Follower<O: Object, C> {
     settings: Settings,
-    whose: ServiceName,
+    whose: Whose,
     parts: mpsc::Sender<Part<C>>,
     content: fn(Vec<O::Item>) -> C,
     store: Store<O>,
@@ -53,13 +53,18 @@ pub(super) struct Follower<O: Object, C> {
 impl<O: Object, C> Follower<O, C> {
     pub(super) fn new(
         settings: Settings,
-        whose: ServiceName,
+        whose: Whose,
         parts: mpsc::Sender<Part<C>>,
         content: fn(Vec<O::Item>) -> C,
     ) -> Self {
         let backoff = Backoff::new(&settings.pace, settings.seed);
         let (store, complaint) = (Store::default(), (0, String::new()));
         Self { settings, whose, parts, content, store, backoff, complaint }
+    }
+
+    /// The same that looks for this in the objects.
+    pub(super) fn seeking(self, sought: O::Sought) -> Self {
+        Self { store: Store::new(sought), ..self }
     }
 
     /// Returns when nobody listens any more.

@@ -5,6 +5,7 @@
 //! over, since it is tried again and again.
 
 use crate::discovery::What;
+use nllb_core::guests::PodAddress;
 use nllb_core::services::{ServiceAddress, ServiceEndpoint};
 use nllb_core::{Listing, ServiceListing, Sighting};
 use std::collections::BTreeSet;
@@ -91,6 +92,19 @@ impl Whole for Offered {
     }
 }
 
+/// One watch alone is a source too.
+impl Whole for Option<Vec<PodAddress>> {
+    type Content = Vec<PodAddress>;
+
+    fn put(&mut self, new: Vec<PodAddress>) -> bool {
+        self.replace(new) != *self
+    }
+
+    fn news(&self) -> Option<What> {
+        self.clone().map(What::Pods)
+    }
+}
+
 /// What both have said.
 #[derive(Debug, Default)]
 pub(super) struct Joint<W> {
@@ -169,7 +183,9 @@ mod tests {
             What::Listed(Listing { sightings, vips }) => {
                 format!("{}+{}", sightings.len(), vips.len())
             }
-            What::Partly { .. } | What::Service(_) => panic!("each part is whole or fails"),
+            What::Partly { .. } | What::Service(_) | What::Pods(_) | What::Zone(_) => {
+                panic!("each part is whole or fails")
+            }
             What::Failed { reason } => reason,
         });
         words.collect()

@@ -9,7 +9,7 @@
 use super::client::Connection;
 use super::objects::{Mark, Metadata, Object, Reading};
 use super::trouble::Trouble;
-use super::{ServiceName, Settings};
+use super::{Settings, Whose};
 use crate::text::printable;
 use chrono::{DateTime, SecondsFormat};
 use kube::core::WatchEvent;
@@ -155,7 +155,7 @@ async fn session(
 ) -> Result<(), Trouble> {
     let mut connection = Connection::open(settings).await?;
     let LeaseName { namespace, name } = whose.clone();
-    let whose = ServiceName { namespace, name };
+    let whose = Whose { namespace, name };
     // Without a version it begins with what there is.
     let mut events = connection.watch::<Lease>(&whose, "", LASTING).await?;
     while let Some(event) = events.next::<Lease>().await? {
@@ -196,6 +196,7 @@ impl TryFrom<Value> for Lease {
 
 impl Object for Lease {
     type Item = ();
+    type Sought = ();
     const PLURAL: &'static str = "leases";
     const GROUP: &'static str = "/apis/coordination.k8s.io/v1";
     const MARK: Mark = Mark::Field("metadata.name");
@@ -204,7 +205,7 @@ impl Object for Lease {
         &self.metadata
     }
 
-    fn read(&self, _into: &mut Reading<()>) {}
+    fn read(&self, (): &(), _into: &mut Reading<()>) {}
 }
 
 impl Lease {

@@ -1,4 +1,4 @@
-//! What the API server tells, read with suspicion: EndpointSlices are hosts, a Service is VIPs.
+//! What the API server tells, read with suspicion: EndpointSlices are hosts, a Service is VIPs, a pod is addresses.
 //!
 //! Own types and not those of `k8s-openapi`: of two large objects this takes a dozen keys, and the
 //! smaller a value is, the less memory a hostile list of a given length can ask for. What cannot be the
@@ -12,10 +12,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-/// Far more objects than one Service has: 32 slices of the default size hold 3,200 endpoints.
-const MOST_OBJECTS: usize = 32;
-/// As many endpoints as an EndpointSlice may have; a pool takes far fewer.
-const MOST_ITEMS: usize = 1000;
 /// The longest name that Kubernetes allows.
 const LONGEST_NAME: usize = 253;
 /// A line of log names no more than these.
@@ -31,16 +27,40 @@ pub(super) trait Object: Clone + DeserializeOwned + Send {
     const PLURAL: &'static str;
     /// Where the API group is.
     const GROUP: &'static str;
-    /// What tells those of a Service: a label or a field that has its name.
+    /// What tells those that are meant: a label or a field that has the name.
     const MARK: Mark;
+    /// What there is room for.
+    const ROOM: Room = Room::OF_A_SERVICE;
+    /// What is looked for in it besides.
+    type Sought: Clone + Default + Send;
 
     /// Its name and version.
     fn metadata(&self) -> &Metadata;
     /// What it tells.
-    fn read(&self, into: &mut Reading<Self::Item>);
+    fn read(&self, sought: &Self::Sought, into: &mut Reading<Self::Item>);
 }
 
-/// What tells the objects of a Service.
+/// How much of one kind is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Objects.
+    pub(super) objects: usize,
+    /// What they tell, together.
+    pub(super) items: usize,
+    /// The longest answer and the longest event, in bytes.
+    pub(super) answer: usize,
+}
+
+impl Room {
+    /// Far more than one Service has: 32 slices of the default size hold 3,200 endpoints, of which a pool takes far
+    /// fewer.
+    const OF_A_SERVICE: Self = Self { objects: 32, items: 1000, answer: LONGEST_ANSWER };
+}
+
+/// The longest answer and the longest event: room for thousands of endpoints.
+pub(super) const LONGEST_ANSWER: usize = 1 << 20;
+
+/// What tells the objects that are meant.
 pub(super) enum Mark {
     Label(&'static str),
     Field(&'static str),
@@ -53,19 +73,19 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reading<T> {
     pub(super) items: Vec<T>,
+    /// How many items it may have.
+    room: usize,
     left_out: u32,
     examples: Vec<String>,
 }
 
-impl<T> Default for Reading<T> {
-    fn default() -> Self {
-        Self { items: Vec::new(), left_out: 0, examples: Vec::new() }
-    }
-}
-
 impl<T> Reading<T> {
+    const fn new(room: Room) -> Self {
+        Self { items: Vec::new(), room: room.items, left_out: 0, examples: Vec::new() }
+    }
+
     fn add(&mut self, item: T, what: impl FnOnce() -> String) {
-        if self.items.len() < MOST_ITEMS {
+        if self.items.len() < self.room {
             self.items.push(item);
         } else {
             self.leave_out(|| format!("{}: one too many", what()));
@@ -81,7 +101,7 @@ impl<T> Reading<T> {
 
     /// How many entries were left out, and which in one line that is empty when it was none.
     pub(super) fn complaint(&self) -> (u32, String) {
-        let Self { items: _, left_out, examples } = self;
+        let Self { items: _, room: _, left_out, examples } = self;
         let shown = u32::try_from(examples.len()).unwrap_or(u32::MAX);
         let mut line = examples.join(", ");
         if *left_out > shown {
@@ -95,21 +115,28 @@ impl<T> Reading<T> {
 /// The objects of one kind that there are now.
 #[derive(Debug)]
 pub(super) struct Store<O: Object> {
-    by_name: BTreeMap<String, Reading<O::Item>>,
+    sought: O::Sought,
+    /// By namespace and name.
+    by_name: BTreeMap<(String, String), Reading<O::Item>>,
     /// Objects for which there was no room.
     over: Reading<O::Item>,
 }
 
 impl<O: Object> Default for Store<O> {
     fn default() -> Self {
-        Self { by_name: BTreeMap::new(), over: Reading::default() }
+        Self::new(O::Sought::default())
     }
 }
 
 impl<O: Object> Store<O> {
+    pub(super) const fn new(sought: O::Sought) -> Self {
+        Self { sought, by_name: BTreeMap::new(), over: Reading::new(O::ROOM) }
+    }
+
     /// The objects of a list, in the place of all that were there.
     pub(super) fn replace(&mut self, objects: &[O]) {
-        *self = Self::default();
+        self.by_name.clear();
+        self.over = Reading::new(O::ROOM);
         for object in objects {
             self.apply(object);
         }
@@ -117,25 +144,27 @@ impl<O: Object> Store<O> {
 
     /// An object that is new or has changed.
     pub(super) fn apply(&mut self, object: &O) {
-        let name = &object.metadata().name;
-        let known = self.by_name.contains_key(name);
-        if name.len() > LONGEST_NAME || (!known && self.by_name.len() >= MOST_OBJECTS) {
+        let key = object.metadata().key();
+        let known = self.by_name.contains_key(&key);
+        let (namespace, name) = &key;
+        let too_long = name.len().max(namespace.len()) > LONGEST_NAME;
+        if too_long || (!known && self.by_name.len() >= O::ROOM.objects) {
             self.over.leave_out(|| format!("{}: one too many", printable(name)));
             return;
         }
-        let mut reading = Reading::default();
-        object.read(&mut reading);
-        self.by_name.insert(name.clone(), reading);
+        let mut reading = Reading::new(O::ROOM);
+        object.read(&self.sought, &mut reading);
+        self.by_name.insert(key, reading);
     }
 
     /// An object that is gone.
     pub(super) fn remove(&mut self, object: &O) {
-        self.by_name.remove(&object.metadata().name);
+        self.by_name.remove(&object.metadata().key());
     }
 
     /// What all of them tell, each thing once.
     pub(super) fn reading(&self) -> Reading<O::Item> {
-        let mut whole = Reading::default();
+        let mut whole = Reading::new(O::ROOM);
         let readings = self.by_name.values().chain([&self.over]);
         let mut items: Vec<_> =
             readings.clone().flat_map(|one| one.items.iter().cloned()).collect();
@@ -159,7 +188,20 @@ impl<O: Object> Store<O> {
 pub(super) struct Metadata {
     name: String,
     #[serde(default)]
+    namespace: String,
+    #[serde(default)]
     pub(super) resource_version: String,
+    #[serde(default)]
+    annotations: pod::Marks,
+    /// When it is to be gone.
+    deletion_timestamp: Option<String>,
+}
+
+impl Metadata {
+    /// What tells it from all others of its kind.
+    fn key(&self) -> (String, String) {
+        (self.namespace.clone(), self.name.clone())
+    }
 }
 
 /// Some of the endpoints of a Service.
@@ -208,6 +250,7 @@ impl Port {
 
 impl Object for EndpointSlice {
     type Item = Sighting;
+    type Sought = ();
     const PLURAL: &'static str = "endpointslices";
     const GROUP: &'static str = "/apis/discovery.k8s.io/v1";
     const MARK: Mark = Mark::Label(SERVICE_NAME);
@@ -216,7 +259,7 @@ impl Object for EndpointSlice {
         &self.metadata
     }
 
-    fn read(&self, into: &mut Reading<Sighting>) {
+    fn read(&self, (): &(), into: &mut Reading<Sighting>) {
         let Self { metadata, address_type, endpoints, ports } = self;
         let name = || printable(&metadata.name);
         let ports: Vec<&Port> = ports.iter().flatten().filter(|port| port.is_tcp()).collect();
@@ -261,6 +304,7 @@ struct Spec {
 
 impl Object for Service {
     type Item = SocketAddr;
+    type Sought = ();
     const PLURAL: &'static str = "services";
     const GROUP: &'static str = "/api/v1";
     const MARK: Mark = Mark::Field("metadata.name");
@@ -269,7 +313,7 @@ impl Object for Service {
         &self.metadata
     }
 
-    fn read(&self, into: &mut Reading<SocketAddr>) {
+    fn read(&self, (): &(), into: &mut Reading<SocketAddr>) {
         let Self { metadata, spec } = self;
         let Some(Spec { cluster_ip, cluster_ips, ports }) = spec else { return };
         let name = || printable(&metadata.name);
@@ -331,6 +375,7 @@ fn usable(ip: IpAddr) -> Result<IpAddr, &'static str> {
 }
 
 pub(super) mod any_service;
+pub(super) mod pod;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod promises;
 #[cfg(test)]

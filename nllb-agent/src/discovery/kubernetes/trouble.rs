@@ -41,7 +41,7 @@ pub(super) enum Trouble {
     Silent,
     #[error("401: it does not accept the credentials, which are read again at every try")]
     Unauthorized,
-    #[error("403: allow the account to list and watch them in the namespace default ({0})")]
+    #[error("403: allow the account to list and watch them ({0})")]
     Forbidden(String),
     #[error("410: the version to watch from is gone")]
     Gone,

@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tracing::warn;
 
-use crate::config::{ControlPlane, Kubernetes, Name, Service};
+use crate::config::{Config, ControlPlane, Kubernetes, Name, Service};
 use crate::discovery::kubernetes::{self, Pace};
 use crate::discovery::{self, News, Place};
-use crate::driver::load;
+use crate::driver::{load, node};
 use crate::file_watch::{Changes, FileWatch};
 use crate::reserved;
 
@@ -37,6 +37,17 @@ pub(super) enum Source {
     Kubernetes(Kubernetes),
     /// A Service by this name.
     Service(Arc<str>, Kubernetes),
+    /// The pods of this node.
+    Pods {
+        node: String,
+        annotation: Arc<str>,
+        kubernetes: Kubernetes,
+    },
+    /// The zone of this node.
+    Zone {
+        node: String,
+        kubernetes: Kubernetes,
+    },
 }
 
 impl Default for Sources {
@@ -66,23 +77,42 @@ pub(super) fn wanted(plane: &ControlPlane) -> BTreeMap<SourceId, Source> {
     looked.chain(kubernetes).collect()
 }
 
-/// The Services that the cluster is asked for.
-fn asked(plane: &ControlPlane, services: &[Service]) -> BTreeMap<SourceId, Source> {
+/// What the cluster is asked for besides the control plane: Services, this node's pods, and its zone when it is wanted.
+pub(super) fn asked(config: &Config, zone: bool) -> BTreeMap<SourceId, Source> {
+    let kubernetes = config.control_plane.as_ref().and_then(|plane| plane.kubernetes.as_ref());
+    let Some(kubernetes) = kubernetes else { return BTreeMap::new() };
     let of_service = |service: &Service| {
-        let kubernetes = plane.kubernetes.clone().filter(|_| service.plan.given.is_none())?;
         let name = Arc::clone(&service.plan.name);
         let id = SourceId { kind: SourceKind::Service, name: Arc::clone(&name) };
-        Some((id, Source::Service(name, kubernetes)))
+        service.plan.given.is_none().then(|| (id, Source::Service(name, kubernetes.clone())))
     };
-    services.iter().filter_map(of_service).collect()
+    let mut asked: BTreeMap<_, _> = config.services.iter().filter_map(of_service).collect();
+    let annotation = config.sandboxes.as_ref().and_then(|sandboxes| sandboxes.annotation.as_ref());
+    if let Some(annotation) = annotation {
+        let annotation: Arc<str> = annotation.as_str().into();
+        let id = SourceId { kind: SourceKind::Pods, name: Arc::clone(&annotation) };
+        let node = node::name(config);
+        asked.insert(id, Source::Pods { node, annotation, kubernetes: kubernetes.clone() });
+    }
+    if zone {
+        let id = SourceId { kind: SourceKind::Node, name: "".into() };
+        let (node, kubernetes) = (node::name(config), kubernetes.clone());
+        asked.insert(id, Source::Zone { node, kubernetes });
+    }
+    asked
 }
 
 impl Sources {
-    /// Hears the sources of this control plane, these Services, and no others.
-    pub(super) fn hear(&mut self, plane: &ControlPlane, services: &[Service], seed: u32) {
+    /// Hears the sources of this control plane, what else is asked for, and no others.
+    pub(super) fn hear(
+        &mut self,
+        plane: &ControlPlane,
+        asked: BTreeMap<SourceId, Source>,
+        seed: u32,
+    ) {
         self.watch_files(plane);
         let mut wanted = wanted(plane);
-        wanted.extend(asked(plane, services));
+        wanted.extend(asked);
         self.run(wanted, seed);
     }
 
@@ -161,6 +191,14 @@ fn start(source: Source, changes: Changes, news: discovery::Sender, seed: u32) -
             let seed = name.bytes().fold(seed, |seed, byte| mix(seed ^ u32::from(byte)));
             let settings = settings_of(&kubernetes, seed);
             spawn_local(kubernetes::watch_service(name.to_string(), settings, news)).abort_handle()
+        }
+        Source::Zone { node, kubernetes } => {
+            let settings = settings_of(&kubernetes, seed);
+            spawn_local(kubernetes::follow_zone(node, settings, news)).abort_handle()
+        }
+        Source::Pods { node, annotation, kubernetes } => {
+            let settings = settings_of(&kubernetes, mix(seed));
+            spawn_local(kubernetes::watch_pods(node, annotation, settings, news)).abort_handle()
         }
     }
 }

@@ -60,7 +60,8 @@ fn trouble() -> Status {
     let sandboxes = status.sandboxes.as_mut().expect("some are wanted");
     let refused = "cannot attach a program: Device or resource busy (os error 16)".to_owned();
     let failed = GuestInterface { problem: Some(refused), ..GuestInterface::default() };
-    sandboxes.interfaces.push(GuestInterface { name: "tap1".to_owned(), index: 8, ..failed });
+    let (name, chosen_by) = ("tap1".to_owned(), "pod default/web-0".to_owned());
+    sandboxes.interfaces.push(GuestInterface { name, index: 8, chosen_by, ..failed });
     sandboxes.left_alone = vec!["tap9: never served: it has a default route".to_owned()];
     status.kubelet_version = None;
     for backend in &mut status.pools[0].backends {

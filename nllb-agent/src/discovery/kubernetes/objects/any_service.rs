@@ -88,6 +88,7 @@ struct ForZone {
 
 impl Object for AnySlice {
     type Item = ServiceEndpoint;
+    type Sought = ();
     const PLURAL: &'static str = "endpointslices";
     const GROUP: &'static str = "/apis/discovery.k8s.io/v1";
     const MARK: Mark = Mark::Label(SERVICE_NAME);
@@ -96,7 +97,7 @@ impl Object for AnySlice {
         &self.metadata
     }
 
-    fn read(&self, into: &mut Reading<ServiceEndpoint>) {
+    fn read(&self, (): &(), into: &mut Reading<ServiceEndpoint>) {
         let Self { metadata, address_type, endpoints, ports } = self;
         let name = printable(&metadata.name);
         let ports = self::ports(ports.as_deref(), &name, into);
@@ -148,6 +149,7 @@ pub(in crate::discovery::kubernetes) struct AnyService {
 
 impl Object for AnyService {
     type Item = ServiceAddress;
+    type Sought = ();
     const PLURAL: &'static str = "services";
     const GROUP: &'static str = "/api/v1";
     const MARK: Mark = Mark::Field("metadata.name");
@@ -156,7 +158,7 @@ impl Object for AnyService {
         &self.metadata
     }
 
-    fn read(&self, into: &mut Reading<ServiceAddress>) {
+    fn read(&self, (): &(), into: &mut Reading<ServiceAddress>) {
         let Self { metadata, spec } = self;
         let Some(Spec { cluster_ip, cluster_ips, ports }) = spec else { return };
         let name = printable(&metadata.name);

@@ -2,6 +2,7 @@
 //! usable and printable. Random tests and a fuzz target ask for it.
 
 use super::any_service::{AnyService, AnySlice};
+use super::pod::Pod;
 use super::*;
 use crate::discovery::kubernetes::trouble::Trouble;
 use kube::core::{ObjectList, WatchEvent};
@@ -14,6 +15,7 @@ pub(in crate::discovery::kubernetes) fn objects(text: &[u8]) {
     hold::<Service>(text, is_usable);
     hold::<AnySlice>(text, |endpoint| is_usable(&endpoint.addr));
     hold::<AnyService>(text, |address| is_usable(&address.vip));
+    hold::<Pod>(text, |address| usable(address.ip) == Ok(address.ip));
 }
 
 fn is_usable(address: &SocketAddr) -> bool {
@@ -26,7 +28,7 @@ fn hold<O: Object>(text: &[u8], sound: fn(&O::Item) -> bool) {
         Ok(list) => {
             let mut store = Store::<O>::default();
             store.replace(&list.items);
-            bounded(&store.reading(), sound);
+            bounded::<O>(&store.reading(), sound);
             let mut one_by_one = Store::<O>::default();
             list.items.iter().for_each(|object| one_by_one.apply(object));
             assert!(store.reading() == one_by_one.reading(), "a list is its objects");
@@ -41,7 +43,7 @@ fn hold<O: Object>(text: &[u8], sound: fn(&O::Item) -> bool) {
         ) => {
             let mut store = Store::<O>::default();
             store.apply(&object);
-            bounded(&store.reading(), sound);
+            bounded::<O>(&store.reading(), sound);
             store.remove(&object);
             assert!(store.reading().items.is_empty(), "it is gone");
         }
@@ -53,8 +55,8 @@ fn hold<O: Object>(text: &[u8], sound: fn(&O::Item) -> bool) {
     }
 }
 
-fn bounded<T: Ord>(reading: &Reading<T>, sound: fn(&T) -> bool) {
-    assert!(reading.items.len() <= MOST_ITEMS, "{} items", reading.items.len());
+fn bounded<O: Object>(reading: &Reading<O::Item>, sound: fn(&O::Item) -> bool) {
+    assert!(reading.items.len() <= O::ROOM.items, "{} items", reading.items.len());
     assert!(reading.items.is_sorted(), "items in no order");
     assert!(reading.items.iter().all(sound), "an item that nobody can use");
     let (left_out, complaint) = reading.complaint();

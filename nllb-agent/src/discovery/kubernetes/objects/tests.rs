@@ -145,8 +145,9 @@ fn names_of_others_cannot_write_into_the_log() {
 
 #[test]
 fn there_is_room_for_hundreds_and_an_end_to_it() {
+    let Room { objects, items, answer: _ } = Room::OF_A_SERVICE;
     let address = |n: usize| format!("10.{}.{}.{}", n / 65_536, n / 256 % 256, n % 256);
-    let values: Vec<Value> = (0..MOST_OBJECTS + 3)
+    let values: Vec<Value> = (0..objects + 3)
         .map(|number| {
             let addresses: Vec<String> = (0..400).map(|n| address(number * 400 + n)).collect();
             let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
@@ -155,8 +156,8 @@ fn there_is_room_for_hundreds_and_an_end_to_it() {
         .collect();
     assert_eq!(hosts(&values[..2]).len(), 800);
     let all = read::<EndpointSlice>(&values);
-    assert_eq!(all.items.len(), MOST_ITEMS);
-    assert_eq!(all.left_out as usize, 3 + MOST_OBJECTS * 400 - MOST_ITEMS);
+    assert_eq!(all.items.len(), items);
+    assert_eq!(all.left_out as usize, 3 + objects * 400 - items);
     assert_eq!(all.examples.len(), EXAMPLES);
     let again = read::<EndpointSlice>(&values);
     assert_eq!(all, again, "the same are left out every time");

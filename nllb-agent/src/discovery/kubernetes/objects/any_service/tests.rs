@@ -3,9 +3,9 @@
 use super::*;
 use serde_json::{Value, json};
 
-fn read<O: Object>(value: Value) -> Reading<O::Item> {
-    let mut reading = Reading::default();
-    serde_json::from_value::<O>(value).expect("an object").read(&mut reading);
+fn read<O: Object<Sought = ()>>(value: Value) -> Reading<O::Item> {
+    let mut reading = Reading::new(O::ROOM);
+    serde_json::from_value::<O>(value).expect("an object").read(&(), &mut reading);
     reading
 }
 
