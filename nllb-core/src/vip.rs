@@ -5,7 +5,7 @@
 
 pub mod members;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// What is wanted of this node for the VIP.
@@ -19,7 +19,7 @@ pub struct VipPlan {
     pub port: u16,
     /// Name of the pool whose backends serve it. A host with one of their addresses is a member.
     pub pool: String,
-    /// The interface where its packets come in; `None` for that of the route to the other members.
+    /// The interface where its packets come in; `None` for that of the routes to most other members.
     pub interface: Option<String>,
     /// How the program is attached there.
     pub mode: XdpMode,
@@ -79,6 +79,16 @@ impl VipPlan {
     /// Its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6))
+    }
+
+    /// Whether a backend at this address serves the VIP of its family: clients get its answers as from the VIP's port.
+    #[must_use]
+    pub fn is_served_by(&self, backend: SocketAddr) -> bool {
+        let has_family = match backend.ip().to_canonical() {
+            IpAddr::V4(_) => self.v4.is_some(),
+            IpAddr::V6(_) => self.v6.is_some(),
+        };
+        has_family && backend.port() == self.port
     }
 
     /// The Lease that decides, if one does.

@@ -84,11 +84,8 @@ impl Driver {
         let fixed = fixed_key(&self.config, &config);
         let fixed = fixed.or_else(|| {
             let (has, wants) = (datapath.extras(), extras(&config));
-            if wants.datagrams && !has.datagrams {
-                Some("frontends[].protocol and services[].ports (the first over UDP)")
-            } else {
-                (wants.vip && !has.vip).then_some("vip (the first)")
-            }
+            (wants.datagrams && !has.datagrams)
+                .then_some("frontends[].protocol and services[].ports (the first over UDP)")
         });
         let lacks = config.sandboxes.is_some() && !self.sandboxed.is_loaded();
         let fixed = fixed.or_else(|| lacks.then_some("sandboxes"));
@@ -106,14 +103,11 @@ impl Driver {
         self.probes.set_probers(probers(&config));
         self.probes.set_service_probers(config.pools.len(), &self.members.served.pools);
         self.sentinels.set_node_name(node::name(&config));
-        let before = std::mem::replace(&mut self.config, config);
+        self.config = config;
         self.announcements.configure(&self.config, Instant::now());
         self.keep_known("the configuration is another");
         self.relays.set(self.config.loopback_addresses());
         self.serve_vip();
-        if before.vip != self.config.vip {
-            self.restart_ownership();
-        }
         Ok(true)
     }
 }
@@ -128,6 +122,8 @@ fn fixed_key(old: &Config, new: &Config) -> Option<&'static str> {
         Some("http")
     } else if old.state != new.state {
         Some("state")
+    } else if old.vip != new.vip {
+        Some("vip")
     } else {
         None
     }

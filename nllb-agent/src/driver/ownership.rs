@@ -11,20 +11,18 @@ mod election;
 
 use std::collections::BTreeSet;
 use std::future;
-use std::mem;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use nllb_common::maps::State;
 use nllb_core::ownership::{Answer, Command, Loss, Notice, Ownership, Rules, Unfit};
-use nllb_core::vip::{self, VipPlan};
+use nllb_core::vip::VipPlan;
 use nllb_core::{BackendView, View};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::election::{Done, Election};
-use super::upkeep::own_addresses;
 use super::{Driver, members, reached};
 use crate::config::Config;
 use crate::datapath::monotonic_ns;
@@ -184,35 +182,14 @@ impl Driver {
         self.perform_ownership(now);
     }
 
-    /// Where routers decide nobody answers, whatever an agent with another configuration left behind.
+    /// Where no Lease decides nobody answers, whatever an agent with another configuration left behind.
     pub(super) fn begin_ownership(&mut self) {
-        let by_routers = |plan: &VipPlan| plan.ownership == vip::Ownership::Ecmp;
-        if self.config.vip.as_ref().is_some_and(by_routers) {
-            self.silence();
-        }
-        self.assess_ownership();
-    }
-
-    /// Takes part as another configuration says.
-    pub(super) fn restart_ownership(&mut self) {
-        let (mut announcer, mut own) = (None, BTreeSet::new());
-        if let Some(active) = mem::take(&mut self.owning).0 {
-            if active.election.is_some() {
-                self.silence();
-            }
-            (announcer, own) = (active.announcer, active.own);
-        }
-        if own.is_empty() {
-            own = own_addresses().unwrap_or_default();
-        }
-        self.owning = Owning::start(&self.config, announcer, own, std::process::id());
-        self.begin_ownership();
-    }
-
-    fn silence(&mut self) {
-        if let Err(error) = self.vip.answer_until(0) {
+        if self.config.vip.as_ref().is_some_and(|plan| plan.lease().is_none())
+            && let Err(error) = self.vip.answer_until(0)
+        {
             warn!(%error, "the kernel is not told that nobody here answers for the VIP");
         }
+        self.assess_ownership();
     }
 
     /// Looks whether this node may own the VIP, after anything has happened.
@@ -221,7 +198,10 @@ impl Driver {
         let now = Instant::now();
         let failed = self.vip.failure().is_some() || self.vip.interface().is_none();
         let view = self.machine.view();
-        let Assessed { me, unfit, others } = assess(&view, &active.plan.pool, &active.own, failed);
+        let machine = active.election.as_ref().and_then(|election| election.machine.as_ref());
+        let known_as = machine.map(|(me, _)| me.as_str());
+        let Assessed { me, unfit, others } =
+            assess(&view, &active.plan, &active.own, known_as, failed);
         if let (Some(election), Some(me)) = (&mut active.election, me) {
             if election.machine.as_ref().is_none_or(|(name, _)| *name != me) {
                 let rules = Rules { me: me.clone(), duration: election.lease.duration };
@@ -358,13 +338,25 @@ struct Assessed {
     others: bool,
 }
 
-/// Whether this node may own the VIP of this pool, and whether another member may.
-fn assess(view: &View, pool: &str, own: &BTreeSet<IpAddr>, failed: bool) -> Assessed {
-    let backends = view.pools.iter().filter(|one| one.name == pool).flat_map(|one| &one.backends);
-    let is_own = |backend: &&BackendView| own.contains(&backend.addr.ip());
-    let (mine, theirs): (Vec<_>, Vec<_>) = backends.partition(is_own);
+/// Whether this node may own the VIP, and whether another member may. `known_as`: its name so far, which it keeps while it
+/// has that address, since another name is another holder of the lease.
+fn assess(
+    view: &View,
+    plan: &VipPlan,
+    own: &BTreeSet<IpAddr>,
+    known_as: Option<&str>,
+    failed: bool,
+) -> Assessed {
+    let pool = view.pools.iter().find(|one| one.name == plan.pool);
+    let backends = pool.into_iter().flat_map(|pool| &pool.backends);
+    let members = backends.filter(|backend| plan.is_served_by(backend.addr));
+    let is_own = |backend: &&BackendView| own.contains(&backend.addr.ip().to_canonical());
+    let (mine, theirs): (Vec<_>, Vec<_>) = members.partition(is_own);
     let serves = |backend: &BackendView| matches!(backend.state, State::Healthy | State::Degraded);
-    let unfit = match mine.first() {
+    let name = |backend: &BackendView| backend.addr.ip().to_canonical().to_string();
+    let named = mine.iter().find(|backend| known_as == Some(name(backend).as_str()));
+    let me = named.or_else(|| mine.iter().min_by_key(|backend| backend.addr.ip().to_canonical()));
+    let unfit = match me {
         None => Some(Unfit::NotMember),
         Some(_) if failed => Some(Unfit::DataPath),
         Some(backend) => match backend.state {
@@ -373,6 +365,6 @@ fn assess(view: &View, pool: &str, own: &BTreeSet<IpAddr>, failed: bool) -> Asse
             State::Unknown | State::Unhealthy => Some(Unfit::ApiServer),
         },
     };
-    let me = mine.first().map(|backend| backend.addr.ip().to_string());
+    let me = me.map(|backend| name(backend));
     Assessed { me, unfit, others: theirs.into_iter().any(serves) }
 }
