@@ -12,11 +12,13 @@ use crate::exit::Exit;
 use crate::shutdown::Stop;
 use crate::status::{Status, VipOwnership};
 use clap::{Args, Subcommand};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How often the agent is asked: a fifth of what a withdrawal may take.
 const EVERY: Duration = Duration::from_millis(200);
@@ -24,6 +26,10 @@ const EVERY: Duration = Duration::from_millis(200);
 const ANSWER: Duration = Duration::from_secs(1);
 /// How often the command is run though nothing changed: a routing daemon may have been restarted.
 const AGAIN: Duration = Duration::from_secs(10);
+/// How long the command may take: many times what a routing daemon needs that is there.
+const COMMAND: Duration = Duration::from_secs(3);
+/// How long the end may wait for a command to succeed: less than service managers wait.
+const FAREWELL: Duration = Duration::from_secs(8);
 /// What `--grace` may be.
 const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 
@@ -90,15 +96,28 @@ fn verdict(vip: Option<&VipOwnership>) -> Result<&'static str, Failure> {
 /// Follows what the agent says.
 struct Follow {
     args: FollowArgs,
-    /// What the command was told last; `None` when it has not taken anything yet.
+    /// What the command is to be told, and why; `None` while nothing is known.
+    wanted: Option<(bool, String)>,
+    /// What it has taken last; `None` when that may not hold any more.
     told: Option<bool>,
+    /// When it is told again, though nothing has changed.
+    again_at: Instant,
+    /// Since when no agent has answered; `None` when one did.
+    silent_since: Option<Instant>,
     /// What went wrong last, which is said once.
     failure: Option<String>,
 }
 
 impl Follow {
-    const fn new(args: FollowArgs) -> Self {
-        Self { args, told: None, failure: None }
+    fn new(args: FollowArgs) -> Self {
+        Self {
+            args,
+            wanted: None,
+            told: None,
+            again_at: Instant::now(),
+            silent_since: None,
+            failure: None,
+        }
     }
 
     /// Until a signal ends it; then nobody follows any more, and the command is told `down`.
@@ -107,73 +126,109 @@ impl Follow {
             let mut stop = Stop::new().map_err(Failure::of_signals)?;
             let mut ticks = interval(EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut again = interval(AGAIN);
-            let mut patience = Box::pin(sleep(self.args.grace));
-            let mut is_away = false;
             loop {
-                let socket = self.args.socket.clone();
-                let look = async {
+                let round = async {
                     ticks.tick().await;
-                    look(&socket).await
+                    let asked = Instant::now();
+                    let answer = look(&self.args.socket).await;
+                    self.hear(answer, asked);
+                    self.tell(out, err).await
                 };
+                // A command that is under way then ends.
                 tokio::select! {
                     _ = stop.requested() => break,
-                    () = &mut patience, if !is_away => {
-                        is_away = true;
-                        self.tell(false, "no agent answers", out, err)?;
-                    }
-                    _ = again.tick() => {
-                        if let Some(up) = self.told {
-                            self.command(up, err)?;
-                        }
-                    }
-                    answer = look => if let Some((up, line)) = answer {
-                        is_away = false;
-                        patience = Box::pin(sleep(self.args.grace));
-                        self.tell(up, &line, out, err)?;
-                    },
+                    told = round => told?,
                 }
             }
-            self.tell(false, "nobody follows any more", out, err)
+            self.wanted = Some((false, "nobody follows any more".to_owned()));
+            let farewell = async {
+                while self.told != Some(false) {
+                    ticks.tick().await;
+                    self.tell(out, err).await?;
+                }
+                Ok(())
+            };
+            // The command's last failure has been said.
+            timeout(FAREWELL, farewell).await.unwrap_or(Ok(()))
         })
     }
 
-    /// Runs the command if this is news to it.
-    fn tell(
+    /// Takes an answer to what was asked then, or that there was none.
+    fn hear(&mut self, answer: Option<(bool, String)>, asked: Instant) {
+        if answer.is_some() {
+            (self.wanted, self.silent_since) = (answer, None);
+            return;
+        }
+        let since = *self.silent_since.get_or_insert(asked);
+        if since.elapsed() >= self.args.grace {
+            self.wanted = Some((false, "no agent answers".to_owned()));
+        }
+    }
+
+    /// Runs the command if what is wanted is news to it, or was told long ago.
+    async fn tell(
         &mut self,
-        up: bool,
-        why: &str,
         out: &mut dyn io::Write,
         err: &mut dyn io::Write,
     ) -> Result<(), Failure> {
-        if self.told == Some(up) {
+        let Some((up, why)) = &self.wanted else { return Ok(()) };
+        let is_known = self.told == Some(*up);
+        if is_known && Instant::now() < self.again_at {
             return Ok(());
         }
-        if self.command(up, err)? {
-            self.told = Some(up);
-            writeln!(out, "{}: {why}", word(up))?;
+        // Whatever becomes of this, what it was told before does not hold any more.
+        self.told = None;
+        if let Err(line) = command(&self.args.command, word(*up)).await {
+            if self.failure.as_ref() != Some(&line) {
+                writeln!(err, "nllb: {line}; it is tried again")?;
+                self.failure = Some(line);
+            }
+            return Ok(());
+        }
+        (self.told, self.failure) = (Some(*up), None);
+        self.again_at = Instant::now() + AGAIN;
+        if !is_known {
+            writeln!(out, "{}: {why}", word(*up))?;
         }
         Ok(())
     }
+}
 
-    /// Whether it took it; one that did not is asked again in the next round.
-    fn command(&mut self, up: bool, err: &mut dyn io::Write) -> Result<bool, Failure> {
-        let Some((program, arguments)) = self.args.command.split_first() else { return Ok(true) };
-        let command =
-            || Command::new(program).args(arguments).arg(word(up)).stdin(Stdio::null()).status();
-        let line = match command() {
-            Ok(status) if status.success() => {
-                self.failure = None;
-                return Ok(true);
-            }
-            Ok(status) => format!("{program} {}: {status}", word(up)),
-            Err(error) => format!("{program} cannot be run: {error}"),
-        };
-        if self.failure.as_ref() != Some(&line) {
-            writeln!(err, "nllb: {line}; it is tried again")?;
-            self.failure = Some(line);
+/// Runs a command with one word more. It has failed when it takes too long; it and what it has started are ended then, and
+/// when this is cancelled.
+async fn command(words: &[String], word: &str) -> Result<(), String> {
+    let Some((program, arguments)) = words.split_first() else { return Ok(()) };
+    let mut command = Command::new(program);
+    command.args(arguments).arg(word).stdin(Stdio::null()).process_group(0);
+    let mut child = command.spawn().map_err(|error| format!("{program} cannot be run: {error}"))?;
+    let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let Ok(ended) = timeout(COMMAND, child.wait()).await else {
+        return Err(format!("{program} {word}: it took more than {} s", COMMAND.as_secs()));
+    };
+    group.let_go();
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} {word}: {status}")),
+        Err(error) => Err(format!("{program} {word}: {error}")),
+    }
+}
+
+/// A process with all that it has started, which ends with this.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// Its number may soon be another's. What goes on in the background may stay.
+    fn let_go(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // The last of it may have ended by now.
+            let _ended = kill_process_group(group, Signal::KILL);
         }
-        Ok(false)
     }
 }
 
@@ -206,5 +261,71 @@ mod tests {
         assert_eq!(exit, Exit::Failed);
         assert_eq!(line, "not this node: the API server of this node is dead");
         assert_eq!(verdict(None).expect_err("none").exit, Exit::Configuration);
+    }
+
+    /// What a script of these lines is told until it was told what is wanted, and what is said of it.
+    async fn told(script: &str, wants: &[bool]) -> (String, String, String) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let words = ["sh", "-c", script, directory.path().to_str().expect("UTF-8")];
+        let mut follow = Follow::new(FollowArgs {
+            grace: Duration::ZERO,
+            socket: directory.path().join("socket"),
+            command: words.map(ToOwned::to_owned).to_vec(),
+        });
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        for up in wants {
+            follow.wanted = Some((*up, "so it is".to_owned()));
+            while follow.told != Some(*up) {
+                follow.tell(&mut out, &mut err).await.expect("writable");
+            }
+            // Nothing is news, and the time to say it again has not come.
+            follow.tell(&mut out, &mut err).await.expect("writable");
+        }
+        let told = std::fs::read_to_string(directory.path().join("told")).expect("told");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (told, text(out), text(err))
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_is_told_the_same_until_it_takes_it() {
+        let twice = r#"cd $0; echo $1 >> told; [ $(wc -l < told) -gt 2 ]"#;
+        let (told, out, err) = told(twice, &[false, true]).await;
+        assert_eq!(told, "down\ndown\ndown\nup\n");
+        assert_eq!(out, "down: so it is\nup: so it is\n");
+        assert_eq!(err, "nllb: sh down: exit status: 1; it is tried again\n");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_ended_with_what_it_started_and_tried_again() {
+        let once = r#"cd $0; echo $1 >> told; [ $(wc -l < told) -gt 1 ] || { sleep 600 & echo $! > child; wait; }
+            while [ -e /proc/$(cat child)/fd/0 ]; do :; done"#;
+        let (told, out, err) = told(once, &[true]).await;
+        assert_eq!((told.as_str(), out.as_str()), ("up\nup\n", "up: so it is\n"));
+        assert!(
+            err.starts_with("nllb: sh up: it took more than 3 s; it is tried again\n"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_is_down_after_the_grace_and_what_it_said_holds_until_then() {
+        let args = FollowArgs {
+            grace: Duration::from_secs(5),
+            socket: PathBuf::new(),
+            command: Vec::new(),
+        };
+        let mut follow = Follow::new(args);
+        let wanted = |follow: &Follow| follow.wanted.as_ref().map(|(up, _)| *up);
+        let now = Instant::now();
+        follow.hear(None, now);
+        assert_eq!(wanted(&follow), None, "it may just be starting");
+        follow.hear(Some((true, "fit".to_owned())), now);
+        follow.hear(None, now);
+        assert_eq!(wanted(&follow), Some(true));
+        follow.silent_since = now.checked_sub(Duration::from_secs(5));
+        follow.hear(None, now);
+        assert_eq!(wanted(&follow), Some(false));
+        follow.hear(Some((true, "fit".to_owned())), now);
+        assert_eq!((wanted(&follow), follow.silent_since), (Some(true), None));
     }
 }
