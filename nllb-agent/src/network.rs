@@ -7,6 +7,7 @@
 //! has a carrier; only another answer is a change. Hints are waited for until they rest, since a network
 //! comes up in many steps.
 
+pub mod features;
 mod routes;
 mod rtnetlink;
 pub mod vicinity;

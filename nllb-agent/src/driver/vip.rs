@@ -4,12 +4,17 @@
 //! All of it is looked at again with every renewal of the lease, and at once when the network or the configuration
 //! changes: members come and go with discovery, and neighbours and interfaces without anybody telling.
 
+mod shortcomings;
+
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use nllb_common::maps::{VipSet, VipWay, VipWays, mac_word, way_flags};
+use nllb_core::vip::members::Roll;
 use nllb_core::vip::{Forwarding, VipPlan, members};
 use tracing::{info, warn};
 
@@ -21,16 +26,13 @@ use crate::datapath::vip::{Mode, Vip, VipError, Wanted};
 use crate::network::vicinity::{Interface, Neighbour, Vicinity, arp_announce};
 use crate::status;
 
-/// What keeps frames from being answered for as they should: the value of `arp_announce` with which the VIP is never
-/// named as the sender of an ARP request.
-const ARP_ANNOUNCE: u8 = 2;
-
 /// The VIP as it is served.
 pub(super) struct ServedVip {
     datapath: Vip,
     vicinity: Option<Vicinity>,
     interface: Option<(Interface, Mode)>,
     sets: [Option<VipSet>; 2],
+    roll: Roll,
     /// The way to each member, as it was last known.
     known: BTreeMap<IpAddr, VipWay>,
     /// Why it is not served as configured.
@@ -77,6 +79,7 @@ impl ServedVip {
             vicinity,
             interface: None,
             sets: [None, None],
+            roll: Roll::default(),
             known: BTreeMap::new(),
             failure: None,
             problems: Vec::new(),
@@ -182,21 +185,6 @@ impl ServedVip {
         (self.interface, self.sets) = (None, [None, None]);
     }
 
-    /// What keeps the VIP from being what clients expect, one line each.
-    fn shortcomings(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        if let Some((Interface { name, .. }, _)) = &self.interface {
-            let announce = arp_announce(name).filter(|value| *value < ARP_ANNOUNCE);
-            if self.sets[0].is_some() && announce.is_some() {
-                lines.push(format!(
-                    "net.ipv4.conf.{name}.arp_announce is less than {ARP_ANNOUNCE}, so this host names the VIP as its own \
-                     in ARP requests, and neighbours send to it what is for the owner; set it to {ARP_ANNOUNCE}"
-                ));
-            }
-        }
-        lines
-    }
-
     /// Answers for the VIP's address until then, in nanoseconds of `CLOCK_MONOTONIC`.
     pub(super) fn answer_until(&mut self, until_ns: u64) -> Result<(), MapsError> {
         self.datapath.answer_until(until_ns)
@@ -220,7 +208,9 @@ impl Driver {
         };
         let own = own_addresses().unwrap_or_default();
         let keep: Vec<_> = plan.addresses().collect();
-        let sets = members::sets(&plan, &self.candidates(&plan), &own);
+        let candidates = self.candidates(&plan);
+        let candidates = self.vip.roll.call(candidates, Instant::now());
+        let sets = members::sets(&plan, &candidates, &own);
         let served = self.vip.withdraw(&keep).and_then(|()| self.vip.serve(&plan, sets));
         let problem = served.err().map(|error| error.to_string());
         if let Some(problem) = &problem {
@@ -229,7 +219,7 @@ impl Driver {
             }
         }
         self.vip.failure.clone_from(&problem);
-        self.vip.problems = problem.into_iter().chain(self.vip.shortcomings()).collect();
+        self.vip.problems = problem.into_iter().chain(self.vip.shortcomings(&plan)).collect();
     }
 
     /// The backends of the VIP's pool.
@@ -286,7 +276,7 @@ fn neighbours(vicinity: &mut Vicinity, set: Option<&VipSet>) -> Vec<(IpAddr, Opt
     members.into_iter().map(way).collect()
 }
 
-/// The interface that is configured, or that of the way to another member.
+/// The interface that is configured, or that of the ways to most other members.
 fn interface(
     vicinity: &mut Vicinity,
     plan: &VipPlan,
@@ -295,8 +285,13 @@ fn interface(
     let found = match &plan.interface {
         Some(name) => vicinity.named(name).map_err(|source| (name.clone(), source)),
         None => {
-            let mut ways = neighbours.iter().flatten().filter_map(|(_, way)| way.as_ref());
-            let index = ways.next().ok_or(ServeError::NoInterface)?.interface;
+            let mut counts = BTreeMap::<u32, usize>::new();
+            for way in neighbours.iter().flatten().filter_map(|(_, way)| way.as_ref()) {
+                *counts.entry(way.interface).or_default() += 1;
+            }
+            // A route to one of them does not move the VIP.
+            let most = counts.into_iter().max_by_key(|(index, count)| (*count, Reverse(*index)));
+            let (index, _) = most.ok_or(ServeError::NoInterface)?;
             vicinity.numbered(index).map_err(|source| (index.to_string(), source))
         }
     };

@@ -2,23 +2,28 @@
 //! MAC address, and the addresses of the loopback interface.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST};
 use netlink_packet_route::address::{
-    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::InterfaceFlags;
+use nix::sys::socket::SockaddrStorage;
 
 use super::routes::{Route, Routes};
 use super::rtnetlink::Rtnetlink;
 
 /// Number of the loopback interface, in every network namespace.
 const LOOPBACK: u32 = 1;
+/// The kernel's INFINITY_LIFE_TIME.
+const FOR_EVER_S: u32 = u32::MAX;
 
 /// An interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,6 +193,12 @@ fn address(ip: IpAddr) -> AddressMessage {
         message.header.flags = AddressHeaderFlags::Nodad;
     }
     message.attributes = vec![AddressAttribute::Local(ip), AddressAttribute::Address(ip)];
+    if ip.is_ipv6() {
+        // IPv6 has no scope for that. A deprecated address is the source of nothing while there is another (RFC 6724).
+        let mut lifetimes = CacheInfo::default();
+        (lifetimes.ifa_preferred, lifetimes.ifa_valid) = (0, FOR_EVER_S);
+        message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
+    }
     message
 }
 
@@ -195,8 +206,35 @@ fn address(ip: IpAddr) -> AddressMessage {
 /// larger of the interface's own and that of all; `None` when it cannot be read.
 #[must_use]
 pub fn arp_announce(interface: &str) -> Option<u8> {
-    let read = |name: &str| {
-        let path = format!("/proc/sys/net/ipv4/conf/{name}/arp_announce");
+    setting(interface, "arp_announce")
+}
+
+/// The interfaces besides this one that are on a network with an address, and where the kernel answers ARP requests for
+/// every address of the host (`net.ipv4.conf.*.arp_ignore` is 0), so for this one if the host has it anywhere. In IPv6 it
+/// answers for an address only where that is.
+#[must_use]
+pub fn answering(ip: Ipv4Addr, but: &str) -> Vec<String> {
+    let silent = InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_NOARP;
+    let is_on = |one: &InterfaceAddress| {
+        let v4 = |address: Option<&SockaddrStorage>| Some(address?.as_sockaddr_in()?.ip());
+        let network = v4(one.address.as_ref()).zip(v4(one.netmask.as_ref()));
+        network.is_some_and(|(own, mask)| own != ip && own & mask == ip & mask)
+    };
+    let mut names: Vec<_> = getifaddrs()
+        .into_iter()
+        .flatten()
+        .filter(|one| one.interface_name != but && !one.flags.intersects(silent) && is_on(one))
+        .map(|one| one.interface_name)
+        .filter(|name| setting(name, "arp_ignore") == Some(0))
+        .collect();
+    names.dedup();
+    names
+}
+
+/// What a setting of IPv4 comes to on an interface where the larger of its own and that of all counts.
+fn setting(interface: &str, name: &str) -> Option<u8> {
+    let read = |interface: &str| {
+        let path = format!("/proc/sys/net/ipv4/conf/{interface}/{name}");
         std::fs::read_to_string(path).ok()?.trim().parse::<u8>().ok()
     };
     read(interface).into_iter().chain(read("all")).max()

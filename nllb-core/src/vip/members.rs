@@ -1,7 +1,8 @@
 //! Who serves the VIP: the same set on every member, but for which of them this host is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use nllb_common::addr::Port;
 use nllb_common::maps::{MAGLEV_ENTRIES, MAX_VIP_MEMBERS, NO_MEMBER, Slot, VipMember, VipSet};
@@ -13,6 +14,32 @@ use crate::maglev;
 
 /// A backend that may be a member: its id, the epoch of that, and its address.
 pub type Candidate = (BackendId, u32, SocketAddr);
+
+/// How long who is no longer a candidate stays a member: longer than an API server that is replaced, or a source that is
+/// being written anew, leaves a host unnamed.
+pub const DEPARTED_STAYS: Duration = Duration::from_secs(60);
+
+/// Who was a candidate of late. A member that is not named for a moment would take its connections with it. While it stays it
+/// has no verdict, so it gets no new ones where anybody else does.
+#[derive(Clone, Debug, Default)]
+pub struct Roll(BTreeMap<SocketAddr, (Candidate, Instant)>);
+
+impl Roll {
+    /// These are the candidates now. Gives them, and those who have departed of late as far as a set has room for them.
+    #[must_use]
+    pub fn call(&mut self, present: Vec<Candidate>, now: Instant) -> Vec<Candidate> {
+        self.0.extend(present.iter().map(|candidate| (candidate.2, (*candidate, now))));
+        self.0.retain(|_, (_, seen)| now.saturating_duration_since(*seen) < DEPARTED_STAYS);
+        let mut all = present;
+        for (addr, (candidate, seen)) in &self.0 {
+            let of_family = all.iter().filter(|(_, _, one)| family(one) == family(addr)).count();
+            if *seen != now && of_family < MAX_VIP_MEMBERS {
+                all.push(*candidate);
+            }
+        }
+        all
+    }
+}
 
 /// The set of each family of which there is a VIP, IPv4 first: the backends of that family at the VIP's port, in the
 /// order of their addresses. Where there are more than a set holds, the last are left out, on every member the
@@ -109,6 +136,25 @@ mod tests {
         assert_eq!((count(v4), count(v6)), (Some((1, NO_MEMBER)), Some((2, NO_MEMBER))));
         let [v4, v6] = sets(&VipPlan { v6: None, ..plan() }, &[], &BTreeSet::new());
         assert_eq!((count(v4), v6), (Some((0, NO_MEMBER)), None));
+    }
+
+    #[test]
+    fn who_departs_stays_for_a_while_unless_others_need_the_place() {
+        let both = candidates(&["10.0.0.1:6443", "10.0.0.2:6443"]);
+        let (start, mut roll) = (Instant::now(), Roll::default());
+        assert_eq!(roll.call(both.clone(), start), both);
+        let one = vec![both[0]];
+        let second = Duration::from_secs(1);
+        assert_eq!(roll.call(one.clone(), start + second), both);
+        let back = (BackendId(9), 8, both[1].2);
+        let returned = vec![both[0], back];
+        assert_eq!(roll.call(returned.clone(), start + 2 * second), returned, "under its new id");
+        assert_eq!(roll.call(one.clone(), start + DEPARTED_STAYS), returned);
+        let many: Vec<_> = (1..=16).map(|n| format!("10.0.1.{n}:6443")).collect();
+        let many = candidates(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(roll.call(many.clone(), start + DEPARTED_STAYS + second), many);
+        let left = roll.call(one.clone(), start + 2 * second + DEPARTED_STAYS);
+        assert!(left.len() > 1 && !left.contains(&back), "its time is over: {left:?}");
     }
 
     #[test]
