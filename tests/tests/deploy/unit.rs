@@ -10,6 +10,8 @@ use nllb_lab::{Agent, Configuration, Lab};
 
 use crate::{both, deploy, has_or_say, serves, succeed, vip, write_script};
 
+/// What the unit needs for announcements of the VIP.
+const FOR_VIP: &str = "systemd/nllb.service.d/vip.conf";
 /// The exposure that systemd itself gives the unit, in tenths: "OK". CAP_SYS_ADMIN alone costs a lot.
 const EXPOSURE: &str = "35";
 
@@ -23,6 +25,9 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
     let text = fs::read_to_string(deploy("systemd/nllb.service")).expect("a unit");
     // It looks for the program, which is not installed here.
     fs::write(&copy, text.replace("/usr/local/bin/nllb", "/bin/true")).expect("written");
+    let additions = directory.path().join("nllb.service.d");
+    fs::create_dir(&additions).expect("made");
+    fs::copy(deploy(FOR_VIP), additions.join("vip.conf")).expect("copied");
     let mut verify = Command::new("systemd-analyze");
     let said = succeed(verify.args(["verify", "--man=no"]).arg(&copy));
     let about_us: Vec<_> = said.lines().filter(|line| line.contains("nllb")).collect();
@@ -45,7 +50,7 @@ fn under_systemd_the_unit_starts_balances_reloads_ends_connections_and_is_restar
         return;
     }
     let Some(lab) = Lab::builder().pods(1).build_or_skip() else { return };
-    let systemd = Systemd::boot(&lab);
+    let systemd = Systemd::boot(&lab, false);
     systemd.await_value("StatusText", |text| text == "attached; apiserver: 3 of 3 healthy");
     assert_eq!(systemd.value("ActiveState"), "active");
     let confinement = systemd.status().confinement;
@@ -78,6 +83,23 @@ fn under_systemd_the_unit_starts_balances_reloads_ends_connections_and_is_restar
     );
 }
 
+#[test]
+fn takeovers_of_the_vip_are_announced_where_the_unit_has_what_is_added_for_that() {
+    if !has_or_say("systemd-analyze") {
+        return;
+    }
+    let Some(lab) = Lab::builder().build_or_skip() else { return };
+    let systemd = Systemd::boot(&lab, true);
+    systemd.await_value("ActiveState", |state| state == "active");
+    let status = systemd.status();
+    let lease = status.vip_ownership.and_then(|vip| vip.lease).expect("a Lease");
+    assert!(lease.announces, "{lease:?}");
+    assert!(!status.confinement.capabilities.contains(&"CAP_NET_RAW".to_owned()), "given up");
+    assert_eq!(status.confinement.problems, Vec::<String>::new());
+    let stop = systemd.systemctl(&["stop", "nllb"]);
+    assert!(stop.status.success(), "{}", both(&stop));
+}
+
 /// A systemd that has the lab's first node for itself.
 struct Systemd {
     init: u32,
@@ -87,8 +109,8 @@ struct Systemd {
 }
 
 impl Systemd {
-    /// Starts the unit as it is, but for the patience of the watchdog.
-    fn boot(lab: &Lab) -> Self {
+    /// Starts the unit as it is, but for the patience of the watchdog; with a VIP by a Lease also what is added for that.
+    fn boot(lab: &Lab, vip: bool) -> Self {
         let directory = lab.directory().join("systemd");
         let units = directory.join("unit");
         let quick = units.join("nllb.service.d");
@@ -106,7 +128,20 @@ impl Systemd {
         let node = lab.node(0);
         // Credentials from /etc, the socket and the table where the unit has them, and the node's cgroup
         // where systemd has it.
-        let text = agent.text(&Configuration::of(lab));
+        let kubeconfig = agent.write_kubeconfig().expect("written");
+        let mut configuration = Configuration::of(lab);
+        if vip {
+            fs::copy(deploy(FOR_VIP), quick.join("vip.conf")).expect("copied");
+            let host = lab.control_plane(0).v4();
+            configuration.endpoints = Vec::new();
+            configuration.control_plane = Some(format!(
+                "hosts: ['{host}'], kubernetes: {{kubeconfig: {}}}",
+                kubeconfig.display()
+            ));
+            configuration.rest =
+                vec!["vip: {addresses: [10.86.0.100], interface: eth0}".to_owned()];
+        }
+        let text = agent.text(&configuration);
         let own = agent.socket().parent().expect("a directory").display().to_string();
         let text = text
             .replace(&format!("{own}/admin.sock"), "/run/nllb/admin.sock")
@@ -118,6 +153,9 @@ impl Systemd {
             let from = agent.socket().with_file_name(file);
             fs::copy(from, directory.join("etc").join(file)).expect("copied");
         }
+        let name = kubeconfig.file_name().expect("a name");
+        let text = fs::read_to_string(&kubeconfig).expect("written").replace(&own, "/etc/nllb");
+        fs::write(directory.join("etc").join(name), text).expect("written");
 
         let boot = directory.join("boot.sh");
         write_script(&boot, include_str!("boot.sh"));

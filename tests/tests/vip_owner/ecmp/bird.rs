@@ -1,0 +1,86 @@
+//! BIRD, on members and as the router.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nllb_lab::process::Process;
+use nllb_lab::{Lab, netns, tools};
+
+use super::{example, examples, libraries, script};
+
+/// A member's daemon may end a session once when BFD begins; that is not waited out for a minute.
+const ROUTER_CONF: &str = r#"
+log stderr all;
+router id $ROUTER;
+protocol device { }
+protocol bfd { interface "eth0" { min rx interval 100 ms; min tx interval 100 ms; multiplier 3; }; }
+protocol kernel { merge paths on; ipv4 { import none; export all; }; }
+protocol kernel { merge paths on; ipv6 { import none; export all; }; }
+template bgp host { bfd; error wait time 1, 2; connect retry time 1; }
+"#;
+
+pub(super) struct Bird {
+    program: PathBuf,
+}
+
+impl Bird {
+    /// None where it is not, which is said.
+    pub(super) fn find() -> Option<Self> {
+        let program = tools::find("bird", "bird2");
+        if program.is_none() {
+            nllb_lab::lab::say_skipped("no bird: cargo xtask setup");
+        }
+        Some(Self { program: program? })
+    }
+
+    fn run(&self, netns: &str, directory: &Path, conf: &str) -> Process {
+        fs::create_dir_all(directory).expect("a directory");
+        let file = directory.join("bird.conf");
+        fs::write(&file, conf).expect("written");
+        let log = fs::File::create(directory.join("log")).expect("a log");
+        let mut command = Command::new(&self.program);
+        command.arg("-f").arg("-c").arg(file).arg("-s").arg(directory.join("bird.ctl"));
+        command.arg("-P").arg(directory.join("pid")).env("LD_LIBRARY_PATH", libraries());
+        command.stdin(Stdio::null()).stderr(log);
+        netns::run_in(netns, || Process::start(command)).expect("a namespace").expect("runs")
+    }
+
+    /// On the lab's first node: takes what members announce.
+    pub(super) fn run_router(&self, lab: &Lab) -> Process {
+        let node = lab.node(0);
+        let mut conf = ROUTER_CONF.replace("$ROUTER", &node.v4().to_string());
+        for plane in lab.control_planes() {
+            let families = [
+                ("ipv4", node.v4().to_string(), plane.v4().to_string()),
+                ("ipv6", node.v6().to_string(), plane.v6().to_string()),
+            ];
+            for (family, own, member) in families {
+                let name = plane.name();
+                conf.push_str(&format!(
+                    "protocol bgp {name}_{family} from host {{
+                        local {own} as 65000; neighbor {member} as 65010;
+                        {family} {{ import all; export none; }};
+                    }}\n"
+                ));
+            }
+        }
+        self.run(node.netns(), &lab.directory().join("bird-router"), &conf)
+    }
+
+    /// As in `deploy/ecmp`. Gives the script that switches its routes, too.
+    pub(super) fn run_member(&self, lab: &Lab, index: usize) -> (Vec<Process>, PathBuf) {
+        let plane = lab.control_plane(index);
+        let directory = lab.directory().join(format!("bird-{}", plane.name()));
+        let conf = example("bird.conf", lab, index).replace("log syslog all", "log stderr all");
+        let process = self.run(plane.netns(), &directory, &conf);
+        let programs = self.program.parent().expect("a directory").display();
+        let lines = format!(
+            "export PATH={programs}:$PATH LD_LIBRARY_PATH={} BIRD_SOCKET={}\nexec {} \"$@\"\n",
+            libraries(),
+            directory.join("bird.ctl").display(),
+            examples().join("bird.sh").display(),
+        );
+        (vec![process], script(&directory, "bird.sh", &lines))
+    }
+}
