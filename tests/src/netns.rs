@@ -12,6 +12,8 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
 
+use crate::sys;
+
 /// Opens a named network namespace.
 pub fn open(name: &str) -> Result<File> {
     let path = PathBuf::from("/run/netns").join(name);
@@ -68,6 +70,26 @@ pub fn sysctl(name: &str, settings: &[(&str, &str)]) -> Result<()> {
         }
         Ok(())
     })?
+}
+
+/// What an interface does with packets by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// It puts those that come in together. An end of a veth then takes packets in rounds, as a card does.
+    Merge,
+    /// It leaves checksums of what it sends to the other end.
+    Checksums,
+}
+
+/// Switches that on or off (`ethtool -K`).
+pub fn offload(name: &str, interface: &str, what: Offload, on: bool) -> Result<()> {
+    // ETHTOOL_SGRO, ETHTOOL_STXCSUM
+    let command = match what {
+        Offload::Merge => 0x2c,
+        Offload::Checksums => 0x17,
+    };
+    run_in(name, || sys::ethtool::switch(interface, command, on))?
+        .with_context(|| format!("cannot set {what:?} of {interface}"))
 }
 
 /// The names of all network namespaces.

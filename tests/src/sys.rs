@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "raw system calls, each with its reason")]
 
 pub(crate) mod bpf;
+pub(crate) mod ethtool;
 pub(crate) mod interface;
 pub(crate) mod notify;
 

@@ -1,5 +1,6 @@
 //! The control-plane VIP: clients outside the node, and three hosts that serve it.
 
+mod driver;
 mod faults;
 mod frames;
 mod life;

@@ -513,3 +513,55 @@ fn a_connection_of_this_host_stays_here_whatever_its_order_says() {
     });
     done.expect("the node is there");
 }
+
+#[test]
+fn frames_that_are_damaged_anywhere_pass_as_they_are_or_go_to_members_or_back_to_who_sent_them() {
+    const FRAMES: u32 = 20_000;
+    let Some(mut program) = Program::load() else { return };
+    program.own_for_ever(true);
+    let mut sound = vec![arp(ArpOperation::REQUEST, VIP4, FROM4), solicitation(VIP6, true)];
+    for v6 in [false, true] {
+        for place in 0..3 {
+            let port = program.port_for(v6, place);
+            sound.push(segment(v6, CLIENT, port, Segment::Syn, 0));
+            sound.push(segment(v6, CLIENT, port, Segment::Ack, 100));
+        }
+        sound.push(tunnelled(v6, 1, &segment(v6, CLIENT, 2000, Segment::Ack, 100)));
+    }
+    let mut drawn: u32 = 0;
+    let mut draw = |below: usize| {
+        drawn = nllb_common::mix(u32::wrapping_add(drawn, 1));
+        drawn as usize % below
+    };
+    let mut changed = 0;
+    for round in 0..FRAMES {
+        program.ways([0, way_flags::TUNNEL][(round / 1000 % 2) as usize]);
+        let mut frame = sound[draw(sound.len())].clone();
+        for _ in 0..=draw(3) {
+            let at = draw(frame.len());
+            frame[at] = [0, 0xff, frame[at] ^ 1 << draw(8)][draw(3)];
+        }
+        if draw(4) == 0 {
+            // No shorter than the kernel takes it.
+            frame.truncate(14 + draw(frame.len() - 13));
+        }
+        let (action, out) = program.run(&frame);
+        let (to, from) = (&out[..6], &out[6..12]);
+        let is_right = match action {
+            DROP => true,
+            // What comes out of a tunnel is shorter.
+            PASS => out == frame || out.len() < frame.len(),
+            TX => {
+                from == OWN
+                    && ((1..3).any(|place| to == mac(place))
+                        || to == &frame[6..12]
+                        || to == [0x33, 0x33, 0, 0, 0, 1])
+            }
+            _ => false,
+        };
+        assert!(is_right, "{action}: {frame:02x?} became {out:02x?}");
+        changed += u32::from(action == TX);
+    }
+    println!("{changed} of {FRAMES} were sent on");
+    assert!(changed > FRAMES / 20);
+}

@@ -10,7 +10,8 @@ use nllb_agent::datapath::monotonic_ns;
 use nllb_agent::status::{Status, Vip};
 use nllb_common::maps::names;
 use nllb_lab::apiserver::{ASK_ECHO, TLS_PORT};
-use nllb_lab::{Agent, Configuration, Lab, netns, pins};
+use nllb_lab::netns::{self, Offload};
+use nllb_lab::{Agent, Configuration, Lab, pins};
 
 pub(crate) const VIP_V4: Ipv4Addr = Ipv4Addr::new(10, 86, 0, 100);
 pub(crate) const VIP_V6: Ipv6Addr = Ipv6Addr::new(0xfd86, 0, 0, 0, 0, 0, 0, 0x100);
@@ -35,7 +36,25 @@ pub(crate) struct Flow {
 impl Scene {
     /// `more` are keys of `vip` besides the addresses.
     pub(crate) fn new(more: &str) -> Option<Self> {
+        Self::on(Lab::builder().nodes(2).build_or_skip()?, more)
+    }
+
+    /// The same with the programs in the driver.
+    pub(crate) fn in_driver(more: &str) -> Option<Self> {
         let lab = Lab::builder().nodes(2).build_or_skip()?;
+        let hosts = lab.control_planes().iter().map(|plane| plane.netns());
+        for netns in hosts.chain(lab.nodes().iter().map(|node| node.netns())) {
+            // What a program sends back has the checksum that it came with.
+            netns::offload(netns, "eth0", Offload::Checksums, false).expect("set");
+        }
+        for plane in lab.control_planes() {
+            // A veth takes it only at an end that takes packets in rounds.
+            netns::offload(&lab.switch(), plane.name(), Offload::Merge, true).expect("set");
+        }
+        Self::on(lab, &format!(", mode: native{more}"))
+    }
+
+    fn on(lab: Lab, more: &str) -> Option<Self> {
         for plane in lab.control_planes() {
             netns::sysctl(plane.netns(), &[("ipv4/conf/all/arp_announce", "2")]).expect("set");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nllb_lab::netns;
+use nllb_lab::netns::{self, Offload};
 
 use crate::scene::{Scene, VIP_V4, VIPS};
 
@@ -29,6 +29,20 @@ fn packets_reach_every_member_in_tunnels_and_clients_are_told_what_does_not_fit(
     }
     assert!(scene.count("decapsulated") > 0 && scene.count("too_big") > 0);
     assert_eq!(scene.count("no_way") + scene.count("failed"), 0);
+}
+
+#[test]
+fn an_interface_that_puts_packets_together_before_they_go_into_tunnels_is_told_of() {
+    let Some(mut scene) = Scene::new(", forwarding: ipip") else { return };
+    let netns = scene.lab.control_plane(0).netns().to_owned();
+    for on in [true, false] {
+        netns::offload(&netns, "eth0", Offload::Merge, on).expect("set");
+        let told = |status: &nllb_agent::status::Status| {
+            let problems = status.vip.as_ref().map(|vip| vip.problems.join("\n"));
+            problems.is_some_and(|it| it.contains("ethtool -K eth0 gro off") == on)
+        };
+        scene.agents[0].await_status("what is told of GRO", told).expect("told");
+    }
 }
 
 #[test]
