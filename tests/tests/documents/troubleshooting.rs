@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use nllb_agent::status::Status;
-use nllb_lab::{Agent, Configuration, Lab};
+use nllb_lab::{Agent, Configuration, Lab, netns};
 
 /// Those that ask an agent.
 const ASK: [&str; 5] = ["status", "explain", "doctor", "events", "log-level"];
@@ -13,6 +13,9 @@ const ASK: [&str; 5] = ["status", "explain", "doctor", "events", "log-level"];
 #[test]
 fn every_command_of_the_troubleshooting_guide_does_what_it_should() {
     let Some(lab) = Lab::builder().pods(1).build_or_skip() else { return };
+    // As docs/vip.md asks for.
+    let node = lab.node(0).netns();
+    netns::sysctl(node, &[("ipv4/conf/all/arp_announce", "2")]).expect("set");
     let mut configuration = Configuration::of(&lab).quick();
     configuration.rest.push("sandboxes: { interfaces: [\"pod*\"] }".to_owned());
     configuration.rest.push("vip: { addresses: [\"10.0.0.100\"], ownership: none }".to_owned());
