@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use nllb_lab::client::protocol::DatagramSocket;
+use nllb_lab::client::protocol::{DatagramSocket, Http};
 use nllb_lab::lab::{VIP_V4, VIP_V6};
 use nllb_lab::{Ask, Client, Connect, Lab};
 
@@ -185,4 +185,14 @@ fn errors_about_packets_that_were_translated_reach_the_guest() {
     assert_eq!(perform(Send { to: None }).error, None);
     let answer = perform(Receive { timeout: LONG });
     assert!(answer.error.as_ref().is_some_and(|it| it == "ECONNREFUSED"), "{answer:?}");
+
+    // A way to the servers that takes less than the guest sends: without that error it would send the same for ever.
+    scene.ip("link set eth0 mtu 1280");
+    for vip in vips() {
+        let request = scene.lab.http(&vip.ip().to_string(), "/whoami");
+        let request = Http { bearer: Some("x".repeat(4000)), ..request };
+        let connect = Connect { answer_timeout: LONG, ..Connect::http(vip, request) };
+        let outcome = guest.connect(&connect).expect("an outcome");
+        assert!(outcome.status.is_some(), "{vip}: {outcome:?}");
+    }
 }
