@@ -16,9 +16,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::process::Command;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// How often the agent is asked: a fifth of what a withdrawal may take.
 const EVERY: Duration = Duration::from_millis(200);
@@ -98,10 +98,8 @@ struct Follow {
     args: FollowArgs,
     /// What the command is to be told, and why; `None` while nothing is known.
     wanted: Option<(bool, String)>,
-    /// What it has taken last; `None` when that may not hold any more.
-    told: Option<bool>,
-    /// When it is told again, though nothing has changed.
-    again_at: Instant,
+    /// What it has taken last, and when it was told; `None` when that may not hold any more.
+    told: Option<(bool, Instant)>,
     /// Since when no agent has answered; `None` when one did.
     silent_since: Option<Instant>,
     /// What went wrong last, which is said once.
@@ -110,14 +108,7 @@ struct Follow {
 
 impl Follow {
     fn new(args: FollowArgs) -> Self {
-        Self {
-            args,
-            wanted: None,
-            told: None,
-            again_at: Instant::now(),
-            silent_since: None,
-            failure: None,
-        }
+        Self { args, wanted: None, told: None, silent_since: None, failure: None }
     }
 
     /// Until a signal ends it; then nobody follows any more, and the command is told `down`.
@@ -128,11 +119,10 @@ impl Follow {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 let round = async {
-                    ticks.tick().await;
-                    let asked = Instant::now();
+                    let now = ticks.tick().await;
                     let answer = look(&self.args.socket).await;
-                    self.hear(answer, asked);
-                    self.tell(out, err).await
+                    self.hear(answer, now);
+                    self.tell(now, out, err).await
                 };
                 // A command that is under way then ends.
                 tokio::select! {
@@ -142,9 +132,9 @@ impl Follow {
             }
             self.wanted = Some((false, "nobody follows any more".to_owned()));
             let farewell = async {
-                while self.told != Some(false) {
-                    ticks.tick().await;
-                    self.tell(out, err).await?;
+                while self.told_last() != Some(false) {
+                    let now = ticks.tick().await;
+                    self.tell(now, out, err).await?;
                 }
                 Ok(())
             };
@@ -153,27 +143,32 @@ impl Follow {
         })
     }
 
-    /// Takes an answer to what was asked then, or that there was none.
-    fn hear(&mut self, answer: Option<(bool, String)>, asked: Instant) {
+    /// Takes an answer to what was asked now, or that there was none.
+    fn hear(&mut self, answer: Option<(bool, String)>, now: Instant) {
         if answer.is_some() {
             (self.wanted, self.silent_since) = (answer, None);
             return;
         }
-        let since = *self.silent_since.get_or_insert(asked);
-        if since.elapsed() >= self.args.grace {
+        let since = *self.silent_since.get_or_insert(now);
+        if now.duration_since(since) >= self.args.grace {
             self.wanted = Some((false, "no agent answers".to_owned()));
         }
+    }
+
+    fn told_last(&self) -> Option<bool> {
+        self.told.map(|(up, _)| up)
     }
 
     /// Runs the command if what is wanted is news to it, or was told long ago.
     async fn tell(
         &mut self,
+        now: Instant,
         out: &mut dyn io::Write,
         err: &mut dyn io::Write,
     ) -> Result<(), Failure> {
         let Some((up, why)) = &self.wanted else { return Ok(()) };
-        let is_known = self.told == Some(*up);
-        if is_known && Instant::now() < self.again_at {
+        let is_known = self.told_last() == Some(*up);
+        if is_known && self.told.is_some_and(|(_, at)| now.duration_since(at) < AGAIN) {
             return Ok(());
         }
         // Whatever becomes of this, what it was told before does not hold any more.
@@ -185,8 +180,7 @@ impl Follow {
             }
             return Ok(());
         }
-        (self.told, self.failure) = (Some(*up), None);
-        self.again_at = Instant::now() + AGAIN;
+        (self.told, self.failure) = (Some((*up, now)), None);
         if !is_known {
             writeln!(out, "{}: {why}", word(*up))?;
         }
@@ -272,14 +266,14 @@ mod tests {
             socket: directory.path().join("socket"),
             command: words.map(ToOwned::to_owned).to_vec(),
         });
-        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let (mut out, mut err, now) = (Vec::new(), Vec::new(), Instant::now());
         for up in wants {
             follow.wanted = Some((*up, "so it is".to_owned()));
-            while follow.told != Some(*up) {
-                follow.tell(&mut out, &mut err).await.expect("writable");
+            while follow.told_last() != Some(*up) {
+                follow.tell(now, &mut out, &mut err).await.expect("writable");
             }
             // Nothing is news, and the time to say it again has not come.
-            follow.tell(&mut out, &mut err).await.expect("writable");
+            follow.tell(now, &mut out, &mut err).await.expect("writable");
         }
         let told = std::fs::read_to_string(directory.path().join("told")).expect("told");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -322,8 +316,7 @@ mod tests {
         follow.hear(Some((true, "fit".to_owned())), now);
         follow.hear(None, now);
         assert_eq!(wanted(&follow), Some(true));
-        follow.silent_since = now.checked_sub(Duration::from_secs(5));
-        follow.hear(None, now);
+        follow.hear(None, now + Duration::from_secs(5));
         assert_eq!(wanted(&follow), Some(false));
         follow.hear(Some((true, "fit".to_owned())), now);
         assert_eq!((wanted(&follow), follow.silent_since), (Some(true), None));
