@@ -21,16 +21,24 @@ pub const ROUTED: &str = "10.99.0.100";
 /// The same by IPv6.
 pub const ROUTED_V6: &str = "fd99::100";
 /// What stands under `vip`.
-pub const BY_ROUTERS: &str = "{ addresses: [10.99.0.100], interface: eth0, ownership: ecmp }";
+pub const BY_ROUTERS: &str =
+    "{ addresses: [10.99.0.100, 'fd99::100'], interface: eth0, ownership: ecmp }";
 
-/// Lets every member announce the VIP as long as its agent says so, by BIRD, and the first node route to them. Gives
-/// what runs for that.
-pub fn announce(stage: &Stage, bird: &Bird) -> Result<Vec<Process>> {
+/// What runs on a member, and the script that switches its routes.
+pub type Announcer = (Vec<Process>, PathBuf);
+
+/// Lets every member announce the VIP as long as its agent says so, and the first node route to them. Gives what runs
+/// for that.
+pub fn announce(
+    stage: &Stage,
+    router: &Bird,
+    member: impl Fn(&Lab, usize) -> Result<Announcer>,
+) -> Result<Vec<Process>> {
     let Stage { lab, agents, .. } = stage;
-    let mut daemons = vec![bird.run_router(lab)?];
+    let mut daemons = vec![router.run_router(lab)?];
     for (index, agent) in agents.iter().enumerate() {
-        let (daemon, script) = bird.run_member(lab, index)?;
-        daemons.push(daemon);
+        let (daemon, script) = member(lab, index)?;
+        daemons.extend(daemon);
         let words = ["vip", "follow", "--socket"].map(Into::into);
         let words = [&words[..], &[agent.socket().into(), "--".into(), script.into()]].concat();
         daemons.push(agent.start_nllb(&words, &lab.directory().join(format!("follow{index}")))?);
@@ -39,12 +47,16 @@ pub fn announce(stage: &Stage, bird: &Bird) -> Result<Vec<Process>> {
     Ok(daemons)
 }
 
-/// Waits until so many members are on the way to the VIP.
+/// Waits until so many members are on the way to the VIP, by both families.
 pub fn await_routes(lab: &Lab, count: usize) -> Result<()> {
-    let routes = || said(lab.node(0).netns(), "ip", &["route", "show", ROUTED]);
-    let waited =
-        wait_until("the routes", || Ok((routes().matches("via ").count() == count).then_some(())));
-    waited.with_context(routes)
+    let router = lab.node(0).netns();
+    let routes = || {
+        [("-4", ROUTED), ("-6", ROUTED_V6)]
+            .map(|(family, vip)| said(router, "ip", &[family, "route", "show", vip]))
+    };
+    let have = |routes: [String; 2]| routes.iter().all(|one| one.matches("via ").count() == count);
+    let waited = wait_until("the routes", || Ok(have(routes()).then_some(())));
+    waited.with_context(|| format!("{:?}", routes()))
 }
 
 /// A file of `deploy/ecmp` with this lab's addresses.

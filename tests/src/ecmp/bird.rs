@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::{example, examples, libraries, script};
+use super::{Announcer, example, examples, libraries, script};
 use crate::process::Process;
 use crate::{Lab, netns, tools};
 
@@ -68,7 +68,7 @@ impl Bird {
     }
 
     /// As in `deploy/ecmp`. Gives the script that switches its routes, too.
-    pub fn run_member(&self, lab: &Lab, index: usize) -> Result<(Process, PathBuf)> {
+    pub fn run_member(&self, lab: &Lab, index: usize) -> Result<Announcer> {
         let plane = lab.control_plane(index);
         let directory = lab.directory().join(format!("bird-{}", plane.name()));
         let conf = example("bird.conf", lab, index)?.replace("log syslog all", "log stderr all");
@@ -80,6 +80,6 @@ impl Bird {
             directory.join("bird.ctl").display(),
             examples().join("bird.sh").display(),
         );
-        Ok((process, script(&directory, "bird.sh", &lines)?))
+        Ok((vec![process], script(&directory, "bird.sh", &lines)?))
     }
 }

@@ -4,4 +4,4 @@
 mod ecmp;
 mod lease;
 
-use nllb_lab::vip_stage::{Stage, VIP, said, vip};
+use nllb_lab::vip_stage::{Stage, VIP, vip};

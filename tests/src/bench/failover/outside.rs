@@ -274,7 +274,8 @@ impl Way {
             Self::Ecmp => {
                 let bird = ecmp::Bird::find().context("no BIRD here; set-up unpacks it")?;
                 let stage = Stage::of(Lab::builder().build()?, ecmp::BY_ROUTERS)?;
-                let daemons = ecmp::announce(&stage, &bird)?;
+                let daemons =
+                    ecmp::announce(&stage, &bird, |lab, member| bird.run_member(lab, member))?;
                 let vip: IpAddr = ecmp::ROUTED.parse()?;
                 Ok((stage, (vip, TLS_PORT).into(), daemons))
             }

@@ -7,11 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nllb_lab::ecmp::{Announcer, ROUTED, ROUTED_V6, example, examples, libraries, script};
 use nllb_lab::process::Process;
 use nllb_lab::wait::wait_until;
 use nllb_lab::{Lab, netns, tools};
-
-use super::{ROUTED, ROUTED_V6, example, examples, libraries, script};
 
 /// For `sh` in a mount namespace of its own, with the directories of the overlay as its name.
 const WITH_ETC: &str = r#"mount -t overlay -o ro,lowerdir="$0" overlay /etc && exec "$@""#;
@@ -65,13 +64,13 @@ impl Frr {
     }
 
     /// As in `deploy/ecmp`. Gives the script that switches its routes, too.
-    pub(super) fn run_member(&self, lab: &Lab, index: usize) -> (Vec<Process>, PathBuf) {
+    pub(super) fn run_member(&self, lab: &Lab, index: usize) -> Announcer {
         let plane = lab.control_plane(index);
         let directory = lab.directory().join(format!("frr-{}", plane.name()));
         fs::create_dir_all(&directory).expect("a directory");
         let overlay = self.overlay(&directory);
         let conf = directory.join("frr.conf");
-        fs::write(&conf, example("frr.conf", lab, index)).expect("written");
+        fs::write(&conf, example("frr.conf", lab, index).expect("an example")).expect("written");
         let run = |daemon: &str| {
             let log = fs::File::create(directory.join(format!("{daemon}.log"))).expect("a log");
             let mut command = self.command(&overlay, Path::new(daemon));
@@ -102,6 +101,6 @@ exec unshare --mount sh -c '{WITH_ETC}' {overlay} {} \"$@\"\n",
             directory.display(),
             examples().join("frr.sh").display(),
         );
-        (daemons, script(&directory, "frr.sh", &lines))
+        (daemons, script(&directory, "frr.sh", &lines).expect("written"))
     }
 }
