@@ -7,8 +7,6 @@ use std::net::SocketAddr;
 
 const ATTACHMENT: Group = Group::Attachment;
 const HOST: Group = Group::Host;
-/// With less the kernel names the VIP as the sender of ARP requests.
-const ARP_ANNOUNCE: u8 = 2;
 
 /// What was seen of the VIP.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ pub struct Seen<'a> {
 pub fn checks(seen: Option<&Seen>) -> Vec<Check> {
     let Some(Seen { vip, ownership, unheard }) = seen else { return Vec::new() };
     let mut checks = vec![program(vip), members(vip), packets(vip)];
-    checks.extend(arp(vip));
+    checks.extend(host(vip));
     checks.extend(ownership.iter().flat_map(|ownership| owner(vip, ownership)));
     if vip.members.iter().any(|member| member.own) {
         checks.push(listener(unheard));
@@ -164,29 +162,24 @@ fn members(vip: &Vip) -> Check {
     Check::pass(ATTACHMENT, name, format!("{} members, with a way to each", vip.members.len()))
 }
 
-fn arp(vip: &Vip) -> Option<Check> {
-    let name = "vip-arp-announce";
-    let interface = vip.interface.as_ref()?;
-    if !vip.addresses.iter().any(std::net::IpAddr::is_ipv4) {
-        return None;
+/// What of the host is in the VIP's way while it is served, which says by itself what to do.
+fn host(vip: &Vip) -> Vec<Check> {
+    const NAME: &str = "vip-host";
+    if vip.interface.is_none() {
+        return Vec::new();
     }
-    Some(match vip.arp_announce {
-        Some(ARP_ANNOUNCE) => {
-            Check::pass(HOST, name, format!("net.ipv4.conf.{interface}.arp_announce is 2"))
-        }
-        Some(value) => {
-            let found = format!(
-                "net.ipv4.conf.{interface}.arp_announce is {value}: neighbours learn that the VIP is here"
-            );
-            Check::warn(
-                HOST,
-                name,
-                found,
-                format!("sysctl -w net.ipv4.conf.{interface}.arp_announce=2"),
-            )
-        }
-        None => Check::skip(HOST, name, format!("arp_announce of {interface} cannot be read")),
-    })
+    let warn = |problem: &String| {
+        Check::warn(
+            HOST,
+            NAME,
+            problem.as_str(),
+            "as it says; docs/vip.md has all that is required",
+        )
+    };
+    match vip.problems.as_slice() {
+        [] => vec![Check::pass(HOST, NAME, "nothing of this host is in the VIP's way")],
+        problems => problems.iter().map(warn).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -224,7 +217,9 @@ mod tests {
             ("vip-program", Fail, |it| (vip(it).interface, vip(it).mode) = (None, None)),
             ("vip-members", Warn, |it| vip(it).members[1].way = Some("unknown".to_owned())),
             ("vip-members", Warn, |it| vip(it).members[0].own = false),
-            ("vip-arp-announce", Warn, |it| vip(it).arp_announce = Some(0)),
+            ("vip-host", Warn, |it| {
+                vip(it).problems = vec!["arp_announce is 0; set it to 2".to_owned()];
+            }),
             ("vip-packets", Warn, |it| vip(it).counters.extend([("too_long".to_owned(), 3)])),
             ("vip-owner", Fail, |it| lease(it).problem = Some("403 Forbidden".to_owned())),
             ("vip-owner", Fail, |it| (lease(it).holder, lease(it).owned_ms) = (None, None)),
