@@ -42,7 +42,9 @@ fn the_vip_of_a_host_that_loses_power_is_taken_over() {
     let (host, victims) = (stage.lab.control_plane(owner), owner);
     assert!(stage.served_by(Duration::from_secs(1)).is_some());
     let flows: Vec<u64> = (0..12).map(|_| stage.hold()).collect();
-    let connect = Connect { timeout: Some(Duration::from_millis(200)), ..Connect::name_of(vip()) };
+    let patience = Duration::from_millis(200);
+    let connect =
+        Connect { timeout: Some(patience), answer_timeout: patience, ..Connect::name_of(vip()) };
     let storm = Storm { threads: 2, connects: None, connect };
     let client = stage.lab.client(0).expect("a client");
     let storm = client.storm_start(&storm).expect("started");
