@@ -5,6 +5,7 @@ mod summary;
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
+    num::NonZero,
     process::{ExitCode, Stdio},
     sync::{Mutex, PoisonError},
     thread,
@@ -87,10 +88,12 @@ fn run_guests(
 
 /// Streams what the tests print while counting it; documentation tests come last, as cargo has it.
 fn run_tests(workspace: &Workspace) -> Result<(Summary, bool)> {
+    // Half of the time tests of the lab wait for something.
+    let threads = (2 * thread::available_parallelism().map_or(1, NonZero::get)).to_string();
     let mut child = workspace
         // `--show-output` lets through why a test that passed has skipped its work.
         .cargo(["test", "--workspace", "--exclude", "nllb-ebpf", "--no-fail-fast"])
-        .args(["--", "--show-output"])
+        .args(["--", "--show-output", "--test-threads", &threads])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
